@@ -1,0 +1,133 @@
+"""Settings: frozen, keyword-only, checked when made, and saved beside every result."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from promptad.errors import InputError
+
+EMBEDDED = "tiny"  # the backbone that lies in the package
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackboneSettings:
+    """Which CLIP, and how a picture is brought to its size."""
+
+    name: str = "ViT-B-16-plus-240"  # an open_clip architecture, or `tiny`
+    pretrained: str = "laion400m_e32"  # open_clip's tag or a weight file; `tiny` has its own
+    resize: int | None = None  # pixels a picture is resized to; None is the model's own size
+    crop: int | None = None  # pixels of the central square that is kept of it; None is all
+
+    def __post_init__(self) -> None:
+        _at_least(1, "--img-resize", self.resize)
+        _at_least(1, "--img-cropsize", self.crop)
+        if self.name == EMBEDDED:
+            object.__setattr__(self, "pretrained", "embedded")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptSettings:
+    """How many prompts are learned, and what they start from."""
+
+    n_pro: int = 3  # normal prototypes, K
+    n_pro_ab: int = 6  # abnormal prototypes, M
+    n_ctx: int = 4  # learned vectors in a normal context
+    n_ctx_ab: int = 1  # learned vectors in an abnormal context
+    start: str = "words"  # contexts start from "words" or at "random"
+    states: tuple[str, ...] = ()  # manual states of one's own, in the place of the written ones
+
+    def __post_init__(self) -> None:
+        for name in ("n_pro", "n_pro_ab", "n_ctx", "n_ctx_ab"):
+            _at_least(1, f"--{name}", getattr(self, name))
+        _one_of("--start", self.start, ("words", "random"))
+        object.__setattr__(self, "states", tuple(self.states))
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossWeights:
+    """The weight of each training loss; 0 switches it off."""
+
+    contrastive: float = 1.0
+    margin: float = 1.0
+    matching: float = 0.0
+    grouping: float = 0.0
+    balance: float = 1.0
+    repulsion: float = 1.0
+    closeness: float = 1.0
+
+    def __post_init__(self) -> None:
+        for weight in fields(self):
+            _at_least(0, f"--weight-{weight.name}", getattr(self, weight.name))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSettings:
+    """How the contexts learn."""
+
+    k_shot: int = 2  # support images
+    epochs: int = 100  # one step each
+    lr: float = 0.002
+    momentum: float = 0.9
+    weight_decay: float = 0.0005
+    seed: int = 111  # of the support images, their views and random starts
+    views: int = 16  # label-free views of each support image, itself counted
+    weights: LossWeights = field(default_factory=LossWeights)
+
+    def __post_init__(self) -> None:
+        _at_least(1, "--k-shot", self.k_shot)
+        _at_least(0, "--Epoch", self.epochs)
+        _at_least(0, "--seed", self.seed)
+        _at_least(2, "--views", self.views)
+        for name in ("lr", "momentum", "weight_decay"):
+            _at_least(0, f"--{name}", getattr(self, name))
+        if self.momentum >= 1:
+            raise InputError(f"--momentum {self.momentum}: must be below 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoringSettings:
+    """How responses become scores and maps."""
+
+    resolution: int = 256  # pixels a side of the anomaly map
+    sigma: float = 4.0  # pixels, of the Gaussian that smooths it
+    calibration: str = "position"  # of the margins: "position", "prototype" or "none"
+
+    def __post_init__(self) -> None:
+        _at_least(1, "--resolution", self.resolution)
+        _at_least(0, "--sigma", self.sigma)
+        _one_of("--calibration", self.calibration, ("position", "prototype", "none"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Everything that decides a detector, besides its pictures and its class."""
+
+    backbone: BackboneSettings = field(default_factory=BackboneSettings)
+    prompts: PromptSettings = field(default_factory=PromptSettings)
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+    scoring: ScoringSettings = field(default_factory=ScoringSettings)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data, for a checkpoint or a report."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "Settings":
+        """Build settings from `to_dict`'s plain data."""
+        training = dict(data["training"])
+        return cls(
+            backbone=BackboneSettings(**data["backbone"]),
+            prompts=PromptSettings(**data["prompts"]),
+            training=TrainingSettings(**training | {"weights": LossWeights(**training["weights"])}),
+            scoring=ScoringSettings(**data["scoring"]),
+        )
+
+
+def _at_least(bound: float, flag: str, value: float | None) -> None:
+    if value is not None and not value >= bound:
+        raise InputError(f"{flag} {value}: must be at least {bound}")
+
+
+def _one_of(flag: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise InputError(f"{flag} {value}: choose one of {', '.join(choices)}")
