@@ -1,0 +1,176 @@
+"""A part under the camera of its production line: pose, ground, light and sensor, and out comes a picture."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from promptad.data.demo import objects, textures
+from promptad.data.demo.canvas import (
+    SIDE,
+    Color,
+    Field,
+    FloatImage,
+    Mask,
+    Part,
+    Picture,
+    Random,
+    enlarged,
+    hsv,
+    seeded,
+    shaded,
+    where,
+)
+from promptad.data.demo.defects import DEFECTS, Severity, damage
+from promptad.errors import InputError
+
+PICTURE_SIDE = 256
+BASE_SIDE = 112  # the pictures a tiny CLIP sees; shifts and sensor noise are measured in its pixels
+
+# A class's place here is in its seeds: append, never insert.
+PAINTERS: dict[str, Callable[[Random, Random], Part]] = {
+    "bottle": objects.bottle,
+    "cable": objects.cable,
+    "capsule": objects.capsule,
+    "carpet": textures.carpet,
+    "grid": textures.grid,
+    "hazelnut": objects.hazelnut,
+    "leather": textures.leather,
+    "metal_nut": objects.metal_nut,
+    "pill": objects.pill,
+    "screw": objects.screw,
+    "tile": textures.tile,
+    "toothbrush": objects.toothbrush,
+    "transistor": objects.transistor,
+    "wood": textures.wood,
+    "zipper": objects.zipper,
+    "gear": objects.gear,
+    "brick": textures.brick,
+}
+
+SEVERITIES = {
+    "easy": Severity(size=1.35),
+    "normal": Severity(),
+    "hard": Severity(size=0.65, contrast=0.6),
+}
+DIFFICULTIES = tuple(SEVERITIES)
+
+_ACROSS: Field = np.linspace(-1, 1, PICTURE_SIDE, dtype=np.float32)[None, :]  # [1, column]
+_DOWN: Field = np.linspace(-1, 1, PICTURE_SIDE, dtype=np.float32)[:, None]  # [row, 1]
+_NOISE_GAIN = 1.39  # makes up for what enlarging the sensor noise, and reducing the picture again, smooth away
+
+
+@dataclass(frozen=True)
+class Station:
+    """What a production line keeps the same for all its parts."""
+
+    ground: Color
+    falloff: float  # how much brighter the ground is at the right border than in the middle, as a share
+    zoom: float
+    turn: float  # degrees
+
+
+def draw_picture(
+    class_name: str, *, style_seed: int, instance_seed: int, defect: str | None = None, difficulty: str = "normal"
+) -> tuple[Picture, Mask]:
+    """Draw one part, good unless a kind of defect is named; the same seeds always give the same pixels.
+
+    The picture is [256, 256, 3] in RGB; its mask [256, 256] is 255 on the defect and 0 elsewhere. Raises InputError for
+    an unknown class, kind of defect or difficulty.
+    """
+    if defect is not None:
+        _, picture, mask = draw_twins(
+            class_name, style_seed=style_seed, instance_seed=instance_seed, defect=defect, difficulty=difficulty
+        )
+        return picture, mask
+    check_choice("class", class_name, PAINTERS)
+    part = _draw_part(class_name, style_seed, instance_seed)
+    picture = _photograph(part, _station(class_name, style_seed), instance_seed)
+    return picture, np.zeros((PICTURE_SIDE, PICTURE_SIDE), dtype=np.uint8)
+
+
+def draw_twins(
+    class_name: str, *, style_seed: int, instance_seed: int, defect: str, difficulty: str = "normal"
+) -> tuple[Picture, Picture, Mask]:
+    """Draw one part twice, good and with a defect, and all else the same down to the sensor's noise.
+
+    The third of the three is the defect's mask. Shapes and errors are as in `draw_picture`.
+    """
+    check_choice("class", class_name, PAINTERS)
+    check_choice("kind of defect", defect, DEFECTS)
+    check_choice("difficulty", difficulty, SEVERITIES)
+    part, station = _draw_part(class_name, style_seed, instance_seed), _station(class_name, style_seed)
+    damaged, mask = damage(part, defect, seeded(instance_seed, 11), SEVERITIES[difficulty])
+    good, defective = (_photograph(either, station, instance_seed) for either in (part, damaged))
+    seen = cv2.warpAffine(mask, _pose(station, instance_seed), (PICTURE_SIDE, PICTURE_SIDE))
+    return good, defective, where(seen > 100)
+
+
+def check_choice(what: str, name: str, choices: Iterable[str]) -> None:
+    """Refuse a name that is not among the choices."""
+    if name not in choices:
+        raise InputError(f'unknown {what}: "{name}"; choose from {", ".join(choices)}')
+
+
+def _draw_part(class_name: str, style_seed: int, instance_seed: int) -> Part:
+    return PAINTERS[class_name](seeded(style_seed, 1), seeded(instance_seed, 2))
+
+
+@lru_cache(maxsize=64)
+def _station(class_name: str, style_seed: int) -> Station:
+    """Set up a line: its ground stands out from its parts, judged by one part that stands for all of them."""
+    random, sample = seeded(style_seed, 5), _draw_part(class_name, style_seed, 0)
+    ground = hsv(random, saturation=(0, 0.2), value=(0.02, 0.2) if random.random() < 0.5 else (0.75, 1))
+    if abs(ground.mean() - sample.brightness()) < 40:
+        ground = 255 - ground
+    falloff = random.uniform(-0.15, 0.15)
+    if sample.is_texture:
+        return Station(ground, falloff, zoom=random.uniform(0.9, 1.25), turn=0.0)
+    return Station(ground, falloff, zoom=random.uniform(0.85, 1.12), turn=random.uniform(-15, 15))
+
+
+def _pose(station: Station, instance_seed: int) -> npt.NDArray[np.float32]:
+    """Give the [2, 3] matrix from the canvas to the picture for a part that lies a little askew."""
+    random = seeded(instance_seed, 7)
+    turn, zoom = station.turn + random.uniform(-4, 4), station.zoom * random.uniform(0.98, 1.02)
+    rotation = cv2.getRotationMatrix2D((SIDE / 2, SIDE / 2), turn, zoom * PICTURE_SIDE / SIDE)
+    matrix = np.asarray(rotation, dtype=np.float32)
+    matrix[:, 2] += (PICTURE_SIDE - SIDE) / 2 + random.uniform(-2, 2, 2) * PICTURE_SIDE / BASE_SIDE
+    return matrix
+
+
+def _photograph(part: Part, station: Station, instance_seed: int) -> Picture:
+    """Lay a part on the line's ground, light it, and take its picture with a noisy sensor."""
+    matrix, size = _pose(station, instance_seed), (PICTURE_SIDE, PICTURE_SIDE)
+    canvas = np.clip(part.image, 0, 255)
+    scene = np.asarray(cv2.warpAffine(canvas, matrix, size, borderMode=cv2.BORDER_REFLECT), np.float32)
+    if not part.is_texture:
+        alpha = np.asarray(cv2.warpAffine(part.alpha, matrix, size), np.float32) / np.float32(255)
+        scene = _on_ground(scene, alpha, station)
+    random = seeded(instance_seed, 13)
+    scene = _lit(scene, random) + _sensor_noise(random)[..., None]
+    return np.clip(scene, 0, 255).astype(np.uint8)
+
+
+def _on_ground(scene: FloatImage, alpha: Field, station: Station) -> FloatImage:
+    """Put the line's ground behind the part, darker near the part where its shadow falls."""
+    shadow = cv2.GaussianBlur(alpha, (0, 0), 3 * PICTURE_SIDE / BASE_SIDE)
+    brightness = (1 + np.float32(station.falloff) * _ACROSS) * (1 - np.float32(0.25) * shadow)
+    ground = station.ground * brightness[..., None]
+    return np.asarray(ground + (scene - ground) * alpha[..., None], np.float32)
+
+
+def _lit(scene: FloatImage, random: Random) -> FloatImage:
+    """Light the scene, a little brighter or darker, from one side, and tinted."""
+    across, down = random.uniform(-0.05, 0.05, 2).astype(np.float32)
+    tint = random.uniform(0.92, 1.08) * random.uniform(0.98, 1.02, 3)
+    return shaded(scene, 1 + across * _ACROSS + down * _DOWN) * tint.astype(np.float32)
+
+
+def _sensor_noise(random: Random) -> Field:
+    """Draw noise with one value a pixel of a small picture: a reduced picture shows it as strong as drawn."""
+    noise = random.standard_normal((BASE_SIDE, BASE_SIDE), dtype=np.float32)
+    return enlarged(noise, PICTURE_SIDE) * np.float32(_NOISE_GAIN * random.uniform(2, 4))

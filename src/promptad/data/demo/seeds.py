@@ -1,0 +1,25 @@
+"""The seeds of the demo: every line, part and try has its own, and none was used to train a tiny CLIP."""
+
+from promptad.errors import InputError
+
+TRAINING_SEEDS_FROM = 10_000_000  # the pictures a tiny CLIP learned from have style and instance seeds from here on
+TRIES = 10  # how often a picture may be drawn again because its defect cannot be seen
+
+_SEEDS_A_CLASS = 1000  # on one line: TRIES for each of up to 100 pictures
+_CLASSES = 20  # room for a few more than there are
+LINES = TRAINING_SEEDS_FROM // (_SEEDS_A_CLASS * _CLASSES)
+
+
+def style_seed(line: int, class_number: int) -> int:
+    """Give the seed of what all parts of one class on one production line share; no such line is an InputError."""
+    if not 0 <= line < LINES:
+        raise InputError(f"unknown production line: {line}; choose from 0 to {LINES - 1}")
+    assert 0 <= class_number < _CLASSES
+    return line * _CLASSES + class_number
+
+
+def instance_seed(line: int, class_number: int, picture: int, attempt: int = 0) -> int:
+    """Give the seed of one part; its number counts through all pictures of its class, good and defective."""
+    assert 0 <= attempt < TRIES
+    assert 0 <= picture < _SEEDS_A_CLASS // TRIES
+    return style_seed(line, class_number) * _SEEDS_A_CLASS + picture * TRIES + attempt

@@ -1,0 +1,104 @@
+"""Six surfaces that fill the picture: five of MVTec AD's, and brick, which no tiny CLIP was trained on.
+
+Each function draws one part: what all parts of a line share comes from `style`, what differs from `instance`.
+"""
+
+import numpy as np
+
+from promptad.data.demo.canvas import (
+    COLUMNS,
+    ROWS,
+    SIDE,
+    UNITS,
+    Canvas,
+    Color,
+    Field,
+    FloatImage,
+    Part,
+    Picture,
+    Random,
+    clouds,
+    grain,
+    hsv,
+    shaded,
+)
+
+
+def carpet(style: Random, instance: Random) -> Part:
+    """Draw a woven carpet: a weave of two waves under a heavy grain."""
+    color = hsv(style, saturation=(0.0, 0.5), value=(0.3, 0.7))
+    pitch, depth = style.uniform(0.7, 1.5), style.uniform(0.1, 0.3)
+    phase_x, phase_y = instance.uniform(0, 2 * np.pi, 2)
+    weave = np.sin(COLUMNS * pitch + phase_x) * np.sin(ROWS * pitch + phase_y)
+    return _texture(color, 1 + depth * weave + 0.13 * grain(instance) + 0.04 * clouds(instance, 6))
+
+
+def grid(style: Random, instance: Random) -> Part:
+    """Draw a wire grid, straight or on its corner, before a dark ground."""
+    ground = hsv(style, saturation=(0, 0.15), value=(0.05, 0.25))
+    wire = hsv(style, saturation=(0, 0.15), value=(0.5, 0.9))
+    spacing, width, on_its_corner = (
+        style.uniform(10, 17),
+        style.choice((0.9, 3.1), p=(0.57, 0.43)),
+        style.random() < 0.5,
+    )
+    phase_x, phase_y = instance.uniform(0, spacing, 2)
+    canvas = Canvas(shaded(ground, 1 + 0.08 * grain(instance)))
+    for step in np.arange(-UNITS, 2 * UNITS, spacing):
+        x, y = step + phase_x, step + phase_y
+        if on_its_corner:
+            canvas.line([(x - UNITS, 0), (x, UNITS)], width, wire)
+            canvas.line([(x, 0), (x - UNITS, UNITS)], width, wire * np.float32(0.85))
+        else:
+            canvas.line([(x, 0), (x, UNITS)], width, wire)
+            canvas.line([(0, y), (UNITS, y)], width, wire * np.float32(0.85))
+    return _texture(canvas.pixels, np.ones((SIDE, SIDE), dtype=np.float32))
+
+
+def leather(style: Random, instance: Random) -> Part:
+    """Draw leather: dark creases where two layers of smooth noise are both near zero."""
+    color = hsv(style, hue=(0.0, 0.09), saturation=(0.4, 0.85), value=(0.25, 0.65))
+    cells, depth = int(style.uniform(16, 34)), style.uniform(0.06, 0.13)
+    height = np.abs(clouds(instance, cells)) + 0.6 * np.abs(clouds(instance, int(cells * 1.7)))
+    return _texture(color, 1 + depth * (0.5 * height - 2 * np.exp(-5 * height)) + 0.02 * grain(instance))
+
+
+def tile(style: Random, instance: Random) -> Part:
+    """Draw a pale tile with flakes of a darker stone, small ones and fainter large ones."""
+    color = hsv(style, saturation=(0, 0.12), value=(0.6, 0.9))
+    flake = hsv(style, saturation=(0, 0.4), value=(0.2, 0.5))
+    cells, threshold = int(style.uniform(22, 44)), style.uniform(0.9, 1.4)
+    small = np.clip((clouds(instance, cells) - threshold) * 3, 0, 1)
+    large = np.clip((clouds(instance, cells // 2) - threshold - 0.3) * 3, 0, 1)
+    share = np.minimum(small + 0.7 * large, 1)[..., None]
+    return _texture(color + (flake - color) * share, 1 + 0.02 * grain(instance))
+
+
+def wood(style: Random, instance: Random) -> Part:
+    """Draw wood: rings that smooth noise bends, and fine fibres along the rows."""
+    color = hsv(style, hue=(0.05, 0.11), saturation=(0.3, 0.7), value=(0.45, 0.85))
+    pitch, depth, bend = style.uniform(0.15, 0.45), style.uniform(0.07, 0.18), style.uniform(1.5, 4)
+    phase = instance.uniform(0, 2 * np.pi)
+    rings = np.sin(COLUMNS * pitch + bend * clouds(instance, (4, 5)) + phase)
+    fibers = clouds(instance, (5, UNITS))
+    return _texture(color, 1 + depth * rings + 0.05 * fibers + 0.015 * grain(instance))
+
+
+def brick(style: Random, instance: Random) -> Part:
+    """Draw a brick wall; every brick has its own brightness."""
+    color = hsv(style, hue=(0.0, 0.06), saturation=(0.4, 0.8), value=(0.4, 0.7))
+    mortar = hsv(style, saturation=(0, 0.1), value=(0.6, 0.8))
+    height = style.uniform(14, 22)
+    width = 2.1 * height
+    left, top = instance.uniform(0, height, 2)
+    canvas = Canvas(mortar)
+    for row in range(-1, 12):
+        for column in range(-2, 8):
+            x, y = left + (column + row % 2 / 2) * width, top + row * height
+            brick_color = color * np.float32(instance.uniform(0.88, 1.12))
+            canvas.box(x + 1.5, y + 1.5, x + width - 1.5, y + height - 1.5, brick_color)
+    return _texture(canvas.pixels, 1 + 0.05 * grain(instance))
+
+
+def _texture(color: Color | Picture | FloatImage, brightness: Field) -> Part:
+    return Part(shaded(color, brightness), np.full((SIDE, SIDE), 255, dtype=np.uint8), is_texture=True)

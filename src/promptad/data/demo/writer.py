@@ -1,0 +1,109 @@
+"""Demo classes on disk, in MVTec AD's layout."""
+
+from itertools import count
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import cv2
+import numpy as np
+
+from promptad.data.demo.canvas import Mask, Picture
+from promptad.data.demo.catalogue import DEFECT_FOLDERS
+from promptad.data.demo.scene import PAINTERS, SEVERITIES, check_choice, draw_picture, draw_twins
+from promptad.data.demo.seeds import TRIES, instance_seed, style_seed
+from promptad.errors import InputError
+
+TRAIN_PICTURES = 20
+GOOD_TEST_PICTURES = 20
+PICTURES_A_DEFECT = 8
+
+_LEAST_AREA = 20  # pixels of a mask
+_LEAST_CONTRAST = 10  # gray levels, about three times the sensor's noise
+
+
+def make_demo_class(root: Path, class_name: str, *, line: int = 0, difficulty: str = "normal") -> Path:
+    """Draw a class of parts from one production line into `root/<class_name>`, unless it is there already.
+
+    The folder appears at once and complete: it is drawn beside its place, in a hidden folder, and then renamed. Of two
+    processes that draw the same class, the one that ends later finds it there and throws its own away.
+
+    Raises InputError for an unknown class, line or difficulty, and for a folder that holds something else.
+    """
+    check_choice("demo class", class_name, DEFECT_FOLDERS)
+    check_choice("difficulty", difficulty, SEVERITIES)
+    style = style_seed(line, _number(class_name))
+    note = f"{class_name} drawn by promptad: line {line}, difficulty {difficulty}, style seed {style}"
+    folder = root / class_name
+    if not folder.exists():
+        root.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=f".{class_name}-", dir=root) as temporary:
+            unfinished = Path(temporary) / class_name
+            _write_good(unfinished, class_name, line)
+            _write_defective(unfinished, class_name, line, difficulty)
+            (unfinished / "readme.txt").write_text(f"{note}\n", encoding="utf-8")
+            _rename(unfinished, folder)
+    _check_note(folder, note)
+    return folder
+
+
+def _write_good(folder: Path, class_name: str, line: int) -> None:
+    style, part = style_seed(line, _number(class_name)), count()
+    for split, pictures in (("train", TRAIN_PICTURES), ("test", GOOD_TEST_PICTURES)):
+        for picture_number in range(pictures):
+            instance = instance_seed(line, _number(class_name), next(part))
+            picture, _ = draw_picture(class_name, style_seed=style, instance_seed=instance)
+            _write_png(folder / split / "good" / f"{picture_number:03}.png", picture)
+
+
+def _write_defective(folder: Path, class_name: str, line: int, difficulty: str) -> None:
+    part = count(TRAIN_PICTURES + GOOD_TEST_PICTURES)
+    for defect_folder, kind in DEFECT_FOLDERS[class_name].items():
+        for picture_number in range(PICTURES_A_DEFECT):
+            picture, mask = _draw_visible(class_name, line, next(part), kind, difficulty)
+            _write_png(folder / "test" / defect_folder / f"{picture_number:03}.png", picture)
+            _write_png(folder / "ground_truth" / defect_folder / f"{picture_number:03}_mask.png", mask)
+
+
+def _draw_visible(class_name: str, line: int, part: int, kind: str, difficulty: str) -> tuple[Picture, Mask]:
+    """Draw a defective part, again with its next seed as long as the defect is hard to see; keep the clearest try."""
+    style, clearest = style_seed(line, _number(class_name)), 0.0
+    for attempt in range(TRIES):
+        instance = instance_seed(line, _number(class_name), part, attempt)
+        good, defective, mask = draw_twins(
+            class_name, style_seed=style, instance_seed=instance, defect=kind, difficulty=difficulty
+        )
+        changes = cv2.absdiff(good, defective).max(axis=2)[mask > 0]  # [pixel of the defect], gray levels
+        contrast = float(changes.mean()) if changes.size >= _LEAST_AREA else 0.0
+        if contrast > clearest:
+            clearest, kept = contrast, (defective, mask)
+        if clearest >= _LEAST_CONTRAST:
+            break
+    assert clearest > 0, f"no {kind} can be seen on line {line} of {class_name}"
+    return kept
+
+
+def _number(class_name: str) -> int:
+    return list(PAINTERS).index(class_name)
+
+
+def _write_png(path: Path, pixels: Picture | Mask) -> None:
+    """Write a picture [row, column, channel] or a mask [row, column], with the folders it needs."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    bgr = pixels[..., ::-1] if pixels.ndim == 3 else pixels  # OpenCV's order of channels
+    _, encoded = cv2.imencode(".png", np.ascontiguousarray(bgr))
+    path.write_bytes(encoded.tobytes())
+
+
+def _rename(unfinished: Path, folder: Path) -> None:
+    try:
+        unfinished.rename(folder)
+    except OSError:
+        if not folder.exists():
+            raise  # not because another process was faster
+
+
+def _check_note(folder: Path, note: str) -> None:
+    """Refuse a folder of other pictures: another line's, another difficulty's, or not ours at all."""
+    path = folder / "readme.txt"
+    if not path.is_file() or path.read_text(encoding="utf-8").strip() != note:
+        raise InputError(f"{folder} exists and is not '{note}': choose another folder, or delete this one")

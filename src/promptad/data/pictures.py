@@ -1,0 +1,162 @@
+"""The one image loader: whatever a user calls a picture becomes upright 8-bit RGB, or is refused in words."""
+
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from promptad.errors import InputError
+
+ImageLike: TypeAlias = str | Path | Image.Image | np.ndarray
+
+PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
+
+_JPEG_SUFFIXES = frozenset({".jpg", ".jpeg"})
+_EIGHT_BIT_MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV"})
+_MODE_WORDS = {"I": "32-bit integers", "F": "32-bit floats"}
+# Where Pillow keeps a turn that the stored pixels still need; without any of these a header's size is the upright size.
+_ORIENTATION_KEYS = frozenset({"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"})
+
+
+def read_picture(image: ImageLike) -> Image.Image:
+    """The picture as upright 8-bit RGB.
+
+    EXIF orientation is applied, transparent pixels are laid over white, 16-bit grey is divided by 257 (white stays
+    white, nothing is clipped), and of several frames the first is taken. An array must be uint8 RGB
+    `[height, width, 3]`. Raises InputError for a file or a value that is no such picture.
+    """
+    if isinstance(image, np.ndarray):
+        return _picture_of_array(image)
+    if isinstance(image, str | Path):
+        return _to_rgb(_open_upright(Path(image)), str(image))
+    if isinstance(image, Image.Image):
+        name = str(getattr(image, "filename", "")) or "given as a PIL image"
+        with _decoding_in_words(name):
+            upright = ImageOps.exif_transpose(image)
+        return _to_rgb(upright, name)
+    raise InputError(
+        f"cannot read a picture from a {type(image).__name__}: give a path, a PIL image or a uint8 RGB array"
+    )
+
+
+def read_mask(path: Path, size: int, picture: Path) -> NDArray[np.bool_]:
+    """Where the mask shows a defect, resized to `[size, size]` by the nearest pixel.
+
+    Every visible value above 0 is a defect: VisA numbers its kinds 1, 2, 3, ..., so no threshold is right for all.
+    Raises InputError where the mask and its `picture` differ in size, for then they do not lie on each other.
+    """
+    if path.suffix.lower() in _JPEG_SUFFIXES:
+        raise InputError(f"mask {path} is a JPEG, whose compression smears a defect's border: export it as PNG")
+    mask = _open_upright(path)
+    width, height = _upright_size(picture)
+    if mask.size != (width, height):
+        raise InputError(
+            f"mask {path} has {mask.width} x {mask.height} pixels, its picture {picture} {width} x {height}: "
+            "export the mask at the picture's size"
+        )
+    resized = Image.fromarray(_defect_pixels(mask, str(path))).resize((size, size), Image.Resampling.NEAREST)
+    return np.asarray(resized, dtype=np.bool_)
+
+
+def list_pictures(folder: Path) -> tuple[Path, ...]:
+    """The picture files right in the folder, by suffix and sorted by name; hidden files are left out."""
+    if not folder.is_dir():
+        raise InputError(f"no folder of pictures at {folder}: check the path")
+    pictures = [
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in PICTURE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+    ]
+    return tuple(sorted(pictures, key=lambda path: path.name))
+
+
+def _picture_of_array(array: np.ndarray) -> Image.Image:
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or array.size == 0:
+        raise InputError(
+            f"cannot read a picture from a {array.dtype} array of shape {list(array.shape)}: "
+            "give uint8 RGB [height, width, 3]"
+        )
+    return Image.fromarray(array)
+
+
+def _open_upright(path: Path) -> Image.Image:
+    """The file's picture with its EXIF orientation applied, in its own mode."""
+    with _decoding_in_words(str(path)):
+        if not path.exists():
+            raise InputError(f"no picture at {path}: check the path")
+        if path.is_dir():
+            raise InputError(f"{path} is a folder, not a picture: name a picture in it")
+        if path.stat().st_size == 0:
+            raise InputError(f"empty picture {path}: the file has no bytes; replace it or remove it")
+        with Image.open(path) as image:
+            return ImageOps.exif_transpose(image)
+
+
+def _upright_size(path: Path) -> tuple[int, int]:
+    """Width and height as `read_picture` gives them, from the header alone where that is certain."""
+    if path.is_file():
+        with _decoding_in_words(str(path)), Image.open(path) as image:
+            # A TIFF keeps its orientation among its own tags, and Pillow's versions differ in when they apply it.
+            if image.format != "TIFF" and not _ORIENTATION_KEYS & {str(key) for key in image.info}:
+                return image.size
+    return _open_upright(path).size
+
+
+def _to_rgb(image: Image.Image, name: str) -> Image.Image:
+    _check_pixels(image, name)
+    if image.mode.startswith("I;16"):
+        grey = np.asarray(image).astype(np.uint32)
+        return Image.fromarray(((grey + 128) // 257).astype(np.uint8)).convert("RGB")  # 257 = 65535 / 255; rounded
+    with _decoding_in_words(name):
+        if image.has_transparency_data:
+            white = Image.new("RGBA", image.size, "white")
+            return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
+        return image.convert("RGB")
+
+
+def _defect_pixels(mask: Image.Image, name: str) -> NDArray[np.bool_]:
+    """The mask's visible pixels that are not black, `[height, width]`."""
+    _check_pixels(mask, name)
+    if mask.mode.startswith("I;16"):
+        return np.asarray(mask) > 0
+    with _decoding_in_words(name):
+        pixels = np.asarray(mask.convert("RGBA"))  # [height, width, 4]
+    return pixels[..., :3].any(axis=2) & (pixels[..., 3] > 0)
+
+
+def _check_pixels(image: Image.Image, name: str) -> None:
+    if min(image.size) == 0:
+        raise InputError(f"empty picture {name}: it has {image.width} x {image.height} pixels; replace it or remove it")
+    if image.mode not in _EIGHT_BIT_MODES and not image.mode.startswith("I;16"):
+        kind = _MODE_WORDS.get(image.mode, f"of the kind {image.mode}")
+        raise InputError(f"cannot use picture {name}: its pixels are {kind}; save it as 8-bit RGB or 8- or 16-bit grey")
+
+
+@contextmanager
+def _decoding_in_words(name: str) -> Iterator[None]:
+    """Turns what Pillow raises on a bad file into an InputError of one line."""
+    try:
+        yield
+    except InputError:
+        raise
+    except UnidentifiedImageError as error:
+        raise InputError(
+            f"not a picture: {name} is damaged or of another kind; give a PNG, JPEG, BMP, TIFF or WebP file"
+        ) from error
+    except Image.DecompressionBombError as error:
+        raise InputError(
+            f"picture {name} is too large: it has more than {2 * (Image.MAX_IMAGE_PIXELS or 0)} pixels; scale it down"
+        ) from error
+    # Pillow's decoders let the errors of struct, zlib and plain indexing through when the bytes are wrong.
+    except (OSError, SyntaxError, ValueError, TypeError, LookupError, OverflowError, struct.error, zlib.error) as error:
+        if isinstance(error, OSError) and error.strerror:
+            raise InputError(f"cannot open picture {name}: {error.strerror}; check the path and its rights") from error
+        early = "truncated" in str(error).lower()
+        reason = "the file ends early" if early else "its data cannot be decoded"
+        raise InputError(f"corrupt picture {name}: {reason}; replace it or remove it") from error
