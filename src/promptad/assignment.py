@@ -1,0 +1,34 @@
+"""Balanced assignment of patches to normal prototypes."""
+
+import torch
+from torch import Tensor
+
+SOFTNESS = 0.05  # of the responses' own spread: small enough that a patch belongs to one prototype
+ROUNDS = 200
+
+
+@torch.no_grad()
+def balanced_offsets(responses: Tensor) -> Tensor:
+    """Return offsets [K] that give every normal prototype its equal share of the patches.
+
+    With them taken from the responses [patch, K], the soft assignment of `balanced_assignment` gives each prototype
+    1/K of the patches: they are the dual potentials of entropic optimal transport between the patches and K equal
+    masses, found by Sinkhorn's iteration (Cuturi, 2013; Asano et al., 2020, balance labels so). They sum to 0.
+    """
+    count = responses.shape[1]
+    softness = SOFTNESS * spread(responses)
+    offsets = torch.zeros(count, device=responses.device)
+    for _ in range(ROUNDS):
+        shares = torch.softmax((responses - offsets) / softness, 1).mean(0)
+        offsets = offsets + softness * torch.log(shares.clamp_min(1e-12) * count)
+    return offsets - offsets.mean()
+
+
+def balanced_assignment(responses: Tensor, offsets: Tensor) -> Tensor:
+    """Return the share [patch, K] of each prototype in each patch; rows sum to 1, columns to patches / K."""
+    return torch.softmax((responses - offsets) / (SOFTNESS * spread(responses)), 1)
+
+
+def spread(responses: Tensor) -> Tensor:
+    """Return how far apart prototypes respond: the deviation of responses [patch, K] around each patch's own mean."""
+    return (responses - responses.mean(1, keepdim=True)).std().detach().clamp_min(1e-6)

@@ -1,0 +1,62 @@
+"""Training losses: one function each, all on unit vectors.
+
+Names of shapes: F features of normal pictures (class tokens and patch tokens), K normal and M abnormal prototypes, S
+manual states, D dimensions.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def contrastive_loss(features: Tensor, normal: Tensor, negatives: Tensor, shares: Tensor, temperature: float) -> Tensor:
+    """Cross-entropy of each normal feature [F, D] against its normal prototype and every abnormal direction.
+
+    Follows PromptAD (Li et al., CVPR 2024), with the prototype that a feature is assigned to, `shares` [F, K], in
+    the place of the one normal anchor. `normal` is [K, D], `negatives` [M + S, D].
+    """
+    positive = (shares * (features @ normal.T)).sum(1, keepdim=True)  # [feature, 1]
+    logits = temperature * torch.cat([positive, features @ negatives.T], 1)
+    return F.cross_entropy(logits, torch.zeros(len(features), dtype=torch.long, device=features.device))
+
+
+def margin_loss(features: Tensor, normal: Tensor, abnormal: Tensor, shares: Tensor) -> Tensor:
+    """Hinge on how much nearer a normal feature [F, D] is to an abnormal prototype [M, D] than to its own normal one.
+
+    PromptAD's explicit anomaly margin (Li et al., CVPR 2024) against the nearest abnormal prototype. For unit
+    vectors the difference of squared distances is twice the difference of cosines.
+    """
+    own = (shares * (features @ normal.T)).sum(1)
+    nearest = (features @ abnormal.T).amax(1)
+    return F.relu(2 * (nearest - own)).mean()
+
+
+def matching_loss(abnormal: Tensor, states: Tensor) -> Tensor:
+    """Squared distance between the mean learned prototype [M, D] and the mean manual state [S, D] (Li et al., 2024)."""
+    return (abnormal.mean(0) - states.mean(0)).square().sum()
+
+
+def grouping_loss(abnormal: Tensor, group_means: Tensor) -> Tensor:
+    """Mean distance, 1 - cosine, of each abnormal prototype [M, D] to the mean of the states it answers for [M, D]."""
+    return (1 - F.cosine_similarity(abnormal, group_means, dim=1)).mean()
+
+
+def balance_loss(responses: Tensor, shares: Tensor, softness: Tensor) -> Tensor:
+    """Cross-entropy between the balanced `shares` [F, K] and the plain assignment of the responses [F, K].
+
+    The self-labelling loss of Asano et al. (2020): each prototype moves towards the features that balance gives it.
+    """
+    return -(shares * torch.log_softmax(responses / softness, 1)).sum(1).mean()
+
+
+def repulsion_loss(abnormal: Tensor, limit: float) -> Tensor:
+    """Mean excess of the cosine between two abnormal prototypes [M, D] over `limit`, over all pairs; 0 for M = 1."""
+    first, second = torch.triu_indices(len(abnormal), len(abnormal), offset=1)
+    if len(first) == 0:
+        return abnormal.new_zeros(())
+    return F.relu((abnormal[first] * abnormal[second]).sum(1) - limit).mean()
+
+
+def closeness_loss(prototypes: Tensor, starts: Tensor) -> Tensor:
+    """Mean distance, 1 - cosine, of prototypes [N, D] to those they started from (KgCoOp, Yao et al., 2023)."""
+    return (1 - F.cosine_similarity(prototypes, starts, dim=1)).mean()
