@@ -1,0 +1,1 @@
+"""The backbone room: the one place that touches open_clip."""

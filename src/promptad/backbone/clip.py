@@ -1,0 +1,223 @@
+"""The backbone: one frozen CLIP, found, loaded, named and fed."""
+
+import difflib
+import hashlib
+import logging
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import huggingface_hub
+import numpy as np
+import torch
+from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
+from open_clip.factory import create_model, get_model_config, list_models
+from open_clip.model import CLIP
+from open_clip.pretrained import get_pretrained_cfg, list_pretrained_tags_by_model
+from open_clip.tokenizer import SimpleTokenizer
+from PIL import Image
+from torch import Tensor
+
+from promptad.backbone.embedded import embedded_config, load_embedded
+from promptad.backbone.image_tower import ImageTower
+from promptad.backbone.text_tower import TextTower
+from promptad.data.geometry import square_picture
+from promptad.errors import InputError
+from promptad.records import ImageFeatures
+from promptad.settings import EMBEDDED, BackboneSettings
+
+
+@dataclass(frozen=True, eq=False)
+class Backbone:
+    """A frozen CLIP: both towers, its tokenizer, its normalisation and its temperature."""
+
+    settings: BackboneSettings
+    image_tower: ImageTower
+    text_tower: TextTower
+    tokenizer: SimpleTokenizer
+    mean: Tensor  # [3, 1, 1], of pixels in [0, 1]
+    std: Tensor  # [3, 1, 1]
+    temperature: float  # what CLIP multiplies cosines by before its softmax
+    weights_sha256: str
+    device: torch.device
+
+    @property
+    def resize(self) -> int:
+        """Pixels a picture is resized to before its central square is taken."""
+        return self.settings.resize or self.settings.crop or self.image_tower.image_size
+
+    def square_of(self, side: int) -> tuple[int, int]:
+        """Return the sizes to resize and to crop to, so that `side` pixels show just what the backbone sees."""
+        return round(side * self.resize / self.image_tower.image_size), side
+
+    def pixels(self, pictures: Sequence[Image.Image]) -> Tensor:
+        """Return RGB pictures as normalised pixels [N, 3, S, S]."""
+        squares = [np.asarray(square_picture(p, self.resize, self.image_tower.image_size)) for p in pictures]
+        scaled = torch.from_numpy(np.stack(squares)).to(self.device).permute(0, 3, 1, 2) / 255
+        return (scaled - self.mean) / self.std
+
+    def encode_pictures(
+        self,
+        pictures: Sequence[Any],
+        batch_size: int,
+        read: Callable[[Any], Image.Image],
+        advance: Callable[[int], None] = lambda _: None,
+    ) -> ImageFeatures:
+        """Encode N pictures, `batch_size` at a time.
+
+        Args:
+            pictures: whatever `read` turns into RGB pictures, so that only one batch of them is in memory.
+            batch_size: pictures that go through the image tower together.
+            read: opens one picture.
+            advance: told after each batch how many pictures are done with it, for a progress bar.
+        """
+        batches = []
+        for start in range(0, len(pictures), batch_size):
+            batch = [read(picture) for picture in pictures[start : start + batch_size]]
+            batches.append(self.image_tower.encode(self.pixels(batch)))
+            advance(len(batch))
+        class_tokens = torch.cat([features.class_token for features in batches])
+        return ImageFeatures(class_tokens, torch.cat([features.patch_tokens for features in batches]))
+
+    def token_ids(self, text: str) -> list[int]:
+        """Return the tokens of `text`, without start and end."""
+        ids: list[int] = self.tokenizer.encode(text)  # type: ignore[no-untyped-call]
+        return ids
+
+
+def load_backbone(settings: BackboneSettings, device: torch.device) -> Backbone:
+    """Load and freeze the backbone that `settings` name, in float32.
+
+    Raises:
+        InputError: no such architecture, one that is no plain-ViT CLIP, an unknown tag, weights that are not there or
+            do not fit, or a picture size that its patches do not divide.
+    """
+    config = embedded_config() if settings.name == EMBEDDED else _architecture(settings.name)
+    _check_picture_size(settings, config["vision_cfg"]["patch_size"])
+    size = settings.crop or settings.resize or config["vision_cfg"]["image_size"]
+    clip = load_embedded(size) if settings.name == EMBEDDED else _load_open_clip(settings, size)
+    clip = clip.eval().requires_grad_(requires_grad=False).to(device)
+    source = get_pretrained_cfg(settings.name, settings.pretrained)
+    mean, std = source.get("mean", OPENAI_DATASET_MEAN), source.get("std", OPENAI_DATASET_STD)
+    return Backbone(
+        settings=settings,
+        image_tower=ImageTower(clip.visual),
+        text_tower=TextTower(clip),
+        tokenizer=SimpleTokenizer(),
+        mean=torch.tensor(mean, device=device).view(3, 1, 1),
+        std=torch.tensor(std, device=device).view(3, 1, 1),
+        temperature=float(clip.logit_scale.exp()),
+        weights_sha256=_hash_weights(clip),
+        device=device,
+    )
+
+
+def choose_device(gpu: int | None) -> tuple[torch.device, str | None]:
+    """Return the device for GPU number `gpu` (None: the CPU), and a line for the user where he gets another one.
+
+    Raises:
+        InputError: CUDA is there, but not so many GPUs.
+    """
+    if gpu is None:
+        return torch.device("cpu"), None
+    if not torch.cuda.is_available():
+        return torch.device("cpu"), f"--gpu-id {gpu}: no CUDA device here, running on the CPU"
+    if not 0 <= gpu < torch.cuda.device_count():
+        raise InputError(f"--gpu-id {gpu}: this machine has GPUs 0 to {torch.cuda.device_count() - 1}; choose one")
+    return torch.device("cuda", gpu), None
+
+
+def _architecture(name: str) -> dict[str, Any]:
+    """Return open_clip's configuration of a plain-ViT CLIP."""
+    config: dict[str, Any] | None = get_model_config(name) if ":" not in name else None  # type: ignore[no-untyped-call]
+    if config is None:
+        known = [EMBEDDED, *list_models()]  # type: ignore[no-untyped-call]
+        near = difflib.get_close_matches(name, known, n=3)
+        raise InputError(
+            f"unknown backbone {name!r}; nearest: {', '.join(near) or 'ViT-B-16-plus-240, ViT-L-14, tiny'}"
+        )
+    vision, text = config["vision_cfg"], config["text_cfg"]
+    plain = isinstance(vision.get("layers"), int) and not config.get("custom_text")
+    extras = {"timm_model_name", "pool_type", "attentional_pool"} & vision.keys() | {"hf_tokenizer_name"} & text.keys()
+    if not plain or extras:
+        raise InputError(f"backbone {name!r} is no plain-ViT CLIP; use one such as ViT-B-16-plus-240, ViT-L-14 or tiny")
+    return config
+
+
+def _check_picture_size(settings: BackboneSettings, patch: int) -> None:
+    flag = "--img-cropsize" if settings.crop else "--img-resize"
+    size = settings.crop or settings.resize
+    if size and (size % patch or size < patch):
+        below = max(size // patch, 1) * patch
+        raise InputError(
+            f"{flag} {size}: {settings.name} needs a multiple of {patch}, such as {below} or {below + patch}"
+        )
+    if settings.crop and settings.resize and settings.crop > settings.resize:
+        raise InputError(
+            f"--img-cropsize {settings.crop} is larger than --img-resize {settings.resize}; make it smaller"
+        )
+
+
+def _load_open_clip(settings: BackboneSettings, size: int) -> CLIP:
+    """Build an open_clip model for pictures of `size` pixels with the weights of a tag or a file."""
+    tag = get_pretrained_cfg(settings.name, settings.pretrained)
+    if not tag and not Path(settings.pretrained).is_file():
+        tags = ", ".join(list_pretrained_tags_by_model(settings.name)) or "none"
+        raise InputError(
+            f"--pretrained-dataset {settings.pretrained}: no file, and no tag of {settings.name} (its tags: {tags})"
+        )
+    if tag:
+        _stay_offline_without_hub()
+    try:
+        with warnings.catch_warnings(), _quiet_logging():
+            warnings.simplefilter("ignore")
+            model = create_model(
+                settings.name,
+                settings.pretrained,
+                force_image_size=size,
+                force_quick_gelu=bool(tag.get("quick_gelu")),
+            )
+    except Exception as error:  # whatever a download or a foreign file may raise
+        raise InputError(_load_failure(settings, tag, error)) from error
+    return cast(CLIP, model)
+
+
+def _load_failure(settings: BackboneSettings, tag: dict[str, Any], error: Exception) -> str:
+    if tag:
+        return (
+            f"cannot download the weights {settings.pretrained} of {settings.name}; connect this machine to the"
+            " network, or fetch the file elsewhere and give it by --pretrained-dataset FILE, or use --backbone tiny"
+        )
+    reason = " ".join(str(error).split())[:160]
+    return (
+        f"{settings.pretrained} does not hold weights of {settings.name}: {reason}; give the file of this architecture"
+    )
+
+
+def _stay_offline_without_hub() -> None:
+    """Look in the local cache only where the hub is out of reach, instead of trying for a minute."""
+    try:
+        huggingface_hub.get_session().head(huggingface_hub.constants.ENDPOINT, timeout=5)
+    except Exception:
+        huggingface_hub.constants.HF_HUB_OFFLINE = True
+
+
+class _quiet_logging:  # noqa: N801 used like a function
+    """Silence libraries' log lines while their failure is turned into one line of ours."""
+
+    def __enter__(self) -> None:
+        logging.disable(logging.ERROR)
+
+    def __exit__(self, *_: object) -> None:
+        logging.disable(logging.NOTSET)
+
+
+def _hash_weights(clip: CLIP) -> str:
+    """Return the SHA-256 of names, shapes and bytes of all weights."""
+    digest = hashlib.sha256()
+    for name, value in clip.state_dict().items():
+        digest.update(f"{name}{tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().numpy().data)
+    return digest.hexdigest()

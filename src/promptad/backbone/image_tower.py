@@ -1,0 +1,63 @@
+"""The image tower: pictures in, class token and patch tokens in the text space out."""
+
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
+from torch import Tensor
+
+from promptad.records import ImageFeatures
+
+
+class ImageTower:
+    """A frozen plain ViT of CLIP with a second, local path for the patch tokens.
+
+    The class token is CLIP's own. The patch tokens come from a stream that starts at the same embeddings and adds, at
+    every block, value-value attention of the class path in the place of query-key attention, and no MLP: a token then
+    mixes with tokens that carry the same content, so it keeps its place (Li et al., CLIP Surgery, 2023, section 3.2;
+    Li et al., PromptAD, CVPR 2024, section 3.1). Only what is read is computed: the last block of the class path
+    serves the class token alone.
+    """
+
+    def __init__(self, visual: VisionTransformer) -> None:
+        self.visual = visual
+        self.blocks = cast(list[ResidualAttentionBlock], list(visual.transformer.resblocks))
+        self.side = int(visual.grid_size[0])
+        self.image_size = int(visual.image_size[0])
+
+    @torch.inference_mode()
+    def encode(self, pixels: Tensor) -> ImageFeatures:
+        """Encode normalised pixels [N, 3, S, S] into unit class tokens [N, D] and patch tokens [N, side², D]."""
+        tokens = self.visual._embeds(pixels)  # [image, 1 + patch, width]
+        local = tokens[:, 1:]  # [image, patch, width]
+        *blocks, last = self.blocks
+        for block in blocks:
+            query, key, value = _project(block, tokens)
+            local = local + _attend(block, value[:, :, 1:], value, value)
+            tokens = tokens + _attend(block, query, key, value)
+            tokens = tokens + block.ls_2(block.mlp(block.ln_2(tokens)))
+        query, key, value = _project(last, tokens)
+        local = local + _attend(last, value[:, :, 1:], value, value)
+        class_token = tokens[:, :1] + _attend(last, query[:, :, :1], key, value)
+        class_token = class_token + last.ls_2(last.mlp(last.ln_2(class_token)))
+        return ImageFeatures(self._to_text_space(class_token)[:, 0], self._to_text_space(local))
+
+    def _to_text_space(self, tokens: Tensor) -> Tensor:
+        return F.normalize(self.visual.ln_post(tokens) @ self.visual.proj, dim=-1)
+
+
+def _project(block: ResidualAttentionBlock, tokens: Tensor) -> Tensor:
+    """Return queries, keys and values of a block, stacked: [3, image, head, token, width of a head]."""
+    attention = block.attn
+    projected = F.linear(
+        block.ln_1(tokens), attention.in_proj_weight, attention.in_proj_bias
+    )  # [image, token, 3 width]
+    shape = (*projected.shape[:2], 3, attention.num_heads, attention.head_dim)
+    return projected.view(shape).permute(2, 0, 3, 1, 4)
+
+
+def _attend(block: ResidualAttentionBlock, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Return what a block's attention adds to the tokens behind `query`: [image, token, width]."""
+    mixed = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
+    return block.ls_1(block.attn.out_proj(mixed))  # type: ignore[no-any-return]
