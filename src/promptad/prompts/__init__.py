@@ -1,0 +1,1 @@
+"""The prompts room: words, written states, and the contexts that learn."""

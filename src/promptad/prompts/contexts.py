@@ -1,0 +1,130 @@
+"""The contexts that learn, and the prompts they stand in."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from promptad.backbone.clip import Backbone
+from promptad.errors import InputError
+from promptad.prompts.states import StateGroup
+from promptad.settings import PromptSettings
+
+START_OF_TEXT, END_OF_TEXT = 49406, 49407  # of CLIP's own vocabulary
+
+# What a normal context starts from. A context of n vectors takes the last n tokens of its template.
+TEMPLATES = (
+    "a photo of a",
+    "a cropped photo of the",
+    "a close-up photo of the",
+    "a bright photo of the",
+    "a dark photo of the",
+    "a good photo of the",
+    "a photo of one",
+    "a blurry photo of the",
+    "a low resolution photo of the",
+    "a photo of my",
+)
+STATE_TEMPLATES = 3  # that the feature of a manual state is the mean of
+
+
+class Contexts(nn.Module):
+    """Normal contexts [K, n_ctx, width] and abnormal contexts [M, n_ctx_ab, width], and all prompts built of them.
+
+    Normal prompt i reads [start][normal context i][class].[end]; learned abnormal prompt (i, j) reads
+    [start][normal context i][abnormal context j][class].[end], for all K * M pairs.
+    """
+
+    def __init__(self, backbone: Backbone, words: str, normal_context: Tensor, abnormal_context: Tensor) -> None:
+        super().__init__()
+        self.normal_context = nn.Parameter(normal_context)
+        self.abnormal_context = nn.Parameter(abnormal_context)
+        self.text_tower = backbone.text_tower
+        frame = torch.tensor([START_OF_TEXT, *backbone.token_ids(f"{words}."), END_OF_TEXT], device=backbone.device)
+        framed = self.text_tower.embed(frame)
+        self.start, self.name = framed[:1], framed[1:]  # [1, width], [class and end, width]
+        length = len(frame) + normal_context.shape[1] + abnormal_context.shape[1]
+        if length > self.text_tower.context_length:
+            raise InputError(
+                f"prompts of {length} tokens exceed CLIP's {self.text_tower.context_length}:"
+                " lower --n_ctx or --n_ctx_ab, or shorten the class name"
+            )
+
+    def forward(self) -> tuple[Tensor, Tensor]:
+        """Return the unit text features of the normal prompts [K, D] and of the abnormal ones [K, M, D]."""
+        normal_count, abnormal_count = len(self.normal_context), len(self.abnormal_context)
+        opening = torch.cat([self.start.expand(normal_count, -1, -1), self.normal_context], 1)
+        closing = self.name.expand(normal_count, -1, -1)
+        padding = closing[:, -1:].expand(-1, self.abnormal_context.shape[1], -1)  # unread: it stands behind the end
+        normal = torch.cat([opening, closing, padding], 1)  # [normal, token, width]
+        pairs = (normal_count, abnormal_count, -1, -1)
+        abnormal = torch.cat(
+            [opening[:, None].expand(pairs), self.abnormal_context.expand(pairs), closing[:, None].expand(pairs)], 2
+        )  # [normal, abnormal, token, width]
+        length = abnormal.shape[2]
+        normal_end = length - 1 - self.abnormal_context.shape[1]
+        ends = torch.tensor([normal_end] * normal_count + [length - 1] * (normal_count * abnormal_count))
+        features = self.text_tower.encode(torch.cat([normal, abnormal.flatten(0, 1)]), ends.to(normal.device))
+        return features[:normal_count], features[normal_count:].view(normal_count, abnormal_count, -1)
+
+
+def start_contexts(
+    backbone: Backbone, words: str, groups: Sequence[StateGroup], settings: PromptSettings, seed: int
+) -> Contexts:
+    """Make contexts that start from the embeddings of real words (or at random, as CoOp does: Zhou et al., 2022).
+
+    Normal contexts start from templates; abnormal ones from the names of the groups of states, in turn.
+    """
+    if settings.start == "random":
+        shapes = (settings.n_pro, settings.n_ctx), (settings.n_pro_ab, settings.n_ctx_ab)
+        generator = torch.Generator().manual_seed(seed)
+        normal, abnormal = (0.02 * torch.randn(*s, backbone.text_tower.width, generator=generator) for s in shapes)
+        return Contexts(backbone, words, normal.to(backbone.device), abnormal.to(backbone.device))
+    templates = [TEMPLATES[i % len(TEMPLATES)] for i in range(settings.n_pro)]
+    states = [groups[j % len(groups)].name for j in range(settings.n_pro_ab)]
+    return Contexts(
+        backbone,
+        words,
+        torch.stack([_embed_last(backbone, template, settings.n_ctx) for template in templates]),
+        torch.stack([_embed_last(backbone, state, settings.n_ctx_ab) for state in states]),
+    )
+
+
+def encode_states(backbone: Backbone, words: str, groups: Sequence[StateGroup]) -> tuple[Tensor, ...]:
+    """Return for each group the unit text features [phrase, D] of its manual prompts.
+
+    A feature is the mean over a few templates. These prompts hold no learned vector and are encoded once.
+    """
+    features = []
+    for group in groups:
+        prompts = [f"{t} {phrase.format(words)}." for phrase in group.phrases for t in TEMPLATES[:STATE_TEMPLATES]]
+        encoded = encode_texts(backbone, prompts).view(len(group.phrases), STATE_TEMPLATES, -1)  # [phrase, template, D]
+        features.append(torch.nn.functional.normalize(encoded.mean(1), dim=-1))
+    return tuple(features)
+
+
+@torch.no_grad()
+def encode_texts(backbone: Backbone, texts: Sequence[str]) -> Tensor:
+    """Return the unit text features [N, D] of plain sentences.
+
+    Raises:
+        InputError: a sentence is longer than CLIP reads.
+    """
+    rows = [[START_OF_TEXT, *backbone.token_ids(text), END_OF_TEXT] for text in texts]
+    longest = max(map(len, rows))
+    if longest > backbone.text_tower.context_length:
+        text = max(texts, key=lambda t: len(backbone.token_ids(t)))
+        raise InputError(
+            f"prompt {text!r} is longer than CLIP's {backbone.text_tower.context_length} tokens; shorten it"
+        )
+    padded = torch.tensor([row + [END_OF_TEXT] * (longest - len(row)) for row in rows], device=backbone.device)
+    ends = torch.tensor([len(row) - 1 for row in rows], device=backbone.device)
+    return backbone.text_tower.encode(backbone.text_tower.embed(padded), ends)
+
+
+def _embed_last(backbone: Backbone, text: str, count: int) -> Tensor:
+    """Return the embeddings [count, width] of the last `count` tokens of `text`, which is repeated if it is short."""
+    ids = backbone.token_ids(text)
+    while len(ids) < count:
+        ids = ids + ids
+    return backbone.text_tower.embed(torch.tensor(ids[-count:], device=backbone.device)).clone()
