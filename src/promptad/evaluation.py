@@ -1,0 +1,67 @@
+"""Evaluation: the one room that reads test labels, to measure a detector and for nothing else."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from promptad.backbone.clip import Backbone
+from promptad.data.geometry import square_mask
+from promptad.data.pictures import read_mask, read_picture
+from promptad.detector import Detector
+from promptad.metrics import average_precision, f1_max, image_auroc, pixel_metrics
+from promptad.records import Evaluation, ImageFeatures, Prediction, TestPicture
+from promptad.scoring import to_prediction
+
+
+@dataclass(frozen=True)
+class TestSplit:
+    """A test split as features, with what is true of it."""
+
+    __test__ = False  # keeps pytest from collecting the class for its name
+
+    pictures: tuple[TestPicture, ...]
+    features: ImageFeatures
+    labels: np.ndarray  # [N] bool, anomalous
+    masks: np.ndarray | None  # [N, resolution, resolution] bool; None where a defective picture has no mask
+
+
+def read_test_split(
+    backbone: Backbone,
+    pictures: Sequence[TestPicture],
+    resolution: int,
+    batch_size: int,
+    advance: Callable[[int], None] = lambda _: None,
+) -> TestSplit:
+    """Encode N test pictures once, and read their labels and masks."""
+    features = backbone.encode_pictures([p.path for p in pictures], batch_size, read_picture, advance)
+    labels = np.array([picture.is_anomalous for picture in pictures])
+    masked = all(picture.mask_path for picture in pictures if picture.is_anomalous)
+    masks = np.stack([true_mask(backbone, picture, resolution) for picture in pictures]) if masked else None
+    return TestSplit(tuple(pictures), features, labels, masks)
+
+
+def true_mask(backbone: Backbone, picture: TestPicture, resolution: int) -> np.ndarray:
+    """Return where a test picture is defective [resolution, resolution], on the square that the backbone sees."""
+    if picture.mask_path is None:
+        return np.zeros((resolution, resolution), dtype=bool)
+    whole, central = backbone.square_of(resolution)
+    return square_mask(read_mask(picture.mask_path, whole, picture.path), whole, central)
+
+
+def evaluate(detector: Detector, split: TestSplit) -> tuple[Evaluation, Prediction]:
+    """Measure a detector on a test split.
+
+    Raises:
+        InputError: the split has good pictures only, or defective ones only.
+    """
+    prediction = to_prediction(detector.score(split.features), detector.calibration, detector.settings.scoring)
+    pixel_auroc, aupro = (None, None) if split.masks is None else pixel_metrics(prediction.map, split.masks)
+    evaluation = Evaluation(
+        image_auroc=image_auroc(prediction.score, split.labels),
+        image_ap=average_precision(prediction.score, split.labels),
+        image_f1_max=f1_max(prediction.score, split.labels),
+        pixel_auroc=pixel_auroc,
+        aupro=aupro,
+    )
+    return evaluation, prediction

@@ -1,0 +1,49 @@
+"""Where results lie: the folder that the training guide describes."""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from promptad.files import writable_folder
+
+
+@dataclass(frozen=True)
+class ResultFolder:
+    """Where the results of one data set, k and seed lie."""
+
+    root: Path
+    dataset: str
+    k: int
+    seed: int
+
+    @property
+    def folder(self) -> Path:
+        """The folder of this data set and k."""
+        return self.root / self.dataset / f"k_{self.k}"
+
+    @property
+    def csv(self) -> Path:
+        """The table of results, a row a class."""
+        return self.folder / "csv" / f"Seed_{self.seed}-results.csv"
+
+    def checkpoint(self, class_name: str) -> Path:
+        """The detector of a class."""
+        return self.folder / "checkpoint" / f"CLS-Seed_{self.seed}-{class_name}-check_point.pt"
+
+    def diagnostics(self, class_name: str, suffix: str = "json") -> Path:
+        """The diagnostics of a class, as JSON or drawn (`suffix` "png")."""
+        return self.folder / "diagnostics" / f"{class_name}_k{self.k}_diagnostics.{suffix}"
+
+    def pictures(self, class_name: str) -> Path:
+        """The folder of a class's drawn predictions."""
+        return self.folder / "imgs" / class_name
+
+    def check_writable(self) -> None:
+        """Find out before any work whether results can be written.
+
+        Raises:
+            InputError: they cannot.
+        """
+        for folder in (self.csv.parent, self.checkpoint("").parent, self.diagnostics("").parent):
+            with writable_folder(folder), tempfile.TemporaryFile(dir=folder):
+                pass

@@ -1,0 +1,159 @@
+"""The results of a run: one row per class and system, in a CSV file that several processes may write at once."""
+
+import csv
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import fmean
+
+from filelock import FileLock, Timeout
+from rich.table import Table
+
+from promptad.errors import InputError
+from promptad.files import whole_file, writable_folder
+from promptad.records import Evaluation
+
+KEY_COLUMNS = ("class", "system")
+METRIC_TITLES = {"i_roc": "I-AUROC", "i_ap": "I-AP", "i_f1": "I-F1", "p_roc": "P-AUROC", "p_pro": "P-PRO"}
+RESULT_COLUMNS = (
+    *KEY_COLUMNS,
+    *("k", "seed", "select", "n_pro", "n_pro_ab", "epochs", "backbone", "run"),
+    *METRIC_TITLES,
+    *("test_images", "seconds"),
+)
+LOCK_TIMEOUT = 60  # seconds; a row takes milliseconds
+
+
+def metric_cells(evaluation: Evaluation) -> dict[str, float | None]:
+    """The metric columns of a row, in [0, 1]."""
+    return {
+        "i_roc": evaluation.image_auroc,
+        "i_ap": evaluation.image_ap,
+        "i_f1": evaluation.image_f1_max,
+        "p_roc": evaluation.pixel_auroc,
+        "p_pro": evaluation.aupro,
+    }
+
+
+def write_result(csv_file: Path, row: Mapping[str, object]) -> None:
+    """Put `row` into `csv_file` in the place of the row of the same class and system, or at the end.
+
+    Metrics are given in [0, 1] and written in percent with two decimals, seconds with one; what is None or not given
+    stays empty. Rows that other processes write at the same time are kept.
+
+    Raises:
+        InputError: the folder cannot be written to, the file is locked for a minute, or holds something else.
+    """
+    unknown = set(row) - set(RESULT_COLUMNS)
+    assert not unknown, f"no such columns: {sorted(unknown)}"
+    cells = {column: format_cell(column, row.get(column)) for column in RESULT_COLUMNS}
+    with sole_writer(csv_file):
+        rows = {key_of(known): known for known in read_results(csv_file)}
+        rows[key_of(cells)] = cells
+        replace_rows(csv_file, rows.values())
+
+
+def read_results(csv_file: Path) -> list[dict[str, str]]:
+    """The rows of `csv_file` in their order, as text; none where there is no such file yet.
+
+    Raises:
+        InputError: the file is damaged or has other columns.
+    """
+    if not csv_file.exists():
+        return []
+    cure = "move it away, or delete it and run again"
+    try:
+        with csv_file.open(encoding="utf-8", newline="") as lines:
+            header, *table = [line for line in csv.reader(lines, strict=True) if line] or [[]]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{str(csv_file)!r} cannot be read as results ({error}): {cure}") from error
+    if tuple(header) != RESULT_COLUMNS:
+        raise InputError(f"{str(csv_file)!r} does not start with the columns {','.join(RESULT_COLUMNS)}: {cure}")
+    for number, line in enumerate(table, start=2):
+        if not is_result(line):
+            raise InputError(f"{str(csv_file)!r} is damaged in row {number}: mend the row, {cure}")
+    return [dict(zip(RESULT_COLUMNS, line, strict=True)) for line in table]
+
+
+def results_table(rows: Sequence[Mapping[str, str]]) -> Table:
+    """The metrics of `rows`, as `read_results` gives them, for the terminal; each system ends in its mean row.
+
+    A class that lacks a metric is left out of the mean of that metric, and the caption says so.
+    """
+    table = Table(title="Results in %")
+    systems = list(dict.fromkeys(row["system"] for row in rows))
+    for title in KEY_COLUMNS:
+        table.add_column(title, overflow="fold")
+    for title in METRIC_TITLES.values():
+        table.add_column(title, justify="right", no_wrap=True)
+    for system in systems:
+        own = [row for row in rows if row["system"] == system]
+        for row in own:
+            table.add_row(row["class"], system, *(row[metric] or "-" for metric in METRIC_TITLES))
+        table.add_section()
+        means = [mean_cell(own, metric) for metric in METRIC_TITLES]
+        table.add_row(f"mean of {len(own)}", system, *means, style="bold")
+        table.add_section()
+    if any(not row[metric] for row in rows for metric in METRIC_TITLES):
+        table.caption = "A mean is over the classes that have the metric."
+    return table
+
+
+@contextmanager
+def sole_writer(csv_file: Path) -> Iterator[None]:
+    """Hold the lock of `csv_file` against all other processes."""
+    # Hidden, and never removed: a writer that waits for a removed lock and one that made it anew would both go ahead.
+    # That does no harm, as the lock is the system's, which frees it when its holder ends, however that comes.
+    lock = FileLock(csv_file.with_name(f".{csv_file.name}.lock"))
+    with writable_folder(csv_file.parent):
+        try:
+            lock.acquire(timeout=LOCK_TIMEOUT)
+        except Timeout as error:
+            raise InputError(
+                f"{str(csv_file)!r} has been locked for {LOCK_TIMEOUT} s: end the other process that writes to it"
+            ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def key_of(row: Mapping[str, str]) -> tuple[str, ...]:
+    """What names a row: its class and its system."""
+    return tuple(row[column] for column in KEY_COLUMNS)
+
+
+def format_cell(column: str, value: object) -> str:
+    """The text of one cell."""
+    if value is None:
+        return ""
+    if column in METRIC_TITLES:
+        assert isinstance(value, float), f"{column} is {value!r}, not a number"
+        assert 0 <= value <= 1, f"{column} is {value}, not in [0, 1]"
+        return f"{100 * value:.2f}"
+    return f"{value:.1f}" if column == "seconds" else str(value)
+
+
+def replace_rows(csv_file: Path, rows: Iterable[Mapping[str, str]]) -> None:
+    """Write the header and `rows` in the place of `csv_file`."""
+    with whole_file(csv_file) as temporary, temporary.open("w", encoding="utf-8", newline="") as lines:
+        writer = csv.DictWriter(lines, RESULT_COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def is_result(line: Sequence[str]) -> bool:
+    """Whether `line` has a cell for each column, a class, and metrics that are numbers in percent, or empty."""
+    if len(line) != len(RESULT_COLUMNS) or not line[0]:
+        return False
+    metrics = dict(zip(RESULT_COLUMNS, line, strict=True))
+    try:
+        return all(0 <= float(metrics[column] or 0) <= 100 for column in METRIC_TITLES)
+    except ValueError:
+        return False
+
+
+def mean_cell(rows: Sequence[Mapping[str, str]], metric: str) -> str:
+    """The mean of `metric` over the rows that have it."""
+    values = [float(row[metric]) for row in rows if row[metric]]
+    return f"{fmean(values):.2f}" if values else "-"

@@ -1,0 +1,129 @@
+"""Training: the contexts learn from the support images, and from nothing else."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor
+
+from promptad import losses
+from promptad.assignment import balanced_assignment, balanced_offsets, spread
+from promptad.backbone.clip import Backbone
+from promptad.prompts.contexts import Contexts, encode_states, start_contexts
+from promptad.prompts.states import StateGroup
+from promptad.prototypes import Prototypes, without_centre
+from promptad.records import ImageFeatures
+from promptad.settings import LossWeights, Settings, TrainingSettings
+
+REPULSION_LIMIT = 0.3  # cosine above which two abnormal prototypes repel each other
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """The state after one epoch; number 0 is the start, before any step."""
+
+    number: int
+    loss: float  # of the step that led here
+    prototypes: Prototypes
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What the contexts learn from: it stays the same over all epochs."""
+
+    features: Tensor  # [F, D], class tokens and patch tokens of the views of the support images
+    patch_tokens: Tensor  # [P, D], the patch tokens among them
+    state_groups: tuple[Tensor, ...]  # [phrase, D] each, raw text features
+    start: Prototypes  # of the starting words
+    temperature: float
+
+
+def train(
+    backbone: Backbone, words: str, groups: Sequence[StateGroup], support: ImageFeatures, settings: Settings
+) -> Iterator[Epoch]:
+    """Train the contexts of one class, one step an epoch, and yield the state at the start and after each epoch.
+
+    The features of the support images' views are all there is to learn from. The generator takes nothing back, so
+    whatever its caller measures between epochs cannot reach it; the last epoch counts.
+
+    Args:
+        backbone: the frozen CLIP.
+        words: what the part is called in a prompt.
+        groups: its manual states.
+        support: features of the views of the support images.
+        settings: of which the prompts and training parts count.
+    """
+    contexts = start_contexts(backbone, words, groups, settings.prompts, settings.training.seed)
+    prototypes = Prototypes.from_features(*contexts())
+    lesson = _prepare(backbone, words, groups, support, prototypes.detach())
+    yield Epoch(0, float(total_loss(prototypes, lesson, settings.training.weights).detach()), prototypes.detach())
+    optimizer, schedule = _make_optimizer(contexts, settings.training)
+    for number in range(1, settings.training.epochs + 1):
+        loss = total_loss(prototypes, lesson, settings.training.weights)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        schedule.step()
+        prototypes = Prototypes.from_features(*contexts())
+        yield Epoch(number, float(loss.detach()), prototypes.detach())
+
+
+def total_loss(prototypes: Prototypes, lesson: Lesson, weights: LossWeights) -> Tensor:
+    """Return the weighted sum of the losses whose weight is not 0."""
+    normal, abnormal = prototypes.normal, prototypes.abnormal
+    states = [without_centre(group, prototypes.centre) for group in lesson.state_groups]
+    responses = lesson.patch_tokens @ normal.T  # [P, K]
+    offsets = balanced_offsets(responses)
+    shares = balanced_assignment(lesson.features @ normal.T, offsets).detach()  # [F, K]
+    patch_shares = shares[len(lesson.features) - len(lesson.patch_tokens) :]
+    negatives = torch.cat([abnormal, *states])
+    terms = {
+        "contrastive": lambda: losses.contrastive_loss(lesson.features, normal, negatives, shares, lesson.temperature),
+        "margin": lambda: losses.margin_loss(lesson.features, normal, abnormal, shares),
+        "matching": lambda: losses.matching_loss(abnormal, torch.cat(states)),
+        "grouping": lambda: losses.grouping_loss(abnormal, group_means(states, len(abnormal))),
+        "balance": lambda: losses.balance_loss(responses, patch_shares, spread(responses)),
+        "repulsion": lambda: losses.repulsion_loss(abnormal, REPULSION_LIMIT),
+        "closeness": lambda: losses.closeness_loss(
+            torch.cat([normal, abnormal]), torch.cat([lesson.start.normal, lesson.start.abnormal])
+        ),
+    }
+    zero = normal.sum() * 0  # keeps the sum a function of the contexts when every loss is switched off
+    return sum((weight * terms[name]() for name, weight in asdict(weights).items() if weight), start=zero)
+
+
+def group_means(states: Sequence[Tensor], count: int) -> Tensor:
+    """Return for each of `count` abnormal prototypes the mean [count, D] of the states that it answers for.
+
+    The G groups of states [phrase, D] are dealt out in turn: prototype j has groups j, j + M, and so on; where there
+    are more prototypes than groups, they share.
+    """
+    means = [
+        torch.cat([group for g, group in enumerate(states) if g % count == j % len(states)]).mean(0)
+        for j in range(count)
+    ]
+    return torch.stack(means)
+
+
+def _prepare(
+    backbone: Backbone,
+    words: str,
+    groups: Sequence[StateGroup],
+    support: ImageFeatures,
+    start: Prototypes,
+) -> Lesson:
+    # Features made in inference mode cannot take part in a backward pass; their copies can.
+    patch_tokens = support.patch_tokens.flatten(0, 1).clone()
+    features = torch.cat([support.class_token, patch_tokens])
+    states = encode_states(backbone, words, groups)
+    return Lesson(features, patch_tokens, states, start, backbone.temperature)
+
+
+def _make_optimizer(
+    contexts: Contexts, training: TrainingSettings
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    """Return AdamW (Loshchilov and Hutter, 2019) and a cosine decay of its learning rate to 0 over all epochs."""
+    optimizer = torch.optim.AdamW(
+        contexts.parameters(), training.lr, (training.momentum, 0.999), weight_decay=training.weight_decay
+    )
+    return optimizer, torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(training.epochs, 1))
