@@ -1,0 +1,7 @@
+"""`python -m promptad` is the command line."""
+
+import sys
+
+from promptad.command_line import main
+
+sys.exit(main())

@@ -1,0 +1,113 @@
+"""The estimator: fit, predict, save and load, for use from Python."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Self
+
+from promptad.backbone.clip import choose_device, load_backbone
+from promptad.data.pictures import ImageLike
+from promptad.detector import Detector, load_detector
+from promptad.errors import InputError
+from promptad.prompts.states import class_words, state_groups
+from promptad.records import Prediction
+from promptad.runs import encode_support
+from promptad.scoring import calibrate
+from promptad.settings import BackboneSettings, Settings
+from promptad.training import train
+
+
+class PromptAD:
+    """A few-shot anomaly detector that learns from a few normal pictures and the part's name.
+
+    Args:
+        class_name: what the part is, in words, such as "carpet" or "metal bracket".
+        n_pro: number of normal prototypes.
+        n_pro_ab: number of abnormal prototypes.
+        backbone: a plain-ViT CLIP of open_clip, or "tiny", which lies in the package.
+        states: the part's own defects, such as ["with hole", "with scratch"]; None takes the written ones.
+        settings: everything else; the arguments above come before it.
+        gpu: number of the GPU to work on; None is the CPU.
+
+    Raises:
+        InputError: a value that cannot be, or a backbone that cannot be loaded.
+    """
+
+    def __init__(
+        self,
+        class_name: str,
+        *,
+        n_pro: int | None = None,
+        n_pro_ab: int | None = None,
+        backbone: str | None = None,
+        states: Sequence[str] | None = None,
+        settings: Settings | None = None,
+        gpu: int | None = None,
+    ) -> None:
+        settings = settings or Settings()
+        asked: dict[str, Any] = {"n_pro": n_pro, "n_pro_ab": n_pro_ab, "states": states}
+        prompts = replace(settings.prompts, **{name: value for name, value in asked.items() if value is not None})
+        chosen = settings.backbone if backbone is None else BackboneSettings(name=backbone)
+        self.class_name = class_name
+        self.settings = replace(settings, prompts=prompts, backbone=chosen)
+        self.device, _ = choose_device(gpu)
+        self._detector: Detector | None = None
+
+    def fit(self, images: Sequence[ImageLike]) -> Self:
+        """Learn from normal images: paths, PIL images or uint8 RGB arrays [H, W, 3].
+
+        Raises:
+            InputError: no image, or one that cannot be read.
+        """
+        if len(images) == 0:
+            raise InputError("no images to learn from: give at least one picture of a good part")
+        training = replace(self.settings.training, k_shot=len(images))
+        self.settings = replace(self.settings, training=training)
+        backbone = load_backbone(self.settings.backbone, self.device)
+        support = encode_support(backbone, images, self.settings)
+        groups = state_groups(self.class_name, self.settings.prompts.states)
+        *_, last = train(backbone, class_words(self.class_name), groups, support, self.settings)
+        self._detector = Detector(
+            backbone,
+            last.prototypes,
+            calibrate(support, last.prototypes, self.settings.scoring),
+            self.settings,
+            "own",
+            self.class_name,
+            tuple(str(image) if isinstance(image, str | Path) else f"image {i}" for i, image in enumerate(images)),
+        )
+        return self
+
+    @property
+    def detector(self) -> Detector:
+        """The trained detector.
+
+        Raises:
+            InputError: nothing was learned yet.
+        """
+        if self._detector is None:
+            raise InputError("this PromptAD has learned nothing yet: call fit, or PromptAD.load")
+        return self._detector
+
+    def predict(self, images: Sequence[ImageLike]) -> Prediction:
+        """Return scores [N] in [0, 1] and maps [N, resolution, resolution] of N images.
+
+        0.5 is as unusual as the most unusual view of the images that were learned from.
+        """
+        return self.detector.predict(images)
+
+    def save(self, path: str | Path) -> None:
+        """Write a checkpoint."""
+        self.detector.save(Path(path))
+
+    @classmethod
+    def load(cls, path: str | Path, *, weights: str | None = None, gpu: int | None = None) -> "PromptAD":
+        """Load a checkpoint; `weights` is where the backbone's weights lie now, if they have moved.
+
+        Raises:
+            InputError: no checkpoint, a damaged one, the ancestor's, or one of other weights.
+        """
+        detector = load_detector(Path(path), choose_device(gpu)[0], weights=weights)
+        loaded = cls(detector.class_name, settings=detector.settings, gpu=gpu)
+        loaded._detector = detector
+        return loaded

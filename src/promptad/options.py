@@ -1,0 +1,125 @@
+"""The options of the command line: what each is called, sets and means."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from promptad.data.layouts import DATASETS
+from promptad.detector import BATCH_SIZE
+from promptad.settings import Settings
+
+
+def truth(text: str) -> bool:
+    """Read a yes or no as the ancestor writes it.
+
+    >>> truth("True"), truth("0")
+    (True, False)
+    """
+    known = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+    if text.lower() not in known:
+        raise ValueError(text)
+    return known[text.lower()]
+
+
+def phrases(text: str) -> tuple[str, ...]:
+    """Split states at commas.
+
+    >>> phrases("with hole, with scratch")
+    ('with hole', 'with scratch')
+    """
+    return tuple(phrase.strip() for phrase in text.split(","))
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option; `setting` is the path of what it sets, such as "training.lr", or empty if it sets nothing saved."""
+
+    flag: str
+    read: Callable[[str], Any]
+    help: str
+    setting: str = ""
+    default: Any = None
+
+    @property
+    def name(self) -> str:
+        """The option's name among parsed arguments."""
+        return self.flag.lstrip("-").replace("-", "_").lower()
+
+
+DATA = (
+    Option("--dataset", str, f"where pictures come from: {', '.join(DATASETS)}", default="mvtec"),
+    Option("--class-name", str, "the part: a folder of the data set, and what it is called in the prompts"),
+    Option("--data-root", Path, "folder above the data sets (default: $PROMPTAD_DATA, else data)"),
+    Option("--root-dir", Path, "folder that results go to", default=Path("result")),
+    Option("--support-list", Path, "file that names the support images: a path a line, or the ancestor's '#k: id id'"),
+)
+METHOD = (
+    Option(
+        "--k-shot",
+        int,
+        "support images: 1 to 4 are usual; more of them cover more of what is normal",
+        "training.k_shot",
+    ),
+    Option("--n-pro", int, "normal prototypes; several cover a part that looks good in several ways", "prompts.n_pro"),
+    Option("--n-pro-ab", int, "abnormal prototypes; several cover several ways to be bad", "prompts.n_pro_ab"),
+    Option("--n-ctx", int, "learned vectors in a normal context", "prompts.n_ctx"),
+    Option("--n-ctx-ab", int, "learned vectors in an abnormal context", "prompts.n_ctx_ab"),
+    Option("--start", str, "contexts start from real 'words', which is better, or at 'random'", "prompts.start"),
+    Option("--states", phrases, "your own part's defects, such as 'with hole, with scratch'", "prompts.states"),
+)
+TRAINING = (
+    Option("--Epoch", int, "epochs, of one step each; the last one is kept", "training.epochs"),
+    Option("--lr", float, "learning rate; lower it if the loss rises", "training.lr"),
+    Option("--momentum", float, "decay of the optimiser's mean gradient", "training.momentum"),
+    Option("--weight-decay", float, "decay of the contexts", "training.weight_decay"),
+    Option("--seed", int, "of the choice of support images, their views and random starts", "training.seed"),
+    Option("--views", int, "label-free views of each support image", "training.views"),
+    *(
+        Option(f"--weight-{name}", float, f"weight of the {name} loss; 0 switches it off", f"training.weights.{name}")
+        for name in asdict(Settings())["training"]["weights"]
+    ),
+)
+BACKBONE = (
+    Option("--backbone", str, "a plain-ViT CLIP of open_clip, or 'tiny', which lies in the package", "backbone.name"),
+    Option("--pretrained-dataset", str, "open_clip's tag of the weights, or a weight file", "backbone.pretrained"),
+    Option(
+        "--img-resize", int, "pixels a side that pictures are resized to (default: the backbone's)", "backbone.resize"
+    ),
+    Option("--img-cropsize", int, "pixels a side of the central square that is kept (default: all)", "backbone.crop"),
+)
+SCORING = (
+    Option("--resolution", int, "pixels a side of the anomaly map", "scoring.resolution"),
+    Option("--sigma", float, "pixels; the Gaussian that smooths the map", "scoring.sigma"),
+    Option(
+        "--calibration",
+        str,
+        "of scores: by 'position' in the picture, by 'prototype', or 'none'",
+        "scoring.calibration",
+    ),
+)
+MACHINE = (
+    Option("--gpu-id", int, "number of the GPU; without one, the CPU works"),
+    Option("--use-cpu", truth, "work on the CPU even where there is a GPU", default=False),
+    Option("--batch-size", int, "pictures that are encoded together; lower it if memory runs out", default=BATCH_SIZE),
+)
+OUTPUT = (
+    Option("--save-diagnostics", truth, "write the prototypes' diagnostics, as JSON and drawn", default=True),
+    Option("--vis", truth, "draw every test picture with its map, mask and contours", default=False),
+)
+CHECKPOINT = Option("--checkpoint", Path, "the detector to test (default: where train put it)")
+CLASSES = Option("--classes", phrases, "classes, separated by commas (default: all)")
+DEMO = (
+    Option("--output", Path, "folder to draw the class folders in", default=Path("data") / "demo"),
+    CLASSES,
+    Option("--line", int, "number of the production line: each has its own look", default=0),
+    Option("--difficulty", str, "easy, normal or hard", default="normal"),
+)
+
+LEARNING = (*DATA, *METHOD, *TRAINING, *BACKBONE, *SCORING, *MACHINE, *OUTPUT)
+COMMANDS: dict[str, tuple[str, tuple[Option, ...]]] = {
+    "train": ("train, measure and diagnose the detector of one class", LEARNING),
+    "test": ("measure and diagnose a trained detector again", (*LEARNING, CHECKPOINT)),
+    "train-all": ("train all classes of a data set; start it again and it goes on", (*LEARNING, CLASSES)),
+    "demo-data": ("draw the demo data set", DEMO),
+}
