@@ -5,6 +5,7 @@ from torch import Tensor
 
 SOFTNESS = 0.05  # of the responses' own spread: small enough that a patch belongs to one prototype
 ROUNDS = 200
+TOLERANCE = 0.01  # relative error of a share at which the iteration ends
 
 
 @torch.no_grad()
@@ -20,6 +21,8 @@ def balanced_offsets(responses: Tensor) -> Tensor:
     offsets = torch.zeros(count, device=responses.device)
     for _ in range(ROUNDS):
         shares = torch.softmax((responses - offsets) / softness, 1).mean(0)
+        if (shares * count - 1).abs().max() < TOLERANCE:
+            break
         offsets = offsets + softness * torch.log(shares.clamp_min(1e-12) * count)
     return offsets - offsets.mean()
 
