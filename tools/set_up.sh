@@ -26,7 +26,7 @@ set_up() {
     rm -f "$stamp"
     "$base" -m venv .venv || return
     "$PYTHON" -m pip install --quiet --disable-pip-version-check "uv>=0.5,<1" || return
-    "$PYTHON" -m uv pip install --quiet --python "$PYTHON" --require-hashes -r requirements.lock || return
+    "$PYTHON" -m uv pip install --quiet --python "$PYTHON" --require-hashes --compile-bytecode -r requirements.lock || return
     "$PYTHON" -m uv pip install --quiet --python "$PYTHON" --no-deps --no-build-isolation --editable . || return
     echo "$wanted $PWD" >"$stamp" # written last: a set-up that was cut short starts again
 }

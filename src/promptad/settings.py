@@ -51,9 +51,9 @@ class LossWeights:
     margin: float = 1.0
     matching: float = 0.0
     grouping: float = 0.0
-    balance: float = 1.0
+    balance: float = 0.3
     repulsion: float = 1.0
-    closeness: float = 1.0
+    closeness: float = 5.0
 
     def __post_init__(self) -> None:
         for weight in fields(self):
