@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-SOFTNESS = 0.05  # of the responses' own spread: small enough that a patch belongs to one prototype
+SHARPNESS = 20  # of an assignment: large enough that a patch belongs to one prototype
 ROUNDS = 200
 TOLERANCE = 0.01  # relative error of a share at which the iteration ends
 
@@ -17,7 +17,7 @@ def balanced_offsets(responses: Tensor) -> Tensor:
     masses, found by Sinkhorn's iteration (Cuturi, 2013; Asano et al., 2020, balance labels so). They sum to 0.
     """
     count = responses.shape[1]
-    softness = SOFTNESS * spread(responses)
+    softness = spread(responses) / SHARPNESS
     offsets = torch.zeros(count, device=responses.device)
     for _ in range(ROUNDS):
         shares = torch.softmax((responses - offsets) / softness, 1).mean(0)
@@ -27,11 +27,14 @@ def balanced_offsets(responses: Tensor) -> Tensor:
     return offsets - offsets.mean()
 
 
-def balanced_assignment(responses: Tensor, offsets: Tensor) -> Tensor:
-    """Return the share [patch, K] of each prototype in each patch; rows sum to 1, columns to patches / K."""
-    return torch.softmax((responses - offsets) / (SOFTNESS * spread(responses)), 1)
+def balanced_assignment(responses: Tensor, offsets: Tensor, scale: Tensor) -> Tensor:
+    """Return the share [token, K] of each prototype in each token; rows sum to 1.
+
+    With the offsets and the spread (`scale`) of these responses, columns sum to tokens / K, within `TOLERANCE`.
+    """
+    return torch.softmax((responses - offsets) * (SHARPNESS / scale), 1)
 
 
 def spread(responses: Tensor) -> Tensor:
     """Return how far apart prototypes respond: the deviation of responses [patch, K] around each patch's own mean."""
-    return (responses - responses.mean(1, keepdim=True)).std().detach().clamp_min(1e-6)
+    return (responses - responses.mean(1, keepdim=True)).std(correction=0).detach().clamp_min(1e-6)

@@ -23,7 +23,7 @@ class Epoch:
     """The state after one epoch; number 0 is the start, before any step."""
 
     number: int
-    loss: float  # of the step that led here
+    loss: float
     prototypes: Prototypes
 
 
@@ -56,15 +56,16 @@ def train(
     contexts = start_contexts(backbone, words, groups, settings.prompts, settings.training.seed)
     prototypes = Prototypes.from_features(*contexts())
     lesson = _prepare(backbone, words, groups, support, prototypes.detach())
-    yield Epoch(0, float(total_loss(prototypes, lesson, settings.training.weights).detach()), prototypes.detach())
+    loss = total_loss(prototypes, lesson, settings.training.weights)
+    yield Epoch(0, float(loss.detach()), prototypes.detach())
     optimizer, schedule = _make_optimizer(contexts, settings.training)
     for number in range(1, settings.training.epochs + 1):
-        loss = total_loss(prototypes, lesson, settings.training.weights)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
         prototypes = Prototypes.from_features(*contexts())
+        loss = total_loss(prototypes, lesson, settings.training.weights)
         yield Epoch(number, float(loss.detach()), prototypes.detach())
 
 
@@ -73,8 +74,8 @@ def total_loss(prototypes: Prototypes, lesson: Lesson, weights: LossWeights) -> 
     normal, abnormal = prototypes.normal, prototypes.abnormal
     states = [without_centre(group, prototypes.centre) for group in lesson.state_groups]
     responses = lesson.patch_tokens @ normal.T  # [P, K]
-    offsets = balanced_offsets(responses)
-    shares = balanced_assignment(lesson.features @ normal.T, offsets).detach()  # [F, K]
+    scale = spread(responses)
+    shares = balanced_assignment(lesson.features @ normal.T, balanced_offsets(responses), scale).detach()  # [F, K]
     patch_shares = shares[len(lesson.features) - len(lesson.patch_tokens) :]
     negatives = torch.cat([abnormal, *states])
     terms = {
@@ -82,7 +83,7 @@ def total_loss(prototypes: Prototypes, lesson: Lesson, weights: LossWeights) -> 
         "margin": lambda: losses.margin_loss(lesson.features, normal, abnormal, shares),
         "matching": lambda: losses.matching_loss(abnormal, torch.cat(states)),
         "grouping": lambda: losses.grouping_loss(abnormal, group_means(states, len(abnormal))),
-        "balance": lambda: losses.balance_loss(responses, patch_shares, spread(responses)),
+        "balance": lambda: losses.balance_loss(responses, patch_shares, scale),
         "repulsion": lambda: losses.repulsion_loss(abnormal, REPULSION_LIMIT),
         "closeness": lambda: losses.closeness_loss(
             torch.cat([normal, abnormal]), torch.cat([lesson.start.normal, lesson.start.abnormal])

@@ -4,7 +4,8 @@ import difflib
 import hashlib
 import logging
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -168,10 +169,8 @@ def _load_open_clip(settings: BackboneSettings, size: int) -> CLIP:
         raise InputError(
             f"--pretrained-dataset {settings.pretrained}: no file, and no tag of {settings.name} (its tags: {tags})"
         )
-    if tag:
-        _stay_offline_without_hub()
     try:
-        with warnings.catch_warnings(), _quiet_logging():
+        with warnings.catch_warnings(), _quiet_logging(), _offline_without_hub():
             warnings.simplefilter("ignore")
             model = create_model(
                 settings.name,
@@ -196,22 +195,29 @@ def _load_failure(settings: BackboneSettings, tag: dict[str, Any], error: Except
     )
 
 
-def _stay_offline_without_hub() -> None:
+@contextmanager
+def _offline_without_hub() -> Iterator[None]:
     """Look in the local cache only where the hub is out of reach, instead of trying for a minute."""
+    before = huggingface_hub.constants.HF_HUB_OFFLINE
     try:
         huggingface_hub.get_session().head(huggingface_hub.constants.ENDPOINT, timeout=5)
-    except Exception:
+    except Exception:  # noqa: BLE001 any failure means the same: not reachable
         huggingface_hub.constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        huggingface_hub.constants.HF_HUB_OFFLINE = before
 
 
-class _quiet_logging:  # noqa: N801 used like a function
+@contextmanager
+def _quiet_logging() -> Iterator[None]:
     """Silence libraries' log lines while their failure is turned into one line of ours."""
-
-    def __enter__(self) -> None:
-        logging.disable(logging.ERROR)
-
-    def __exit__(self, *_: object) -> None:
-        logging.disable(logging.NOTSET)
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def _hash_weights(clip: CLIP) -> str:

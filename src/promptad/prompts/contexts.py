@@ -25,6 +25,7 @@ TEMPLATES = (
     "a low resolution photo of the",
     "a photo of my",
 )
+NOISE = 0.02  # standard deviation of random starts, about that of CLIP's own embeddings
 STATE_TEMPLATES = 3  # that the feature of a manual state is the mean of
 
 
@@ -75,19 +76,16 @@ def start_contexts(
 
     Normal contexts start from templates; abnormal ones from the names of the groups of states, in turn.
     """
+    generator = torch.Generator().manual_seed(seed)
     if settings.start == "random":
         shapes = (settings.n_pro, settings.n_ctx), (settings.n_pro_ab, settings.n_ctx_ab)
-        generator = torch.Generator().manual_seed(seed)
-        normal, abnormal = (0.02 * torch.randn(*s, backbone.text_tower.width, generator=generator) for s in shapes)
+        normal, abnormal = (NOISE * torch.randn(*s, backbone.text_tower.width, generator=generator) for s in shapes)
         return Contexts(backbone, words, normal.to(backbone.device), abnormal.to(backbone.device))
     templates = [TEMPLATES[i % len(TEMPLATES)] for i in range(settings.n_pro)]
     states = [groups[j % len(groups)].name for j in range(settings.n_pro_ab)]
-    return Contexts(
-        backbone,
-        words,
-        torch.stack([_embed_last(backbone, template, settings.n_ctx) for template in templates]),
-        torch.stack([_embed_last(backbone, state, settings.n_ctx_ab) for state in states]),
-    )
+    normal = torch.stack([_embed_last(backbone, template, settings.n_ctx) for template in templates])
+    abnormal = torch.stack([_embed_last(backbone, state, settings.n_ctx_ab) for state in states])
+    return Contexts(backbone, words, _tell_apart(normal, generator), _tell_apart(abnormal, generator))
 
 
 def encode_states(backbone: Backbone, words: str, groups: Sequence[StateGroup]) -> tuple[Tensor, ...]:
@@ -97,7 +95,9 @@ def encode_states(backbone: Backbone, words: str, groups: Sequence[StateGroup]) 
     """
     features = []
     for group in groups:
-        prompts = [f"{t} {phrase.format(words)}." for phrase in group.phrases for t in TEMPLATES[:STATE_TEMPLATES]]
+        prompts = [
+            f"{t} {phrase.replace('{}', words)}." for phrase in group.phrases for t in TEMPLATES[:STATE_TEMPLATES]
+        ]
         encoded = encode_texts(backbone, prompts).view(len(group.phrases), STATE_TEMPLATES, -1)  # [phrase, template, D]
         features.append(torch.nn.functional.normalize(encoded.mean(1), dim=-1))
     return tuple(features)
@@ -122,9 +122,19 @@ def encode_texts(backbone: Backbone, texts: Sequence[str]) -> Tensor:
     return backbone.text_tower.encode(backbone.text_tower.embed(padded), ends)
 
 
+def _tell_apart(starts: Tensor, generator: torch.Generator) -> Tensor:
+    """Give each start [N, token, width] that repeats an earlier one a small difference.
+
+    Equal contexts have equal gradients and would stay copies of each other.
+    """
+    repeats = [any(torch.equal(start, earlier) for earlier in starts[:i]) for i, start in enumerate(starts)]
+    noise = NOISE * torch.randn(starts.shape, generator=generator).to(starts.device)
+    return torch.where(torch.tensor(repeats, device=starts.device)[:, None, None], starts + noise, starts)
+
+
 def _embed_last(backbone: Backbone, text: str, count: int) -> Tensor:
     """Return the embeddings [count, width] of the last `count` tokens of `text`, which is repeated if it is short."""
     ids = backbone.token_ids(text)
     while len(ids) < count:
         ids = ids + ids
-    return backbone.text_tower.embed(torch.tensor(ids[-count:], device=backbone.device)).clone()
+    return backbone.text_tower.embed(torch.tensor(ids[-count:], device=backbone.device))

@@ -1,0 +1,277 @@
+"""Margins, calibration, scores and maps against slow twins written with loops."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from scipy.ndimage import gaussian_filter  # type: ignore[attr-defined]  # it has no type stubs
+from torch import Tensor
+
+from promptad.assignment import balanced_offsets
+from promptad.prototypes import Prototypes
+from promptad.records import ImageFeatures
+from promptad.scoring import (
+    SHRINKAGE,
+    STEEPNESS,
+    Calibration,
+    Scores,
+    calibrate,
+    margins,
+    score_features,
+    to_prediction,
+)
+from promptad.settings import ScoringSettings
+
+SIDE, WIDTH = 3, 8
+PATCHES = SIDE * SIDE
+CALIBRATIONS = ("position", "prototype", "none")
+
+
+def random_units(*shape: int, seed: int) -> Tensor:
+    return F.normalize(torch.randn(*shape, WIDTH, generator=torch.Generator().manual_seed(seed)), dim=-1)
+
+
+def make_prototypes(normal: int = 2, abnormal: int = 3) -> Prototypes:
+    return Prototypes.from_features(random_units(normal, seed=1), random_units(normal, abnormal, seed=2))
+
+
+def make_features(pictures: int, seed: int) -> ImageFeatures:
+    return ImageFeatures(random_units(pictures, seed=seed), random_units(pictures, PATCHES, seed=seed + 1))
+
+
+def make_calibration(abnormal: int = 3, positions: int = PATCHES) -> Calibration:
+    """One with a different number at every place."""
+    generator = torch.Generator().manual_seed(5)
+
+    def numbers(*shape: int) -> Tensor:
+        return 0.5 + torch.rand(*shape, generator=generator)
+
+    return Calibration(
+        numbers(2) - 1,
+        numbers(abnormal),
+        numbers(abnormal),
+        numbers(positions, abnormal),
+        numbers(positions, abnormal),
+        numbers(abnormal),
+        numbers(abnormal),
+        numbers(1)[0],
+        numbers(1)[0],
+    )
+
+
+def slow_margins(token: Tensor, prototypes: Prototypes, offsets: Tensor) -> list[float]:
+    best = max(
+        float(token @ direction) - float(offset) for direction, offset in zip(prototypes.normal, offsets, strict=True)
+    )
+    return [float(token @ direction) - best for direction in prototypes.abnormal]
+
+
+def slow_deviation(margin: list[float], mean: Tensor, std: Tensor) -> float:
+    return max((m - float(a)) / float(b) for m, a, b in zip(margin, mean, std, strict=True))
+
+
+def mean_of(numbers: list[float]) -> float:
+    return sum(numbers) / len(numbers)
+
+
+def variance_of(numbers: list[float]) -> float:
+    return sum((number - mean_of(numbers)) ** 2 for number in numbers) / len(numbers)
+
+
+def support_margins(support: ImageFeatures, prototypes: Prototypes, offsets: Tensor) -> list[list[list[float]]]:
+    """Margins of every view, patch and abnormal prototype."""
+    return [[slow_margins(patch, prototypes, offsets) for patch in view] for view in support.patch_tokens]
+
+
+def test_a_margin_is_the_abnormal_response_less_the_best_normal_one() -> None:
+    prototypes, offsets = make_prototypes(), torch.tensor([0.3, -0.3])
+    tokens = random_units(2, 4, seed=3)
+    found = margins(tokens, prototypes, offsets)
+    expected = [[slow_margins(token, prototypes, offsets) for token in row] for row in tokens]
+    torch.testing.assert_close(found, torch.tensor(expected), rtol=0, atol=1e-6)
+
+
+def test_calibration_takes_the_offsets_that_balance_the_support_patches() -> None:
+    support, prototypes = make_features(4, seed=7), make_prototypes()
+    every_patch = torch.stack([patch for view in support.patch_tokens for patch in view])
+    found = calibrate(support, prototypes, ScoringSettings())
+    torch.testing.assert_close(found.normal_offsets, balanced_offsets(every_patch @ prototypes.normal.T))
+    assert found.normal_offsets.abs().max() > 0.01
+
+
+@pytest.mark.parametrize("name", ["position", "prototype"])
+def test_class_and_map_are_calibrated_prototype_by_prototype(name: str) -> None:
+    support, prototypes = make_features(4, seed=7), make_prototypes()
+    found = calibrate(support, prototypes, ScoringSettings(calibration=name))
+    of_patches = support_margins(support, prototypes, found.normal_offsets)
+    for j in range(3):
+        of_class = [slow_margins(token, prototypes, found.normal_offsets)[j] for token in support.class_token]
+        everywhere = [patch[j] for view in of_patches for patch in view]
+        assert float(found.class_mean[j]) == pytest.approx(mean_of(of_class), abs=1e-5)
+        assert float(found.class_std[j]) == pytest.approx(math.sqrt(variance_of(of_class)), abs=1e-5)
+        assert float(found.map_mean[j]) == pytest.approx(mean_of(everywhere), abs=1e-5)
+        assert float(found.map_std[j]) == pytest.approx(math.sqrt(variance_of(everywhere)), abs=1e-5)
+
+
+def test_positions_have_their_own_mean_and_a_variance_shrunk_towards_all() -> None:
+    support, prototypes = make_features(4, seed=7), make_prototypes()
+    found = calibrate(support, prototypes, ScoringSettings(calibration="position"))
+    of_patches = support_margins(support, prototypes, found.normal_offsets)
+    assert found.patch_mean.shape == found.patch_std.shape == (PATCHES, 3)
+    for j in range(3):
+        here = [[view[patch][j] for view in of_patches] for patch in range(PATCHES)]
+        typical = mean_of([variance_of(numbers) for numbers in here])
+        for patch in range(PATCHES):
+            shrunk = (1 - SHRINKAGE) * variance_of(here[patch]) + SHRINKAGE * typical
+            assert float(found.patch_mean[patch, j]) == pytest.approx(mean_of(here[patch]), abs=1e-5)
+            assert float(found.patch_std[patch, j]) == pytest.approx(math.sqrt(shrunk), abs=1e-5)
+
+
+def test_without_positions_patches_are_calibrated_as_the_map_is() -> None:
+    found = calibrate(make_features(4, seed=7), make_prototypes(), ScoringSettings(calibration="prototype"))
+    assert torch.equal(found.patch_mean, found.map_mean[None])
+    assert torch.equal(found.patch_std, found.map_std[None])
+
+
+def test_without_calibration_scores_are_plain_cosines() -> None:
+    features, prototypes = make_features(3, seed=20), make_prototypes()
+    calibration = calibrate(make_features(4, seed=7), prototypes, ScoringSettings(calibration="none"))
+    scores = score_features(features, prototypes, calibration)
+    for picture in range(3):
+        of_class = max(slow_margins(features.class_token[picture], prototypes, calibration.normal_offsets))
+        of_patches = [
+            max(slow_margins(patch, prototypes, calibration.normal_offsets)) for patch in features.patch_tokens[picture]
+        ]
+        assert float(scores.image[picture]) == pytest.approx(of_class + max(of_patches), abs=1e-5)
+        torch.testing.assert_close(scores.patches[picture].flatten(), torch.tensor(of_patches), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("positions", [PATCHES, 1])
+def test_scores_equal_their_slow_twin(positions: int) -> None:
+    features, prototypes = make_features(3, seed=20), make_prototypes()
+    calibration = make_calibration(positions=positions)
+    scores = score_features(features, prototypes, calibration)
+    assert (scores.image.shape, scores.patches.shape) == ((3,), (3, SIDE, SIDE))
+    for picture in range(3):
+        margin = slow_margins(features.class_token[picture], prototypes, calibration.normal_offsets)
+        of_class = slow_deviation(margin, calibration.class_mean, calibration.class_std)
+        of_patches = []
+        for number, patch in enumerate(features.patch_tokens[picture]):
+            margin = slow_margins(patch, prototypes, calibration.normal_offsets)
+            here = number if positions > 1 else 0
+            of_patches.append(slow_deviation(margin, calibration.patch_mean[here], calibration.patch_std[here]))
+            of_map = slow_deviation(margin, calibration.map_mean, calibration.map_std)
+            row, column = divmod(number, SIDE)
+            assert float(scores.patches[picture, row, column]) == pytest.approx(of_map, abs=1e-5)
+        assert float(scores.image[picture]) == pytest.approx(of_class + max(of_patches), abs=1e-5)
+
+
+@pytest.mark.parametrize("name", CALIBRATIONS)
+def test_the_most_unusual_view_of_the_support_scores_one_half(name: str) -> None:
+    support, prototypes = make_features(4, seed=7), make_prototypes()
+    settings = ScoringSettings(calibration=name, resolution=SIDE, sigma=0)
+    calibration = calibrate(support, prototypes, settings)
+    prediction = to_prediction(score_features(support, prototypes, calibration), calibration, settings)
+    assert prediction.score.max() == pytest.approx(0.5, abs=1e-6)
+    assert prediction.map.max() == pytest.approx(0.5, abs=1e-6)
+    assert prediction.score.min() < 0.5
+
+
+def test_a_prediction_equals_its_slow_twin() -> None:
+    scores = Scores(torch.tensor([-3.0, 4.0]), 5 * torch.randn(2, 2, 2, generator=torch.Generator().manual_seed(0)))
+    calibration = make_calibration()
+    prediction = to_prediction(scores, calibration, ScoringSettings(resolution=6, sigma=1.0))
+    assert prediction.score.dtype == np.float64
+    assert prediction.map.dtype == np.float32
+    for picture in range(2):
+        deviation = (float(scores.image[picture]) - float(calibration.image_level)) / STEEPNESS
+        assert prediction.score[picture] == pytest.approx(1 / (1 + math.exp(-deviation)), abs=1e-6)
+        resized = np.zeros((6, 6))
+        for y in range(6):
+            for x in range(6):
+                row, column = (min(max((place + 0.5) / 3 - 0.5, 0), 1) for place in (y, x))
+                corners = scores.patches[picture].double().numpy()
+                upper = (1 - column) * corners[0, 0] + column * corners[0, 1]
+                lower = (1 - column) * corners[1, 0] + column * corners[1, 1]
+                resized[y, x] = (1 - row) * upper + row * lower
+        smooth = gaussian_filter(resized, 1.0)
+        expected = 1 / (1 + np.exp(-(smooth - float(calibration.map_level)) / STEEPNESS))
+        np.testing.assert_allclose(prediction.map[picture], expected, rtol=0, atol=1e-5)
+
+
+def test_scores_rise_with_deviations_and_stay_within_0_and_1() -> None:
+    image = torch.tensor([-1e4, -50.0, -1.0, 0.0, 1.0, 50.0, 60.0, 1e4])
+    prediction = to_prediction(
+        Scores(image, image.view(8, 1, 1).expand(8, 2, 2)), make_calibration(), ScoringSettings(resolution=4)
+    )
+    assert (np.diff(prediction.score) > 0)[1:-1].all()  # deviations of tens still rank, in float64
+    assert (np.diff(prediction.map[:, 0, 0]) >= 0).all()
+    for values in (prediction.score, prediction.map):
+        assert values.min() >= 0
+        assert values.max() <= 1
+
+
+@pytest.mark.parametrize("place", [0, 5, 7])
+def test_an_abnormal_patch_raises_its_own_place_in_the_map(place: int) -> None:
+    support, prototypes = make_features(4, seed=7), make_prototypes()
+    calibration = calibrate(support, prototypes, ScoringSettings())
+    features = make_features(2, seed=20)
+    touched = features.patch_tokens.clone()
+    touched[1, place] = prototypes.abnormal[2]
+    before = score_features(features, prototypes, calibration)
+    after = score_features(replace(features, patch_tokens=touched), prototypes, calibration)
+    raised = after.patches - before.patches
+    row, column = divmod(place, SIDE)
+    assert raised[1, row, column] > 0.5
+    raised[1, row, column] = 0
+    assert raised.abs().max() < 1e-5
+    assert after.image[0] == before.image[0]
+
+
+@pytest.mark.parametrize("name", CALIBRATIONS)
+def test_one_prototype_of_each_kind_is_enough(name: str) -> None:
+    prototypes, settings = make_prototypes(1, 1), ScoringSettings(calibration=name, resolution=8)
+    calibration = calibrate(make_features(4, seed=7), prototypes, settings)
+    prediction = to_prediction(
+        score_features(make_features(2, seed=20), prototypes, calibration), calibration, settings
+    )
+    assert calibration.normal_offsets.tolist() == [0]
+    assert (prediction.score.shape, prediction.map.shape) == ((2,), (2, 8, 8))
+    assert np.isfinite(prediction.score).all()
+    assert np.isfinite(prediction.map).all()
+
+
+@pytest.mark.parametrize("name", CALIBRATIONS)
+def test_a_single_view_of_the_support_gives_numbers(name: str) -> None:
+    support, prototypes = make_features(1, seed=7), make_prototypes()
+    settings = ScoringSettings(calibration=name, resolution=8)
+    calibration = calibrate(support, prototypes, settings)
+    assert all(value.isfinite().all() for value in vars(calibration).values())
+    assert (calibration.class_std > 0).all()
+    assert (calibration.patch_std > 0).all()
+    prediction = to_prediction(
+        score_features(make_features(2, seed=20), prototypes, calibration), calibration, settings
+    )
+    assert np.isfinite(prediction.score).all()
+
+
+def test_pictures_are_scored_each_by_itself() -> None:
+    prototypes, order = make_prototypes(), [2, 0, 3, 1]
+    calibration = calibrate(make_features(4, seed=7), prototypes, ScoringSettings())
+    features = make_features(4, seed=20)
+    turned = ImageFeatures(features.class_token[order], features.patch_tokens[order])
+    scores, of_turned = (score_features(each, prototypes, calibration) for each in (features, turned))
+    torch.testing.assert_close(of_turned.image, scores.image[order], rtol=0, atol=1e-5)
+    torch.testing.assert_close(of_turned.patches, scores.patches[order], rtol=0, atol=1e-5)
+    assert len(set(scores.image.tolist())) == 4
+
+
+def test_the_order_of_the_support_views_does_not_matter() -> None:
+    support, prototypes = make_features(4, seed=7), make_prototypes()
+    turned = ImageFeatures(support.class_token.flip(0), support.patch_tokens.flip(0))
+    first, second = (calibrate(views, prototypes, ScoringSettings()) for views in (support, turned))
+    for name, value in vars(first).items():
+        torch.testing.assert_close(getattr(second, name), value, rtol=0, atol=1e-4)
