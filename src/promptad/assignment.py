@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 SHARPNESS = 20  # of an assignment: large enough that a patch belongs to one prototype
+RELAXATION = 1.8  # of a step; below 2 it converges, and twice as fast as 1 (Thibault et al., 2021)
 ROUNDS = 200
 TOLERANCE = 0.01  # relative error of a share at which the iteration ends
 
@@ -23,7 +24,7 @@ def balanced_offsets(responses: Tensor) -> Tensor:
         shares = torch.softmax((responses - offsets) / softness, 1).mean(0)
         if (shares * count - 1).abs().max() < TOLERANCE:
             break
-        offsets = offsets + softness * torch.log(shares.clamp_min(1e-12) * count)
+        offsets = offsets + RELAXATION * softness * torch.log(shares.clamp_min(1e-12) * count)
     return offsets - offsets.mean()
 
 
