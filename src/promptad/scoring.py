@@ -13,6 +13,7 @@ from promptad.records import ImageFeatures, Prediction
 from promptad.settings import ScoringSettings
 
 SHRINKAGE = 0.5  # of a position's variance towards the mean variance of all positions
+MAP_QUANTILE = 0.995  # of the patches of normal views that lie below 0.5 in a map
 STEEPNESS = 2.0  # deviations above the support level that take a score from 0.5 to 0.73
 
 
@@ -20,8 +21,8 @@ STEEPNESS = 2.0  # deviations above the support level that take a score from 0.5
 class Calibration:
     """What the responses are on normal pictures, learned from label-free views of the support images alone.
 
-    A margin is an abnormal response less the best normal one. Scores are counted in deviations of the margins, and 0.5
-    is the level of the most unusual view.
+    A margin is an abnormal response less the best normal one. Scores are counted in deviations of the margins; an image
+    score of 0.5 is the level of the most unusual view, 0.5 in a map that of the most unusual patch in two hundred.
     """
 
     normal_offsets: Tensor  # [K], taken from the normal responses so that each prototype owns its share of the patches
@@ -69,7 +70,7 @@ def calibrate(support: ImageFeatures, prototypes: Prototypes, settings: ScoringS
         patch_mean, patch_std = (moment.view(-1, len(prototypes.abnormal)) for moment in here)
         calibration = Calibration(offsets, *_moments(class_margins), patch_mean, patch_std, *everywhere, zero, zero)
     levels = score_features(support, prototypes, calibration)
-    return replace(calibration, image_level=levels.image.max(), map_level=levels.patches.max())
+    return replace(calibration, image_level=levels.image.max(), map_level=levels.patches.quantile(MAP_QUANTILE))
 
 
 def score_features(features: ImageFeatures, prototypes: Prototypes, calibration: Calibration) -> Scores:
@@ -90,8 +91,8 @@ def score_features(features: ImageFeatures, prototypes: Prototypes, calibration:
 def to_prediction(scores: Scores, calibration: Calibration, settings: ScoringSettings) -> Prediction:
     """Turn deviations into scores in [0, 1], and patch scores into smooth maps of `settings.resolution` pixels a side.
 
-    0.5 is the level of the most unusual view of the support images. Maps are resized bilinearly and smoothed by a
-    Gaussian of `settings.sigma` pixels, as PromptAD's (Li et al., 2024).
+    0.5 is the level of the most unusual view of the support images, in a map that of their most unusual patches. Maps
+    are resized bilinearly and smoothed by a Gaussian of `settings.sigma` pixels, as PromptAD's (Li et al., 2024).
     """
     size = (settings.resolution, settings.resolution)
     maps = F.interpolate(scores.patches[:, None], size, mode="bilinear", align_corners=False)[:, 0]
