@@ -26,7 +26,6 @@ from promptad.command_line import RUNNERS, main
 from promptad.options import COMMANDS
 from promptad.results import METRIC_TITLES, read_results
 
-KNOWN_BUG = pytest.mark.xfail(strict=True, reason="found while writing this test; take the mark off with the mend")
 CLASSES = ("carpet", "grid")
 LIGHT = ("--Epoch", "2", "--views", "4", "--resolution", "64")
 LIGHTEST = ("--Epoch", "1", "--views", "2", "--resolution", "32", "--save-diagnostics", "False")
@@ -506,14 +505,14 @@ def test_pictures_of_every_kind_are_read(mvtec: Path, tmp_path: Path) -> None:
         pytest.param(("--quux", "3"), ("unknown option '--quux'", "promptad train --help"), id="option"),
         pytest.param(("--vis", "perhaps"), ("--vis", "'perhaps'"), id="truth"),
         pytest.param(("--support-list", "none.txt"), ("no support list at none.txt",), id="support list"),
-        pytest.param(("--lr", "inf"), ("--lr inf",), id="lr inf", marks=KNOWN_BUG),
-        pytest.param(("--lr", "1e30"), ("--lr",), id="lr huge", marks=KNOWN_BUG),
-        pytest.param(("--weight-margin", "inf"), ("--weight-margin inf",), id="weight inf", marks=KNOWN_BUG),
-        pytest.param(("--sigma", "inf"), ("--sigma inf",), id="sigma inf", marks=KNOWN_BUG),
-        pytest.param(("--resolution", "1"), ("--resolution 1",), id="resolution 1", marks=KNOWN_BUG),
-        pytest.param(("--start", "random", "--seed", str(2**70)), ("--seed",), id="seed", marks=KNOWN_BUG),
-        pytest.param(("--gpu-id", "-1"), ("--gpu-id -1",), id="GPU -1", marks=KNOWN_BUG),
-        pytest.param(("--data-root", __file__), ("test_command_line.py",), id="data root", marks=KNOWN_BUG),
+        pytest.param(("--lr", "inf"), ("--lr inf",), id="lr inf"),
+        pytest.param(("--lr", "1e30"), ("--lr",), id="lr huge"),
+        pytest.param(("--weight-margin", "inf"), ("--weight-margin inf",), id="weight inf"),
+        pytest.param(("--sigma", "inf"), ("--sigma inf",), id="sigma inf"),
+        pytest.param(("--resolution", "1"), ("--resolution 1",), id="resolution 1"),
+        pytest.param(("--start", "random", "--seed", str(2**70)), ("--seed",), id="seed"),
+        pytest.param(("--gpu-id", "-1"), ("--gpu-id -1",), id="GPU -1"),
+        pytest.param(("--data-root", __file__), ("test_command_line.py",), id="data root"),
     ],
 )
 def test_a_wrong_argument_is_refused_and_results_stay(
@@ -528,25 +527,21 @@ def test_a_missing_class_name_is_asked_for(drawn: Path) -> None:
     assert_refused(call("train", "--dataset", "demo", "--data-root", drawn), "--class-name is missing")
 
 
-@KNOWN_BUG
 def test_a_wrong_demo_class_is_named_before_any_is_drawn(tmp_path: Path) -> None:
     outcome = call("train", "--dataset", "demo", "--data-root", tmp_path, "--class-name", "carpett")
     assert_refused(outcome, "did you mean carpet")
 
 
-@KNOWN_BUG
 def test_demo_data_cannot_be_drawn_into_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     assert_refused(call("demo-data", "--output", tmp_path / "file", "--classes", "carpet"), "cannot write to")
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "../../escaped"])
-@KNOWN_BUG
 def test_a_name_that_is_no_file_name_is_refused(bracket: Path, tmp_path: Path, name: str) -> None:
     assert_refused(train_folder(bracket, tmp_path / "result", "--class-name", name), "--class-name")
 
 
-@KNOWN_BUG
 def test_brackets_in_a_name_are_printed_as_they_are(bracket: Path, tmp_path: Path) -> None:
     results = tmp_path / "result[/x]"
     outcome = train_folder(bracket, results, "--class-name", "part [b]", "--save-diagnostics", "True")
@@ -555,14 +550,12 @@ def test_brackets_in_a_name_are_printed_as_they_are(bracket: Path, tmp_path: Pat
     assert "Prototypes of part [b]" in outcome.output
 
 
-@KNOWN_BUG
 def test_a_detector_without_numbers_is_not_saved(bracket: Path, tmp_path: Path) -> None:
     outcome = train_folder(bracket, tmp_path / "result", "--class-name", "bracket", "--lr", "1e30")
     assert_refused(outcome, "--lr")
     assert not any(tmp_path.rglob("*.pt"))
 
 
-@KNOWN_BUG
 def test_a_file_that_cannot_be_finished_is_said_and_results_stay(copied: Trained) -> None:
     before, limits = contents(copied.results), resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
@@ -574,7 +567,6 @@ def test_a_file_that_cannot_be_finished_is_said_and_results_stay(copied: Trained
     assert contents(copied.results) == before
 
 
-@KNOWN_BUG
 def test_an_interrupted_command_ends_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(_: dict[str, Any], __: Console) -> None:
         raise KeyboardInterrupt
@@ -630,7 +622,7 @@ def blacken(file: Path) -> None:
         ("ground_truth/thread", shorten, ("corrupt picture", "_mask.png")),
         ("ground_truth/thread", shrink, ("50 x 50 pixels", "256 x 256", "_mask.png")),
         ("ground_truth/thread", Path.unlink, ("no mask for", "put it at")),
-        pytest.param("ground_truth", blacken, ("_mask.png", "black"), marks=KNOWN_BUG),
+        pytest.param("ground_truth", blacken, ("_mask.png", "black")),
     ],
 )
 def test_a_bad_picture_is_named_and_results_stay(
@@ -729,11 +721,11 @@ def strange_settings(file: Path) -> None:
         (ancestor, ("single-anchor PromptAD", "feature_gallery1", "train again: promptad train")),
         (newer, ("format version 99", "install a newer promptad")),
         (other_weights, ("trained on other weights of tiny", "train again")),
-        pytest.param(pickled_lately, ("no checkpoint", "train the class again"), marks=KNOWN_BUG),
-        pytest.param(text, ("no checkpoint", "train the class again"), marks=KNOWN_BUG),
-        pytest.param(flip_a_byte, ("no checkpoint", "train the class again"), marks=KNOWN_BUG),
-        pytest.param(incomplete, ("train the class again",), marks=KNOWN_BUG),
-        pytest.param(strange_settings, ("train the class again",), marks=KNOWN_BUG),
+        pytest.param(pickled_lately, ("no checkpoint", "train the class again")),
+        pytest.param(text, ("no checkpoint", "train the class again")),
+        pytest.param(flip_a_byte, ("no checkpoint", "train the class again")),
+        pytest.param(incomplete, ("train the class again",)),
+        pytest.param(strange_settings, ("train the class again",)),
     ],
 )
 def test_a_checkpoint_that_is_not_one_is_refused(
@@ -745,7 +737,7 @@ def test_a_checkpoint_that_is_not_one_is_refused(
     assert contents(copied.results) == before
 
 
-@pytest.mark.parametrize("spoil", [shorten, pickled, foreign, ancestor, newer, pytest.param(text, marks=KNOWN_BUG)])
+@pytest.mark.parametrize("spoil", [shorten, pickled, foreign, ancestor, newer, pytest.param(text)])
 def test_train_all_replaces_a_checkpoint_that_is_not_one(
     copied: Trained, drawn: Path, spoil: Callable[[Path], None]
 ) -> None:
@@ -757,7 +749,6 @@ def test_train_all_replaces_a_checkpoint_that_is_not_one(
     assert without_seconds(only_row(copied.folder)) == without_seconds(row)
 
 
-@KNOWN_BUG
 def test_a_checkpoint_of_another_class_is_refused(copied: Trained) -> None:
     checkpoint = copied.folder / CHECKPOINT.format("carpet")
     before = contents(copied.results)
@@ -766,7 +757,6 @@ def test_a_checkpoint_of_another_class_is_refused(copied: Trained) -> None:
     assert contents(copied.results) == before
 
 
-@KNOWN_BUG
 def test_train_all_sees_that_a_support_image_was_replaced(mvtec: Path, tmp_path: Path) -> None:
     results = tmp_path / "result"
     options = ("--dataset", "mvtec", "--data-root", mvtec.parent.parent, "--root-dir", results, *TINY, *LIGHTEST)

@@ -297,7 +297,7 @@ def test_a_missing_data_set_is_refused_with_the_place_to_put_it(tmp_path: Path) 
         message = refusal(dataset_folder, dataset, tmp_path)
         assert message.startswith(f"no {words} at {(tmp_path / dataset).as_posix()}: unpack it there")
         assert message.endswith("or try --dataset demo")
-    assert "make_demo_class" in refusal(dataset_folder, "demo", tmp_path)
+    assert "promptad demo-data" in refusal(dataset_folder, "demo", tmp_path)
     assert "give the folder that holds good/" in refusal(dataset_folder, "folder", tmp_path / "none")
     for dataset in DATASETS:
         assert f"at {tmp_path / 'none'}:" in refusal(class_names, dataset, tmp_path / "none")

@@ -18,6 +18,7 @@ from promptad.data.layouts import class_names, dataset_folder, default_data_root
 from promptad.data.support import choose_support, read_support_list
 from promptad.detector import load_detector, read_checkpoint
 from promptad.errors import InputError
+from promptad.files import writable_folder
 from promptad.options import COMMANDS, LEARNING, Option, truth
 from promptad.progress import progress_bar
 from promptad.records import ClassPictures
@@ -29,19 +30,23 @@ Arguments = dict[str, Any]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; return 0, or 2 after a user's mistake, which is printed in one line."""
-    console = Console(highlight=False)
+    """Run a command; return 0, or 2 after a user's mistake, which is printed in one line (130 after Ctrl-C)."""
+    console = Console(highlight=False, markup=False)
     try:
         command, given = parse(sys.argv[1:] if arguments is None else arguments)
         RUNNERS[command](given, console)
     except InputError as error:
-        Console(stderr=True, highlight=False).print(f"promptad: {error}", markup=False, soft_wrap=True)
-        return 2
+        return _complain(str(error), 2)
     except torch.OutOfMemoryError:
-        cure = "lower --batch-size or --resolution, or use --use-cpu True"
-        Console(stderr=True).print(f"promptad: the GPU is out of memory: {cure}", markup=False, soft_wrap=True)
-        return 2
+        return _complain("the GPU is out of memory: lower --batch-size or --resolution, or use --use-cpu True", 2)
+    except KeyboardInterrupt:
+        return _complain("interrupted; what was finished is kept", 130)
     return 0
+
+
+def _complain(line: str, code: int) -> int:
+    Console(stderr=True, highlight=False, markup=False).print(f"promptad: {' '.join(line.split())}", soft_wrap=True)
+    return code
 
 
 def parse(arguments: Sequence[str]) -> tuple[str, Arguments]:
@@ -82,6 +87,7 @@ def make_settings(given: Mapping[str, Any]) -> Settings:
 def run_train(given: Arguments, console: Console) -> None:
     """Train one class."""
     settings = make_settings(given)
+    _result_folder(given, settings).check_writable()
     pictures = _read_one_class(given, console)
     support = _choose_support(given, settings, pictures)
     train_class(_start_run(given, settings, console), pictures, support)
@@ -90,6 +96,9 @@ def run_train(given: Arguments, console: Console) -> None:
 def run_train_all(given: Arguments, console: Console) -> None:
     """Train all classes of a data set."""
     settings = make_settings(given)
+    if given["class_name"]:
+        raise InputError(f"--class-name {given['class_name']}: train-all takes --classes {given['class_name']}")
+    _result_folder(given, settings).check_writable()
     folder = _find_data(given, given["classes"] or DEMO_CLASSES, console)
     names = given["classes"] or class_names(given["dataset"], folder)
     classes = [read_class(given["dataset"], folder, name) for name in names]
@@ -103,13 +112,16 @@ def run_test(given: Arguments, console: Console) -> None:
     path = given["checkpoint"] or _result_folder(given, make_settings(given)).checkpoint(pictures.class_name)
     settings = _settings_of(path, given)
     detector = load_detector(path, _find_device(given, console), weights=given.get("pretrained_dataset"))
+    if detector.class_name != pictures.class_name:
+        raise InputError(f"{path} is a detector of {detector.class_name!r}, not of {pictures.class_name!r}")
     run = _make_run(given, settings, console, detector.backbone)
     test_class(run, replace(detector, settings=settings), pictures)
 
 
 def run_demo_data(given: Arguments, console: Console) -> None:
     """Draw the demo data set."""
-    _draw_demo(given["output"], given["classes"] or DEMO_CLASSES, given["line"], given["difficulty"], console)
+    classes = given["classes"] or DEMO_CLASSES
+    _draw_demo(given["output"], classes, given["line"], given["difficulty"], console, "--output")
 
 
 RUNNERS: dict[str, Callable[[Arguments, Console], None]] = {
@@ -164,7 +176,7 @@ def _settings_of(path: Path, given: Arguments) -> Settings:
     Raises:
         InputError: the user gave another value for a setting that the detector was trained with.
     """
-    trained = Settings.from_dict(read_checkpoint(path)["settings"])
+    trained: Settings = read_checkpoint(path)["settings"]
     plain = trained.to_dict()
     free = ("scoring.resolution", "scoring.sigma", "backbone.pretrained")
     for option in LEARNING:
@@ -182,6 +194,8 @@ def _read_one_class(given: Arguments, console: Console) -> ClassPictures:
     name = given["class_name"]
     if name is None:
         raise InputError("--class-name is missing: name the part, such as --class-name carpet")
+    if not name.strip() or Path(name).name != name:
+        raise InputError(f"--class-name {name!r}: give a plain name, such as carpet; files are called by it")
     return read_class(given["dataset"], _find_data(given, (name,), console), name)
 
 
@@ -189,11 +203,13 @@ def _find_data(given: Arguments, demo_classes: Sequence[str], console: Console) 
     """Return the folder of the data set; the demo's classes are drawn if they are not there."""
     root = given["data_root"] or default_data_root()
     if given["dataset"] == "demo":
-        _draw_demo(root / "demo", [name for name in demo_classes if name in DEMO_CLASSES], 0, "normal", console)
+        _draw_demo(root / "demo", demo_classes, 0, "normal", console)
     return dataset_folder(given["dataset"], root)
 
 
-def _draw_demo(folder: Path, classes: Sequence[str], line: int, difficulty: str, console: Console) -> None:
+def _draw_demo(
+    folder: Path, classes: Sequence[str], line: int, difficulty: str, console: Console, flag: str = "--data-root"
+) -> None:
     """Draw the demo classes that are not there yet, with a progress bar."""
     missing = [name for name in classes if not (folder / name).is_dir()]
     if missing:
@@ -204,7 +220,8 @@ def _draw_demo(folder: Path, classes: Sequence[str], line: int, difficulty: str,
         task = progress.add_task("draw", total=len(classes), note="")
         for name in classes:
             progress.update(task, note=name)
-            make_demo_class(folder, name, line=line, difficulty=difficulty)
+            with writable_folder(folder, flag):
+                make_demo_class(folder, name, line=line, difficulty=difficulty)
             progress.advance(task)
 
 
@@ -229,8 +246,6 @@ def _find_device(given: Arguments, console: Console) -> torch.device:
 
 
 def _start_run(given: Arguments, settings: Settings, console: Console) -> Run:
-    """Load the backbone, once it is sure that results can be written."""
-    _result_folder(given, settings).check_writable()
     return _make_run(given, settings, console, load_backbone(settings.backbone, _find_device(given, console)))
 
 

@@ -1,6 +1,6 @@
 """The detector: prototypes and their calibration on a backbone; it scores, saves and loads."""
 
-import pickle
+import io
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +21,11 @@ from promptad.settings import BackboneSettings, Settings
 
 FORMAT = "promptad multi-prototype"
 FORMAT_VERSION = 1
+CHECKPOINT_KEYS = {
+    *("format", "format_version", "normal_prototypes", "abnormal_prototypes", "centre", "normal_share"),
+    *("abnormal_share", "calibration", "settings", "weights_sha256", "dataset", "class_name", "support_images"),
+    "support_sha256",
+}
 ANCESTOR_KEYS = {"text_features", "feature_gallery1", "feature_gallery2"}
 BATCH_SIZE = 32  # pictures that go through the image tower together
 
@@ -36,6 +41,7 @@ class Detector:
     dataset: str
     class_name: str
     support_images: tuple[str, ...]  # their names
+    support_sha256: str  # of their pixels
 
     def encode(
         self,
@@ -43,7 +49,13 @@ class Detector:
         batch_size: int = BATCH_SIZE,
         advance: Callable[[int], None] = lambda _: None,
     ) -> ImageFeatures:
-        """Read and encode N pictures; `advance` is told how many are done with each batch."""
+        """Read and encode N pictures; `advance` is told how many are done with each batch.
+
+        Raises:
+            InputError: no picture, or one that cannot be read.
+        """
+        if len(pictures) == 0:
+            raise InputError("no images to score: give at least one")
         return self.backbone.encode_pictures(pictures, batch_size, read_picture, advance)
 
     def score(self, features: ImageFeatures) -> Scores:
@@ -75,9 +87,12 @@ class Detector:
             "dataset": self.dataset,
             "class_name": self.class_name,
             "support_images": list(self.support_images),
+            "support_sha256": self.support_sha256,
         }
+        written = io.BytesIO()
+        torch.save(checkpoint, written)
         with whole_file(path) as temporary:
-            torch.save(checkpoint, temporary)
+            temporary.write_bytes(written.getvalue())
 
 
 def load_detector(
@@ -96,7 +111,7 @@ def load_detector(
             backbone or of other weights.
     """
     checkpoint = read_checkpoint(path)
-    settings = Settings.from_dict(checkpoint["settings"])
+    settings: Settings = checkpoint["settings"]
     if backbone is None:
         own = settings.backbone if weights is None else replace(settings.backbone, pretrained=weights)
         backbone = load_backbone(own, device)
@@ -118,11 +133,12 @@ def load_detector(
         checkpoint["dataset"],
         checkpoint["class_name"],
         tuple(checkpoint["support_images"]),
+        checkpoint["support_sha256"],
     )
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint's plain data and check that it is one of ours.
+    """Read a checkpoint's plain data, its settings as such, and check that it is one of ours.
 
     Raises:
         InputError: no such file, a truncated one, one of the single-anchor ancestor or of a newer version.
@@ -130,22 +146,34 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"no checkpoint {path}: train the class first, with promptad train")
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, ValueError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        with zipfile.ZipFile(path) as records:
+            damaged = records.testzip()  # torch writes checksums, but does not read them
+        checkpoint = None if damaged else torch.load(path, map_location="cpu", weights_only=True)
+    except zipfile.BadZipFile:
+        checkpoint = None
+    except Exception as error:  # whatever a foreign file may raise
         raise InputError(f"{path} is truncated or no checkpoint: train the class again, with promptad train") from error
+    if checkpoint is None:
+        raise InputError(f"{path} is truncated or no checkpoint: train the class again, with promptad train")
     keys = set(checkpoint) if isinstance(checkpoint, dict) else set()
     if keys & ANCESTOR_KEYS:
         raise InputError(
             f"{path} is of the single-anchor PromptAD ({', '.join(sorted(keys & ANCESTOR_KEYS))}), which has one"
             " averaged anchor where this system needs prototypes; train again: promptad train --class-name CLASS"
         )
-    if checkpoint is None or "format" not in keys or checkpoint["format"] != FORMAT:
+    if "format" not in keys or checkpoint["format"] != FORMAT:
         raise InputError(f"{path} is no checkpoint of promptad: train the class again, with promptad train")
     if checkpoint["format_version"] > FORMAT_VERSION:
         raise InputError(
             f"{path} has format version {checkpoint['format_version']}, this promptad reads up to {FORMAT_VERSION};"
             " install a newer promptad"
         )
+    try:
+        checkpoint["settings"] = Settings.from_dict(checkpoint["settings"])
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{path} has settings that this promptad does not know: train the class again") from error
+    if missing := CHECKPOINT_KEYS - keys:
+        raise InputError(f"{path} is incomplete ({', '.join(sorted(missing))}): train the class again")
     return checkpoint  # type: ignore[no-any-return]
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from rich.table import Table
+from rich.text import Text
 from torch import Tensor
 
 from promptad.detector import Detector
@@ -162,8 +163,8 @@ def diagnostics_table(diagnostics: dict[str, Any]) -> Table:
         limit = verdict["limit"]
         healthy = f"{limit[0]:.0%} to {limit[1]:.0%}" if isinstance(limit, list) else f"below {limit}"
         value = "-" if verdict["value"] is None else f"{verdict['value']:.2f}"
-        mark = "[green]\u2713[/]" if verdict["healthy"] else "[red]\u2717[/]"
-        table.add_row(f"{mark} {verdict['name']}", value, healthy)
+        mark = Text("\u2713 ", "green") if verdict["healthy"] else Text("\u2717 ", "red")
+        table.add_row(mark.append(verdict["name"], "default"), value, healthy)
     table.add_section()
     for side in ("normal", "abnormal"):
         shares = " ".join(f"{share:.0%}" for share in diagnostics[f"{side}_prototype_frequencies"])

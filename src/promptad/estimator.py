@@ -5,15 +5,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
+from PIL import Image
+
 from promptad.backbone.clip import choose_device, load_backbone
 from promptad.data.pictures import ImageLike
 from promptad.detector import Detector, load_detector
 from promptad.errors import InputError
 from promptad.prompts.states import class_words, state_groups
 from promptad.records import Prediction
-from promptad.runs import encode_support
+from promptad.runs import encode_support, support_sha256
 from promptad.scoring import calibrate
-from promptad.settings import BackboneSettings, Settings
+from promptad.settings import Settings
 from promptad.training import train
 
 
@@ -47,7 +49,7 @@ class PromptAD:
         settings = settings or Settings()
         asked: dict[str, Any] = {"n_pro": n_pro, "n_pro_ab": n_pro_ab, "states": states}
         prompts = replace(settings.prompts, **{name: value for name, value in asked.items() if value is not None})
-        chosen = settings.backbone if backbone is None else BackboneSettings(name=backbone)
+        chosen = settings.backbone if backbone is None else replace(settings.backbone, name=backbone)
         self.class_name = class_name
         self.settings = replace(settings, prompts=prompts, backbone=chosen)
         self.device, _ = choose_device(gpu)
@@ -59,6 +61,7 @@ class PromptAD:
         Raises:
             InputError: no image, or one that cannot be read.
         """
+        _check_list(images)
         if len(images) == 0:
             raise InputError("no images to learn from: give at least one picture of a good part")
         training = replace(self.settings.training, k_shot=len(images))
@@ -67,6 +70,7 @@ class PromptAD:
         support = encode_support(backbone, images, self.settings)
         groups = state_groups(self.class_name, self.settings.prompts.states)
         *_, last = train(backbone, class_words(self.class_name), groups, support, self.settings)
+        names = tuple(str(i) if isinstance(i, str | Path) else f"image {n}" for n, i in enumerate(images))
         self._detector = Detector(
             backbone,
             last.prototypes,
@@ -74,7 +78,8 @@ class PromptAD:
             self.settings,
             "own",
             self.class_name,
-            tuple(str(image) if isinstance(image, str | Path) else f"image {i}" for i, image in enumerate(images)),
+            names,
+            support_sha256(images),
         )
         return self
 
@@ -94,6 +99,7 @@ class PromptAD:
 
         0.5 is as unusual as the most unusual view of the images that were learned from.
         """
+        _check_list(images)
         return self.detector.predict(images)
 
     def save(self, path: str | Path) -> None:
@@ -111,3 +117,8 @@ class PromptAD:
         loaded = cls(detector.class_name, settings=detector.settings, gpu=gpu)
         loaded._detector = detector
         return loaded
+
+
+def _check_list(images: Sequence[ImageLike]) -> None:
+    if isinstance(images, str | Path | Image.Image):
+        raise InputError("one image was given where a list of images is expected: put it into a list, [image]")

@@ -9,6 +9,7 @@ from promptad.backbone.clip import Backbone
 from promptad.data.geometry import square_mask
 from promptad.data.pictures import read_mask, read_picture
 from promptad.detector import Detector
+from promptad.errors import InputError
 from promptad.metrics import average_precision, f1_max, image_auroc, pixel_metrics
 from promptad.records import Evaluation, ImageFeatures, Prediction, TestPicture
 from promptad.scoring import to_prediction
@@ -33,11 +34,17 @@ def read_test_split(
     batch_size: int,
     advance: Callable[[int], None] = lambda _: None,
 ) -> TestSplit:
-    """Encode N test pictures once, and read their labels and masks."""
+    """Encode N test pictures once, and read their labels and masks.
+
+    Raises:
+        InputError: a picture or mask cannot be read, or a map of this resolution could show no defect.
+    """
     features = backbone.encode_pictures([p.path for p in pictures], batch_size, read_picture, advance)
     labels = np.array([picture.is_anomalous for picture in pictures])
     masked = all(picture.mask_path for picture in pictures if picture.is_anomalous)
     masks = np.stack([true_mask(backbone, picture, resolution) for picture in pictures]) if masked else None
+    if masks is not None and labels.any() and not masks.any():
+        raise InputError(f"--resolution {resolution}: too small to show any of the defects; make it larger")
     return TestSplit(tuple(pictures), features, labels, masks)
 
 

@@ -24,10 +24,11 @@ def whole_file(path: Path) -> Iterator[Path]:
     try:
         with writable_folder(path.parent):
             temporary.touch()
-        yield temporary
-        with temporary.open("r+b") as written:
-            os.fsync(written.fileno())  # before the rename, or a power cut could leave the new name on an empty file
-        with writable_folder(path.parent):
+            yield temporary
+            with temporary.open("r+b") as written:
+                os.fsync(
+                    written.fileno()
+                )  # before the rename, or a power cut could leave the new name on an empty file
             temporary.replace(path)
     finally:
         if temporary.parent.is_dir():
@@ -35,12 +36,15 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def writable_folder(folder: Path) -> Iterator[None]:
-    """Make `folder` and its parents, and turn a refusal of the system, then or in the body, into an `InputError`."""
+def writable_folder(folder: Path, flag: str = "--root-dir") -> Iterator[None]:
+    """Make `folder` and its parents, and turn a refusal of the system, then or in the body, into an `InputError`.
+
+    `flag` is the option that names another folder.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         yield
     except OSError as error:
         raise InputError(
-            f"cannot write to {str(folder)!r} ({error.strerror or error}): choose another folder with --root-dir"
+            f"cannot write to {str(folder)!r} ({error.strerror or error}): choose another folder with {flag}"
         ) from error

@@ -28,7 +28,7 @@ def phrases(text: str) -> tuple[str, ...]:
     >>> phrases("with hole, with scratch")
     ('with hole', 'with scratch')
     """
-    return tuple(phrase.strip() for phrase in text.split(","))
+    return tuple(phrase.strip() for phrase in text.split(",") if phrase.strip())
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,12 @@ TRAINING = (
     ),
 )
 BACKBONE = (
-    Option("--backbone", str, "a plain-ViT CLIP of open_clip, or 'tiny', which lies in the package", "backbone.name"),
+    Option(
+        "--backbone",
+        str,
+        "a plain-ViT CLIP of open_clip, or 'tiny', which lies in the package and is the demo's own",
+        "backbone.name",
+    ),
     Option("--pretrained-dataset", str, "open_clip's tag of the weights, or a weight file", "backbone.pretrained"),
     Option(
         "--img-resize", int, "pixels a side that pictures are resized to (default: the backbone's)", "backbone.resize"
@@ -99,7 +104,7 @@ SCORING = (
     ),
 )
 MACHINE = (
-    Option("--gpu-id", int, "number of the GPU; without one, the CPU works"),
+    Option("--gpu-id", int, "number of the GPU (default: 0 where there is one, else the CPU)"),
     Option("--use-cpu", truth, "work on the CPU even where there is a GPU", default=False),
     Option("--batch-size", int, "pictures that are encoded together; lower it if memory runs out", default=BATCH_SIZE),
 )

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from statistics import fmean
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -10,20 +11,23 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 WINDOW = 10  # epochs that a trend is judged over, and between two full reports
 STEADY_AUROC = 0.005  # a smaller change of image AUROC is no trend
 STEADY_LOSS = 0.01  # relative
+ONE_DAY = 86_400.0  # seconds
 
 
 @contextmanager
 def progress_bar(console: Console) -> Iterator[Progress]:
     """Show progress bars with the time left, on a terminal alone."""
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
     )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    # Rich forgets steps older than the period: the time left of slow steps needs a long one.
+    options: dict[str, Any] = {"transient": True, "disable": not console.is_terminal, "speed_estimate_period": ONE_DAY}
+    with Progress(*columns, console=console, **options) as progress:
         yield progress
 
 

@@ -109,7 +109,7 @@ def measure(run: Run, detector: Detector, split: TestSplit, started: float) -> N
         "n_pro_ab": settings.prompts.n_pro_ab,
         "epochs": settings.training.epochs,
         "backbone": settings.backbone.name,
-        "run": run_id(settings, detector.support_images),
+        "run": run_id(settings, detector.support_sha256),
         "test_images": len(split.labels),
         "seconds": time.monotonic() - started,
         **metric_cells(evaluation),
@@ -123,31 +123,35 @@ def is_finished(run: Run, pictures: ClassPictures, support_images: Sequence[Path
     path = run.results.checkpoint(pictures.class_name)
     try:
         checkpoint = read_checkpoint(path)
-        trained = run_id(Settings.from_dict(checkpoint["settings"]), checkpoint["support_images"])
-    except (InputError, KeyError, TypeError):
+    except InputError:
         return False
-    wanted = run_id(run.settings, support_names(support_images))
+    trained = run_id(checkpoint["settings"], checkpoint["support_sha256"])
+    wanted = run_id(run.settings, support_sha256(support_images))
     if trained != wanted or checkpoint["weights_sha256"] != run.backbone.weights_sha256:
         return False
     rows = [row for row in read_results(run.results.csv) if row["class"] == pictures.class_name]
     return not _is_measurable(pictures) or any(row["run"] == wanted for row in rows)
 
 
-def run_id(settings: Settings, support_images: Sequence[str]) -> str:
-    """Return twelve digits that name a combination of settings and support images."""
-    plain = json.dumps([settings.to_dict(), list(support_images)], sort_keys=True)
+def run_id(settings: Settings, support: str) -> str:
+    """Return twelve digits that name a combination of settings and support images, these by their SHA-256."""
+    plain = json.dumps([settings.to_dict(), support], sort_keys=True)
     return hashlib.sha256(plain.encode()).hexdigest()[:12]
 
 
-def support_names(paths: Sequence[Path]) -> tuple[str, ...]:
-    """Return the names that support images have in a checkpoint: those of their files."""
-    return tuple(path.name for path in paths)
+def support_sha256(images: Sequence[ImageLike]) -> str:
+    """Return the SHA-256 of the pixels of support images."""
+    digest = hashlib.sha256()
+    for image in images:
+        picture = read_picture(image)
+        digest.update(f"{picture.size}".encode() + picture.tobytes())
+    return digest.hexdigest()
 
 
 def train_all(run: Run, classes: Sequence[tuple[ClassPictures, Sequence[Path]]]) -> None:
     """Train and measure many classes, leaving out those that are finished, and print the table of all.
 
-    A class that cannot be trained does not stop the others.
+    A class that fails while it is trained or measured does not stop the others.
 
     Raises:
         InputError: what was wrong with such classes, after all others are done.
@@ -155,12 +159,12 @@ def train_all(run: Run, classes: Sequence[tuple[ClassPictures, Sequence[Path]]])
     failures = []
     with progress_bar(run.console) as progress:
         task = progress.add_task("all classes", total=len(classes), note="")
-        for pictures, support_images in classes:
+        for number, (pictures, support_images) in enumerate(classes, start=1):
             progress.update(task, note=pictures.class_name)
             if is_finished(run, pictures, support_images):
                 run.console.print(f"{pictures.class_name}: finished before, left as it is")
             else:
-                run.console.rule(pictures.class_name)
+                run.console.rule(f"{pictures.class_name} ({number} of {len(classes)})")
                 try:
                     train_class(run, pictures, support_images)
                 except InputError as error:
@@ -182,12 +186,13 @@ def _fit(
     settings = run.settings
     words = class_words(pictures.class_name)
     groups = state_groups(pictures.class_name, settings.prompts.states)
+    names, digest = tuple(path.name for path in support_images), support_sha256(support_images)
     log = TrainingLog(settings.training.epochs)
 
     def assemble(prototypes: Prototypes) -> Detector:
         calibration = calibrate(support, prototypes, settings.scoring)
-        names = support_names(support_images)
-        return Detector(run.backbone, prototypes, calibration, settings, pictures.dataset, pictures.class_name, names)
+        named = (pictures.dataset, pictures.class_name, names, digest)
+        return Detector(run.backbone, prototypes, calibration, settings, *named)
 
     with progress_bar(run.console) as progress:
         task = progress.add_task(f"train {pictures.class_name}", total=settings.training.epochs, note="")

@@ -1,5 +1,6 @@
 """Settings: frozen, keyword-only, checked when made, and saved beside every result."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from promptad.errors import InputError
 
 EMBEDDED = "tiny"  # the backbone that lies in the package
+LARGEST_MAP = 4096  # pixels a side; the maps of a test split are in memory together
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,8 +21,9 @@ class BackboneSettings:
     crop: int | None = None  # pixels of the central square that is kept of it; None is all
 
     def __post_init__(self) -> None:
-        _at_least(1, "--img-resize", self.resize)
-        _at_least(1, "--img-cropsize", self.crop)
+        for flag, size in (("--img-resize", self.resize), ("--img-cropsize", self.crop)):
+            if size is not None:
+                _whole(1, flag, size)
         if self.name == EMBEDDED:
             object.__setattr__(self, "pretrained", "embedded")
 
@@ -38,7 +41,9 @@ class PromptSettings:
 
     def __post_init__(self) -> None:
         for name in ("n_pro", "n_pro_ab", "n_ctx", "n_ctx_ab"):
-            _at_least(1, f"--{name}", getattr(self, name))
+            _whole(1, f"--{name}", getattr(self, name))
+        if isinstance(self.states, str):
+            raise InputError(f"states {self.states!r}: give a list of phrases")
         _one_of("--start", self.start, ("words", "random"))
         object.__setattr__(self, "states", tuple(self.states))
 
@@ -74,10 +79,12 @@ class TrainingSettings:
     weights: LossWeights = field(default_factory=LossWeights)
 
     def __post_init__(self) -> None:
-        _at_least(1, "--k-shot", self.k_shot)
-        _at_least(0, "--Epoch", self.epochs)
-        _at_least(0, "--seed", self.seed)
-        _at_least(2, "--views", self.views)
+        _whole(1, "--k-shot", self.k_shot)
+        _whole(0, "--Epoch", self.epochs)
+        _whole(0, "--seed", self.seed)
+        if self.seed >= 2**63:
+            raise InputError(f"--seed {self.seed}: must be below 2 ** 63")
+        _whole(2, "--views", self.views)
         for name in ("lr", "momentum", "weight_decay"):
             _at_least(0, f"--{name}", getattr(self, name))
         if self.momentum >= 1:
@@ -93,7 +100,9 @@ class ScoringSettings:
     calibration: str = "position"  # of the margins: "position", "prototype" or "none"
 
     def __post_init__(self) -> None:
-        _at_least(1, "--resolution", self.resolution)
+        _whole(2, "--resolution", self.resolution)
+        if self.resolution > LARGEST_MAP:
+            raise InputError(f"--resolution {self.resolution}: must be at most {LARGEST_MAP}")
         _at_least(0, "--sigma", self.sigma)
         _one_of("--calibration", self.calibration, ("position", "prototype", "none"))
 
@@ -123,9 +132,14 @@ class Settings:
         )
 
 
-def _at_least(bound: float, flag: str, value: float | None) -> None:
-    if value is not None and not value >= bound:
-        raise InputError(f"{flag} {value}: must be at least {bound}")
+def _at_least(bound: float, flag: str, value: float) -> None:
+    if not bound <= value < math.inf:
+        raise InputError(f"{flag} {value}: must be a number of at least {bound}")
+
+
+def _whole(bound: int, flag: str, value: int) -> None:
+    if not isinstance(value, int) or value < bound:
+        raise InputError(f"{flag} {value}: must be a whole number of at least {bound}")
 
 
 def _one_of(flag: str, value: str, choices: tuple[str, ...]) -> None:

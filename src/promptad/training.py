@@ -9,6 +9,7 @@ from torch import Tensor
 from promptad import losses
 from promptad.assignment import balanced_assignment, balanced_offsets, spread
 from promptad.backbone.clip import Backbone
+from promptad.errors import InputError
 from promptad.prompts.contexts import Contexts, encode_states, start_contexts
 from promptad.prompts.states import StateGroup
 from promptad.prototypes import Prototypes, without_centre
@@ -52,6 +53,9 @@ def train(
         groups: its manual states.
         support: features of the views of the support images.
         settings: of which the prompts and training parts count.
+
+    Raises:
+        InputError: the loss leaves the numbers.
     """
     contexts = start_contexts(backbone, words, groups, settings.prompts, settings.training.seed)
     prototypes = Prototypes.from_features(*contexts())
@@ -66,6 +70,8 @@ def train(
         schedule.step()
         prototypes = Prototypes.from_features(*contexts())
         loss = total_loss(prototypes, lesson, settings.training.weights)
+        if not torch.isfinite(loss):
+            raise InputError(f"--lr {settings.training.lr}: the loss of epoch {number} is no number any more; lower it")
         yield Epoch(number, float(loss.detach()), prototypes.detach())
 
 

@@ -119,13 +119,15 @@ def choose_device(gpu: int | None) -> tuple[torch.device, str | None]:
     """Return the device for GPU number `gpu` (None: the CPU), and a line for the user where he gets another one.
 
     Raises:
-        InputError: CUDA is there, but not so many GPUs.
+        InputError: a negative number, or CUDA is there, but not so many GPUs.
     """
     if gpu is None:
         return torch.device("cpu"), None
+    if gpu < 0:
+        raise InputError(f"--gpu-id {gpu}: GPUs are numbered from 0; to work on the CPU, use --use-cpu True")
     if not torch.cuda.is_available():
         return torch.device("cpu"), f"--gpu-id {gpu}: no CUDA device here, running on the CPU"
-    if not 0 <= gpu < torch.cuda.device_count():
+    if gpu >= torch.cuda.device_count():
         raise InputError(f"--gpu-id {gpu}: this machine has GPUs 0 to {torch.cuda.device_count() - 1}; choose one")
     return torch.device("cuda", gpu), None
 

@@ -49,7 +49,8 @@ def read_mask(path: Path, size: int, picture: Path) -> NDArray[np.bool_]:
     """Where the mask shows a defect, resized to `[size, size]` by the nearest pixel.
 
     Every visible value above 0 is a defect: VisA numbers its kinds 1, 2, 3, ..., so no threshold is right for all.
-    Raises InputError where the mask and its `picture` differ in size, for then they do not lie on each other.
+    Raises InputError where the mask and its `picture` differ in size, for then they do not lie on each other, and where
+    nothing is marked.
     """
     if path.suffix.lower() in _JPEG_SUFFIXES:
         raise InputError(f"mask {path} is a JPEG, whose compression smears a defect's border: export it as PNG")
@@ -60,7 +61,10 @@ def read_mask(path: Path, size: int, picture: Path) -> NDArray[np.bool_]:
             f"mask {path} has {mask.width} x {mask.height} pixels, its picture {picture} {width} x {height}: "
             "export the mask at the picture's size"
         )
-    resized = Image.fromarray(_defect_pixels(mask, str(path))).resize((size, size), Image.Resampling.NEAREST)
+    defect = _defect_pixels(mask, str(path))
+    if not defect.any():
+        raise InputError(f"mask {path} is all black: mark the defect of {picture} in it, or move the picture to good/")
+    resized = Image.fromarray(defect).resize((size, size), Image.Resampling.NEAREST)
     return np.asarray(resized, dtype=np.bool_)
 
 
