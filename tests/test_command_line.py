@@ -486,7 +486,7 @@ def test_pictures_of_every_kind_are_read(mvtec: Path, tmp_path: Path) -> None:
         pytest.param(("--n_pro", "0"), ("--n_pro 0", "at least 1"), id="n_pro"),
         pytest.param(("--n_pro_ab", "-1"), ("--n_pro_ab -1", "at least 1"), id="n_pro_ab"),
         pytest.param(("--n_ctx", "99"), ("exceed CLIP's 77", "lower --n_ctx"), id="n_ctx"),
-        pytest.param(("--resolution", "0"), ("--resolution 0", "at least 1"), id="resolution"),
+        pytest.param(("--resolution", "0"), ("--resolution 0", "at least 2"), id="resolution"),
         pytest.param(("--Epoch", "-1"), ("--Epoch -1", "at least 0"), id="epochs"),
         pytest.param(("--lr", "-0.1"), ("--lr -0.1", "at least 0"), id="lr"),
         pytest.param(("--lr", "nan"), ("--lr nan",), id="lr nan"),

@@ -247,7 +247,7 @@ def test_a_complete_class_is_left_alone_and_other_pictures_are_never_touched(tmp
 @pytest.mark.parametrize(
     ("class_name", "options", "message"),
     [
-        ("metal nut", {}, 'unknown demo class: "metal nut"; choose from bottle, .*metal_nut'),
+        ("metal nut", {}, 'unknown demo class: "metal nut"; did you mean metal_nut. choose from bottle, .*metal_nut'),
         (CLASS, {"difficulty": "brutal"}, 'unknown difficulty: "brutal"; choose from easy, normal, hard'),
         (CLASS, {"line": -1}, "unknown production line: -1; choose from 0 to"),
         (CLASS, {"line": LINES}, f"unknown production line: {LINES}; choose from 0 to {LINES - 1}"),

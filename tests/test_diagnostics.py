@@ -15,7 +15,7 @@ from torch import Tensor
 from promptad.backbone.clip import Backbone
 from promptad.detector import Detector
 from promptad.diagnostics import diagnose, diagnostics_table, judge
-from promptad.progress import TrainingLog, progress_bar
+from promptad.progress import TrainingLog, add_task, progress_bar
 from promptad.prototypes import Prototypes
 from promptad.records import ImageFeatures
 from promptad.scoring import calibrate
@@ -331,8 +331,6 @@ def test_time_left_is_shown_after_the_first_of_long_tasks(monkeypatch: pytest.Mo
     with progress_bar(Console(file=io.StringIO(), force_terminal=True)) as progress:
         clock = iter(range(0, 10_000, 100))  # every look at the clock is 100 seconds later
         monkeypatch.setattr(progress, "get_time", lambda: float(next(clock)))
-        task = progress.add_task("all classes", total=15, note="")
-        for done in (0, 1):
-            progress.advance(task, done)
+        progress.advance(add_task(progress, "all classes", 15))
         (shown,) = progress.tasks
         assert shown.time_remaining is not None

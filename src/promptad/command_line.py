@@ -13,14 +13,14 @@ import torch
 from rich.console import Console
 
 from promptad.backbone.clip import Backbone, choose_device, load_backbone
-from promptad.data.demo import DEMO_CLASSES, make_demo_class
+from promptad.data.demo import DEFECT_FOLDERS, DEMO_CLASSES, make_demo_class
 from promptad.data.layouts import class_names, dataset_folder, default_data_root, read_class
 from promptad.data.support import choose_support, read_support_list
 from promptad.detector import load_detector, read_checkpoint
-from promptad.errors import InputError
+from promptad.errors import InputError, check_choice
 from promptad.files import writable_folder
 from promptad.options import COMMANDS, LEARNING, Option, truth
-from promptad.progress import progress_bar
+from promptad.progress import add_task, progress_bar
 from promptad.records import ClassPictures
 from promptad.result_folder import ResultFolder
 from promptad.runs import Run, test_class, train_all, train_class
@@ -211,13 +211,15 @@ def _draw_demo(
     folder: Path, classes: Sequence[str], line: int, difficulty: str, console: Console, flag: str = "--data-root"
 ) -> None:
     """Draw the demo classes that are not there yet, with a progress bar."""
+    for name in classes:
+        check_choice("demo class", name, DEFECT_FOLDERS)
     missing = [name for name in classes if not (folder / name).is_dir()]
     if missing:
         console.print(
             f"drawing demo data for {len(missing)} class{'es' * (len(missing) > 1)} in {folder}", soft_wrap=True
         )
     with progress_bar(console) as progress:
-        task = progress.add_task("draw", total=len(classes), note="")
+        task = add_task(progress, "draw", len(classes))
         for name in classes:
             progress.update(task, note=name)
             with writable_folder(folder, flag):

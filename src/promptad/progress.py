@@ -6,7 +6,7 @@ from statistics import fmean
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 WINDOW = 10  # epochs that a trend is judged over, and between two full reports
 STEADY_AUROC = 0.005  # a smaller change of image AUROC is no trend
@@ -29,6 +29,13 @@ def progress_bar(console: Console) -> Iterator[Progress]:
     options: dict[str, Any] = {"transient": True, "disable": not console.is_terminal, "speed_estimate_period": ONE_DAY}
     with Progress(*columns, console=console, **options) as progress:
         yield progress
+
+
+def add_task(progress: Progress, description: str, total: int) -> TaskID:
+    """Add a task of `total` steps, whose time left shows from its first step on."""
+    task = progress.add_task(description, total=total, note="")
+    progress.advance(task, 0)  # the start, that the first step is timed from
+    return task
 
 
 class TrainingLog:

@@ -21,7 +21,7 @@ from promptad.errors import InputError
 from promptad.evaluation import TestSplit, evaluate, read_test_split
 from promptad.files import whole_file
 from promptad.metrics import image_auroc
-from promptad.progress import TrainingLog, progress_bar
+from promptad.progress import TrainingLog, add_task, progress_bar
 from promptad.prompts.states import class_words, state_groups
 from promptad.prototypes import Prototypes
 from promptad.records import ClassPictures, ImageFeatures, Prediction
@@ -158,7 +158,7 @@ def train_all(run: Run, classes: Sequence[tuple[ClassPictures, Sequence[Path]]])
     """
     failures = []
     with progress_bar(run.console) as progress:
-        task = progress.add_task("all classes", total=len(classes), note="")
+        task = add_task(progress, "all classes", len(classes))
         for number, (pictures, support_images) in enumerate(classes, start=1):
             progress.update(task, note=pictures.class_name)
             if is_finished(run, pictures, support_images):
@@ -195,7 +195,7 @@ def _fit(
         return Detector(run.backbone, prototypes, calibration, settings, *named)
 
     with progress_bar(run.console) as progress:
-        task = progress.add_task(f"train {pictures.class_name}", total=settings.training.epochs, note="")
+        task = add_task(progress, f"train {pictures.class_name}", settings.training.epochs)
         for epoch in train(run.backbone, words, groups, support, settings):
             detector = assemble(epoch.prototypes)
             features = split.features if split else support
@@ -212,7 +212,7 @@ def _read_split(run: Run, pictures: ClassPictures) -> TestSplit | None:
     if not _is_measurable(pictures):
         return None
     with progress_bar(run.console) as progress:
-        task = progress.add_task(f"read {pictures.class_name}", total=len(pictures.test), note="")
+        task = add_task(progress, f"read {pictures.class_name}", len(pictures.test))
         resolution = run.settings.scoring.resolution
         return read_test_split(
             run.backbone, pictures.test, resolution, run.batch_size, lambda count: progress.advance(task, count)
@@ -238,7 +238,7 @@ def _save_diagnostics(run: Run, detector: Detector, features: ImageFeatures) -> 
 def _draw_predictions(run: Run, detector: Detector, split: TestSplit, prediction: Prediction) -> None:
     folder, backbone = run.results.pictures(detector.class_name), run.backbone
     with progress_bar(run.console) as progress:
-        task = progress.add_task(f"draw {detector.class_name}", total=len(split.pictures), note="")
+        task = add_task(progress, f"draw {detector.class_name}", len(split.pictures))
         for number, picture in enumerate(split.pictures):
             seen = square_picture(read_picture(picture.path), *backbone.square_of(detector.settings.scoring.resolution))
             mask = None if split.masks is None else split.masks[number]

@@ -1,13 +1,11 @@
 """Where each data set keeps its pictures: MVTec AD (and the demo in its layout), VisA, and a plain folder."""
 
 import csv
-import difflib
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 from promptad.data.pictures import list_pictures
-from promptad.errors import InputError
+from promptad.errors import InputError, check_choice
 from promptad.records import ClassPictures, TestPicture
 
 DATASETS = ("mvtec", "visa", "demo", "folder")
@@ -37,7 +35,7 @@ def dataset_folder(dataset: str, data_root: Path) -> Path:
 
     Raises InputError for an unknown data set, and for a missing one with the place to put it.
     """
-    _check_dataset(dataset)
+    check_choice("data set", dataset, DATASETS)
     usual = data_root if dataset == "folder" else data_root / dataset
     if usual.is_dir():
         return usual
@@ -51,7 +49,7 @@ def class_names(dataset: str, folder: Path) -> tuple[str, ...]:
 
     Raises InputError for an unknown data set, a missing folder, or one without a class.
     """
-    _check_dataset(dataset)
+    check_choice("data set", dataset, DATASETS)
     if not folder.is_dir():
         raise InputError(_MISSING[dataset].format(folder.as_posix()))
     if dataset == "visa":
@@ -80,8 +78,8 @@ def read_class(dataset: str, folder: Path, class_name: str) -> ClassPictures:
     """
     names = class_names(dataset, folder)
     one_class = _is_one_class(dataset, folder)
-    if class_name not in names and not one_class:
-        raise InputError(_unknown(f"class in {folder}", class_name, names))
+    if not one_class:
+        check_choice(f"class in {folder}", class_name, names)
     if dataset == "visa":
         return _read_visa_class(folder, class_name)
     class_folder = folder if one_class else folder / class_name
@@ -91,17 +89,6 @@ def read_class(dataset: str, folder: Path, class_name: str) -> ClassPictures:
         raise InputError(f"no pictures in {normal_folder}: put normal pictures of {class_name} there")
     needs_masks = dataset != "folder" or (class_folder / "ground_truth").is_dir()
     return ClassPictures(dataset, class_name, normal, _read_test_split(class_folder, needs_masks))
-
-
-def _check_dataset(dataset: str) -> None:
-    if dataset not in DATASETS:
-        raise InputError(_unknown("data set", dataset, DATASETS))
-
-
-def _unknown(what: str, name: str, choices: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name.lower(), choices, n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
-    return f'unknown {what}: "{name}"; {hint}choose from {", ".join(choices)}'
 
 
 def _is_one_class(dataset: str, folder: Path) -> bool:

@@ -1,6 +1,6 @@
 """A part under the camera of its production line: pose, ground, light and sensor, and out comes a picture."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -25,7 +25,7 @@ from promptad.data.demo.canvas import (
     where,
 )
 from promptad.data.demo.defects import DEFECTS, Severity, damage
-from promptad.errors import InputError
+from promptad.errors import check_choice
 
 PICTURE_SIDE = 256
 BASE_SIDE = 112  # the pictures a tiny CLIP sees; shifts and sensor noise are measured in its pixels
@@ -107,12 +107,6 @@ def draw_twins(
     good, defective = (_photograph(either, station, instance_seed) for either in (part, damaged))
     seen = cv2.warpAffine(mask, _pose(station, instance_seed), (PICTURE_SIDE, PICTURE_SIDE))
     return good, defective, where(seen > 100)
-
-
-def check_choice(what: str, name: str, choices: Iterable[str]) -> None:
-    """Refuse a name that is not among the choices."""
-    if name not in choices:
-        raise InputError(f'unknown {what}: "{name}"; choose from {", ".join(choices)}')
 
 
 def _draw_part(class_name: str, style_seed: int, instance_seed: int) -> Part:

@@ -9,9 +9,9 @@ import numpy as np
 
 from promptad.data.demo.canvas import Mask, Picture
 from promptad.data.demo.catalogue import DEFECT_FOLDERS
-from promptad.data.demo.scene import PAINTERS, SEVERITIES, check_choice, draw_picture, draw_twins
+from promptad.data.demo.scene import PAINTERS, SEVERITIES, draw_picture, draw_twins
 from promptad.data.demo.seeds import TRIES, instance_seed, style_seed
-from promptad.errors import InputError
+from promptad.errors import InputError, check_choice
 
 TRAIN_PICTURES = 20
 GOOD_TEST_PICTURES = 20
