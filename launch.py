@@ -11,7 +11,9 @@ def launch(command: str) -> None:
     """Run `promptad COMMAND` with this script's arguments, by the interpreter that has it installed."""
     try:
         from promptad.command_line import main  # noqa: PLC0415 it may be installed for another interpreter only
-    except ModuleNotFoundError:
+    except ModuleNotFoundError as error:
+        if error.name != "promptad":
+            raise
         if not ENVIRONMENT.exists() or Path(sys.prefix) == ENVIRONMENT.parent.parent:
             print("promptad is not installed: ./train_single_class.sh installs it, then try again", file=sys.stderr)
             sys.exit(2)

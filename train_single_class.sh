@@ -4,4 +4,4 @@ set -euo pipefail
 cd "$(dirname "$0")"
 source tools/set_up.sh
 source tools/choose_data.sh
-exec "$PYTHON" -m promptad train "${DATA[@]}" --class_name carpet --k-shot 2 --n_pro 3 --n_pro_ab 6 --Epoch 100 "$@"
+exec "$PYTHON" -m promptad train ${DATA[@]+"${DATA[@]}"} --class_name carpet --k-shot 2 --n_pro 3 --n_pro_ab 6 --Epoch 100 "$@"

@@ -183,8 +183,9 @@ def test_another_picture_size_interpolates_the_position_embedding(tiny: Backbone
     pixels = random_pixels(backbone, 1)
     with torch.no_grad():
         expected = clip.encode_image(pixels, normalize=True)
-    assert (tiny.image_tower.side, backbone.image_tower.side, backbone.image_tower.image_size) == (14, 16, 128)
-    torch.testing.assert_close(backbone.image_tower.encode(pixels).class_token, expected, rtol=0, atol=1e-6)
+    features = backbone.image_tower.encode(pixels)
+    assert (features.patch_tokens.shape[1], backbone.image_tower.image_size) == (16 * 16, 128)
+    torch.testing.assert_close(features.class_token, expected, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -284,7 +285,7 @@ def test_the_cpu_that_was_asked_for_needs_no_line() -> None:
     assert choose_device(None) == (CPU, None)
 
 
-@pytest.mark.parametrize("gpu", [-1, 2, 9])
+@pytest.mark.parametrize("gpu", [2, 9])
 def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch, gpu: int) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 SHARPNESS = 20  # of an assignment: large enough that a patch belongs to one prototype
-RELAXATION = 1.8  # of a step; below 2 it converges, and twice as fast as 1 (Thibault et al., 2021)
+RELAXATION = 1.8  # of a step; below 2 it converges locally, about twice as fast as 1 (Thibault et al., 2021)
 ROUNDS = 200
 TOLERANCE = 0.01  # relative error of a share at which the iteration ends
 
@@ -31,7 +31,8 @@ def balanced_offsets(responses: Tensor) -> Tensor:
 def balanced_assignment(responses: Tensor, offsets: Tensor, scale: Tensor) -> Tensor:
     """Return the share [token, K] of each prototype in each token; rows sum to 1.
 
-    With the offsets and the spread (`scale`) of these responses, columns sum to tokens / K, within `TOLERANCE`.
+    With the offsets and the spread (`scale`) of these responses, columns sum to tokens / K, within `TOLERANCE`
+    unless `ROUNDS` were too few.
     """
     return torch.softmax((responses - offsets) * (SHARPNESS / scale), 1)
 

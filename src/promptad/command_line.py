@@ -77,7 +77,7 @@ def make_settings(given: Mapping[str, Any]) -> Settings:
     """Return the settings that the given options make; the demo data's own backbone is `tiny`."""
     plain = Settings().to_dict()
     if given["dataset"] == "demo":
-        plain["backbone"] |= {"name": EMBEDDED, "pretrained": "embedded"}
+        plain["backbone"]["name"] = EMBEDDED
     for path, value in _given_settings(given).items():
         section, _, name = path.rpartition(".")
         _setting(plain, section)[name] = value

@@ -146,7 +146,7 @@ def _dominance(largest: Tensor) -> dict[str, float | int]:
     """Return statistics of the largest share [N] that one normal prototype has in each picture."""
     return {
         "mean": float(largest.mean()),
-        "median": float(largest.median()),
+        "median": float(largest.quantile(0.5)),
         "min": float(largest.min()),
         "max": float(largest.max()),
         "std": float(largest.std(correction=0)),
@@ -162,15 +162,18 @@ def diagnostics_table(diagnostics: dict[str, Any]) -> Table:
     for verdict in diagnostics["verdicts"]:
         limit = verdict["limit"]
         healthy = f"{limit[0]:.0%} to {limit[1]:.0%}" if isinstance(limit, list) else f"below {limit}"
-        value = "-" if verdict["value"] is None else f"{verdict['value']:.2f}"
+        digits = ".0%" if isinstance(limit, list) else ".2f"
+        value = "-" if verdict["value"] is None else format(verdict["value"], digits)
         mark = Text("\u2713 ", "green") if verdict["healthy"] else Text("\u2717 ", "red")
         table.add_row(mark.append(verdict["name"], "default"), value, healthy)
     table.add_section()
     for side in ("normal", "abnormal"):
         shares = " ".join(f"{share:.0%}" for share in diagnostics[f"{side}_prototype_frequencies"])
         table.add_row(f"{side} usage", shares)
-    for name, value in diagnostics["raw_cosines"].items():
-        table.add_row(f"raw cosine, {name.replace('_', ' ')}", "-" if value is None else f"{value:.2f}")
+    cosines = {f"raw cosine, {name.replace('_', ' ')}": value for name, value in diagnostics["raw_cosines"].items()}
+    cosines["nearest abnormal pair"] = diagnostics["abnormal_collapse"]["max"]
+    for name, value in cosines.items():
+        table.add_row(name, "-" if value is None else f"{value:.2f}")
     advice = [f"{verdict['name']}: {verdict['advice']}" for verdict in diagnostics["verdicts"] if verdict["advice"]]
     table.caption = "\n".join(advice)
     return table

@@ -1,6 +1,7 @@
 """The estimator: fit, predict, save and load, for use from Python."""
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -52,16 +53,18 @@ class PromptAD:
         chosen = settings.backbone if backbone is None else replace(settings.backbone, name=backbone)
         self.class_name = class_name
         self.settings = replace(settings, prompts=prompts, backbone=chosen)
-        self.device, _ = choose_device(gpu)
+        self.device, remark = choose_device(gpu)
+        if remark:
+            warnings.warn(remark, stacklevel=2)
         self._detector: Detector | None = None
 
-    def fit(self, images: Sequence[ImageLike]) -> Self:
+    def fit(self, images: Iterable[ImageLike]) -> Self:
         """Learn from normal images: paths, PIL images or uint8 RGB arrays [H, W, 3].
 
         Raises:
             InputError: no image, or one that cannot be read.
         """
-        _check_list(images)
+        images = _as_list(images)
         if len(images) == 0:
             raise InputError("no images to learn from: give at least one picture of a good part")
         training = replace(self.settings.training, k_shot=len(images))
@@ -70,7 +73,7 @@ class PromptAD:
         support = encode_support(backbone, images, self.settings)
         groups = state_groups(self.class_name, self.settings.prompts.states)
         *_, last = train(backbone, class_words(self.class_name), groups, support, self.settings)
-        names = tuple(str(i) if isinstance(i, str | Path) else f"image {n}" for n, i in enumerate(images))
+        names = tuple(Path(i).name if isinstance(i, str | Path) else f"image {n}" for n, i in enumerate(images))
         self._detector = Detector(
             backbone,
             last.prototypes,
@@ -94,13 +97,12 @@ class PromptAD:
             raise InputError("this PromptAD has learned nothing yet: call fit, or PromptAD.load")
         return self._detector
 
-    def predict(self, images: Sequence[ImageLike]) -> Prediction:
+    def predict(self, images: Iterable[ImageLike]) -> Prediction:
         """Return scores [N] in [0, 1] and maps [N, resolution, resolution] of N images.
 
         0.5 is as unusual as the most unusual view of the images that were learned from.
         """
-        _check_list(images)
-        return self.detector.predict(images)
+        return self.detector.predict(_as_list(images))
 
     def save(self, path: str | Path) -> None:
         """Write a checkpoint."""
@@ -119,6 +121,7 @@ class PromptAD:
         return loaded
 
 
-def _check_list(images: Sequence[ImageLike]) -> None:
+def _as_list(images: Iterable[ImageLike]) -> list[ImageLike]:
     if isinstance(images, str | Path | Image.Image):
         raise InputError("one image was given where a list of images is expected: put it into a list, [image]")
+    return list(images)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from promptad.backbone.clip import Backbone
-from promptad.data.geometry import square_mask
+from promptad.data.geometry import central_part
 from promptad.data.pictures import read_mask, read_picture
 from promptad.detector import Detector
 from promptad.errors import InputError
@@ -53,7 +53,7 @@ def true_mask(backbone: Backbone, picture: TestPicture, resolution: int) -> np.n
     if picture.mask_path is None:
         return np.zeros((resolution, resolution), dtype=bool)
     whole, central = backbone.square_of(resolution)
-    return square_mask(read_mask(picture.mask_path, whole, picture.path), whole, central)
+    return central_part(read_mask(picture.mask_path, whole, picture.path), central)
 
 
 def evaluate(detector: Detector, split: TestSplit) -> tuple[Evaluation, Prediction]:

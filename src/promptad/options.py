@@ -28,7 +28,16 @@ def phrases(text: str) -> tuple[str, ...]:
     >>> phrases("with hole, with scratch")
     ('with hole', 'with scratch')
     """
-    return tuple(phrase.strip() for phrase in text.split(",") if phrase.strip())
+    return tuple(phrase.strip() for phrase in text.split(","))
+
+
+def names(text: str) -> tuple[str, ...]:
+    """Split class names at commas; a comma too many does not matter.
+
+    >>> names("carpet, grid,")
+    ('carpet', 'grid')
+    """
+    return tuple(filter(None, phrases(text)))
 
 
 @dataclass(frozen=True)
@@ -113,7 +122,7 @@ OUTPUT = (
     Option("--vis", truth, "draw every test picture with its map, mask and contours", default=False),
 )
 CHECKPOINT = Option("--checkpoint", Path, "the detector to test (default: where train put it)")
-CLASSES = Option("--classes", phrases, "classes, separated by commas (default: all)")
+CLASSES = Option("--classes", names, "classes, separated by commas (default: all)")
 DEMO = (
     Option("--output", Path, "folder to draw the class folders in", default=Path("data") / "demo"),
     CLASSES,

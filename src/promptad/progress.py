@@ -112,7 +112,7 @@ def usage_words(usage: list[float]) -> str:
     """Return whether normal prototypes share the patches, and if not, which one has most or least.
 
     >>> usage_words([0.3, 0.3, 0.4]), usage_words([0.8, 0.1, 0.1])
-    ('balanced', 'one-sided (prototype 1 has 80 %)')
+    ('balanced', 'one-sided (prototype 1 has 80%)')
     """
     fair = 1 / len(usage)
     worst = max(range(len(usage)), key=lambda i: abs(usage[i] - fair))

@@ -49,4 +49,4 @@ def without_centre(features: Tensor, centre: Tensor) -> Tensor:
 
 
 def _with_centre(directions: Tensor, share: Tensor, centre: Tensor) -> Tensor:
-    return share[:, None] * centre + torch.sqrt(1 - share.square())[:, None] * directions
+    return share[:, None] * centre + torch.sqrt((1 - share.square()).clamp_min(0))[:, None] * directions

@@ -65,6 +65,10 @@ def train_class(run: Run, pictures: ClassPictures, support_images: Sequence[Path
     Test pictures are encoded before training only so that a log can follow it: `train` cannot see them.
     """
     started = time.monotonic()
+    chosen = ", ".join(path.name for path in support_images)
+    run.console.print(
+        f"learning from {len(support_images)} of {len(pictures.normal)} pictures: {chosen}", soft_wrap=True
+    )
     support = encode_support(run.backbone, support_images, run.settings, run.batch_size)
     split = _read_split(run, pictures)
     detector = _fit(run, pictures, support_images, support, split)

@@ -22,7 +22,8 @@ class Calibration:
     """What the responses are on normal pictures, learned from label-free views of the support images alone.
 
     A margin is an abnormal response less the best normal one. Scores are counted in deviations of the margins; an image
-    score of 0.5 is the level of the most unusual view, 0.5 in a map that of the most unusual patch in two hundred.
+    score of 0.5 is the level of the most unusual view, 0.5 in a map that of the most unusual patch in two hundred,
+    before smoothing.
     """
 
     normal_offsets: Tensor  # [K], taken from the normal responses so that each prototype owns its share of the patches

@@ -5,7 +5,7 @@ import hashlib
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -172,7 +172,8 @@ def _load_open_clip(settings: BackboneSettings, size: int) -> CLIP:
             f"--pretrained-dataset {settings.pretrained}: no file, and no tag of {settings.name} (its tags: {tags})"
         )
     try:
-        with warnings.catch_warnings(), _quiet_logging(), _offline_without_hub():
+        hub = _offline_without_hub() if tag else nullcontext()
+        with warnings.catch_warnings(), _quiet_logging(), hub:
             warnings.simplefilter("ignore")
             model = create_model(
                 settings.name,

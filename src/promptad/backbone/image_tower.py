@@ -23,7 +23,6 @@ class ImageTower:
     def __init__(self, visual: VisionTransformer) -> None:
         self.visual = visual
         self.blocks = cast(list[ResidualAttentionBlock], list(visual.transformer.resblocks))
-        self.side = int(visual.grid_size[0])
         self.image_size = int(visual.image_size[0])
 
     @torch.inference_mode()
