@@ -1,7 +1,11 @@
-"""What several tests share."""
+"""Fixtures that several tests share."""
+
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
+from helpers import CLASSES, LIGHT, Trained, call, draw_small_class
 
 from promptad.backbone.clip import Backbone, load_backbone
 from promptad.settings import BackboneSettings
@@ -11,3 +15,43 @@ from promptad.settings import BackboneSettings
 def tiny() -> Backbone:
     """The backbone that lies in the package; tests only read it."""
     return load_backbone(BackboneSettings(name="tiny"), torch.device("cpu"))
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data root with a small carpet and a small grid as the demo data set."""
+    root = tmp_path_factory.mktemp("drawn")
+    for class_name in CLASSES:
+        draw_small_class(root / "demo", class_name, tmp_path_factory.mktemp("whole"))
+    return root
+
+
+@pytest.fixture(scope="session")
+def trained(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    results = tmp_path_factory.mktemp("trained")
+    arguments: list[str | Path] = ["--dataset", "demo", "--data-root", drawn, "--class-name", "carpet"]
+    arguments += ["--root-dir", results]
+    outcome = call("train", *arguments, *LIGHT, "--vis", "True")
+    assert outcome.code == 0, outcome.errors
+    return Trained(tuple(arguments), results, outcome)
+
+
+@pytest.fixture
+def copied(trained: Trained, tmp_path: Path) -> Trained:
+    """The finished run in a result folder of its own, which a test may change."""
+    results = tmp_path / "result"
+    shutil.copytree(trained.results, results)
+    return Trained((*trained.arguments, "--root-dir", results), results, trained.outcome)
+
+
+@pytest.fixture
+def mvtec(drawn: Path, tmp_path: Path) -> Path:
+    """The folder of a carpet in MVTec AD's layout, which a test may change."""
+    return shutil.copytree(drawn / "demo" / "carpet", tmp_path / "data" / "mvtec" / "carpet")
+
+
+@pytest.fixture
+def bracket(drawn: Path, tmp_path: Path) -> Path:
+    """A plain folder with nothing but good/."""
+    shutil.copytree(drawn / "demo" / "carpet" / "train" / "good", tmp_path / "bracket" / "good")
+    return tmp_path / "bracket"

@@ -1,4 +1,4 @@
-"""What tests of the command line work with: small drawn classes, and a command called in this process."""
+"""What tests of the data and of the command line work with: drawn pictures, and a command called in this process."""
 
 import io
 import shutil
@@ -6,11 +6,26 @@ import warnings
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
 
 from promptad.command_line import main
 from promptad.data.demo import DEFECT_FOLDERS, make_demo_class
+from promptad.errors import InputError
+from promptad.results import read_results
 
 SHOWN = (UserWarning, RuntimeWarning, FutureWarning)  # categories that Python prints to a user
+CLASSES = ("carpet", "grid")
+LIGHT = ("--Epoch", "2", "--views", "4", "--resolution", "64")
+LIGHTEST = ("--Epoch", "1", "--views", "2", "--resolution", "32", "--save-diagnostics", "False")
+TINY = ("--backbone", "tiny")
+CHECKPOINT = "checkpoint/CLS-Seed_111-{}-check_point.pt"
+ONLY_CARPET = ("--classes", "carpet")
+CSV = "csv/Seed_111-results.csv"
+RED = (255, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -20,6 +35,20 @@ class Outcome:
     code: int
     output: str
     errors: str
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished training run of the demo's carpet; tests only read it, or work on a copy."""
+
+    arguments: tuple[str | Path, ...]  # that name its data and results
+    results: Path
+    outcome: Outcome
+
+    @property
+    def folder(self) -> Path:
+        """Where its results lie."""
+        return self.results / "demo" / "k_2"
 
 
 def call(*arguments: str | Path) -> Outcome:
@@ -59,3 +88,49 @@ def draw_small_class(folder: Path, class_name: str, scratch: Path) -> None:
     for name in names:
         (small / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(whole / name, small / name)
+
+
+def draw(path: Path, color: object = RED, mode: str = "RGB", size: tuple[int, int] = (8, 6)) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, size, color).save(path)  # type: ignore[arg-type]
+    return path
+
+
+def refusal(call: object, *arguments: object, **keywords: object) -> str:
+    """The message of the InputError that the call raises: one line, as the command line prints it."""
+    with pytest.raises(InputError) as caught:
+        call(*arguments, **keywords)  # type: ignore[operator]
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def read_checkpoint(file: Path) -> dict[str, Any]:
+    checkpoint: dict[str, Any] = torch.load(file, weights_only=True)
+    return checkpoint
+
+
+def only_row(folder: Path) -> dict[str, str]:
+    (row,) = read_results(folder / CSV)
+    return row
+
+
+def without_seconds(row: dict[str, str]) -> dict[str, str]:
+    return {column: cell for column, cell in row.items() if column != "seconds"}
+
+
+def train_mvtec(class_folder: Path, results: Path, *more: str) -> Outcome:
+    data = ("--dataset", "mvtec", "--data-root", class_folder.parent.parent, "--class-name", class_folder.name)
+    return call("train", *data, "--root-dir", results, *TINY, *LIGHTEST, *more)
+
+
+def train_folder(root: Path, results: Path, *more: str | Path) -> Outcome:
+    return call("train", "--dataset", "folder", "--data-root", root, "--root-dir", results, *TINY, *LIGHTEST, *more)
+
+
+def shorten(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def empty(file: Path) -> None:
+    file.write_bytes(b"")

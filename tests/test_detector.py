@@ -133,7 +133,7 @@ def test_a_loaded_detector_predicts_the_same_bit_for_bit(fitted: Fitted, saved: 
 
 def test_a_checkpoint_says_what_it_was_learned_from(saved: Path, fitted: Fitted, tiny: Backbone) -> None:
     checkpoint = torch.load(saved, weights_only=True)
-    assert checkpoint["support_images"] == [str(path) for path in fitted.paths]
+    assert checkpoint["support_images"] == [path.name for path in fitted.paths]
     assert checkpoint["settings"]["training"]["k_shot"] == 2
     assert checkpoint["weights_sha256"] == tiny.weights_sha256
     assert Settings.from_dict(checkpoint["settings"]) == fitted.estimator.settings
