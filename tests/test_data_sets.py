@@ -6,17 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import (
-    CHECKPOINT,
-    CSV,
-    LIGHTEST,
-    TINY,
-    call,
-    only_row,
-    read_checkpoint,
-    train_folder,
-    train_mvtec,
-)
+from helpers import CHECKPOINT, CSV, LIGHTEST, TINY, call, only_row, read_checkpoint, train_folder, train_mvtec
 from PIL import Image
 
 

@@ -176,7 +176,7 @@ def train_all(run: Run, classes: Sequence[tuple[ClassPictures, Sequence[Path]]])
                     run.console.print(f"{pictures.class_name} failed: {error}", style="red", soft_wrap=True)
             progress.advance(task)
     names = {pictures.class_name for pictures, _ in classes}
-    rows = [row for row in read_results(run.results.csv) if row["class"] in names]
+    rows = sorted((r for r in read_results(run.results.csv) if r["class"] in names), key=lambda row: row["class"])
     if rows:
         run.console.print(results_table(rows))
     if failures:
