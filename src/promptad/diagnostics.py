@@ -12,10 +12,9 @@ from promptad.detector import Detector
 from promptad.prototypes import Prototypes
 from promptad.records import ImageFeatures
 from promptad.scoring import margins
+from promptad.settings import HEALTHY_SEPARATION, HEALTHY_USAGE
 
-USAGE_BAND = 0.4  # healthy usage is 1/K, give or take this part of it
 COLLAPSE_LIMIT = 0.5  # mean cosine between two abnormal prototypes
-SEPARATION_LIMIT = 0.3  # mean cosine of abnormal prototypes to the mean normal one
 DOMINANCE = 0.8  # of an image's patches on one normal prototype
 DOMINANCE_LIMIT = 0.2  # of the images
 
@@ -57,7 +56,7 @@ def judge(diagnostics: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the four verdicts on diagnostics, each with its value, its limit and, where it fails, advice."""
     usage = diagnostics["normal_prototype_frequencies"]
     fair = 1 / len(usage)
-    band = [fair * (1 - USAGE_BAND), min(fair * (1 + USAGE_BAND), 1.0)]
+    band = [fair * (1 - HEALTHY_USAGE), min(fair * (1 + HEALTHY_USAGE), 1.0)]
     collapse = diagnostics["abnormal_collapse"]["mean"]
     separation = diagnostics["normal_abnormal_separation"]["mean_to_mean_normal"]
     dominance = diagnostics["dominance_statistics"]
@@ -80,9 +79,9 @@ def judge(diagnostics: dict[str, Any]) -> list[dict[str, Any]]:
         ),
         _verdict(
             "separation",
-            separation < SEPARATION_LIMIT,
+            separation < HEALTHY_SEPARATION,
             separation,
-            SEPARATION_LIMIT,
+            HEALTHY_SEPARATION,
             "change the learning rate (--lr) or train longer (--Epoch); --start words helps",
         ),
         _verdict(

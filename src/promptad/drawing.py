@@ -13,11 +13,10 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from promptad.files import whole_file
+from promptad.settings import HEALTHY_SEPARATION, HEALTHY_USAGE
 
 DPI = 110
 BLUE, ORANGE, GREEN, GREY, INK = "#0072B2", "#D55E00", "#009E73", "#8C8C8C", "#222222"  # Okabe and Ito's, mostly
-USAGE_TOLERANCE = 0.4  # a healthy usage is within 1/K -+ 40 %, unless a verdict says otherwise
-SEPARATION_LIMIT = 0.3  # a healthy mean cosine to the mean normal prototype is below
 MOST_WITH_NUMBERS = 16  # prototypes; more leave no room for a number at each
 LETTERS_PER_LINE = 170  # across the whole diagnostics figure
 CONTOURS = {0.25: 0.6, 0.5: 1.2, 0.75: 2.0}  # level of the map: width of its line
@@ -97,7 +96,7 @@ def draw_normal_usage(axes: Axes, usage: Sequence[float], verdicts: Sequence[Map
     """Bars of the normal prototypes' shares of patches over the healthy band; bars outside it have another colour."""
     fair = 1 / len(usage)
     bands = [verdict["limit"] for verdict in verdicts if isinstance(verdict["limit"], (list, tuple))]
-    low, high = bands[0] if bands else (fair * (1 - USAGE_TOLERANCE), min(fair * (1 + USAGE_TOLERANCE), 1))
+    low, high = bands[0] if bands else (fair * (1 - HEALTHY_USAGE), min(fair * (1 + HEALTHY_USAGE), 1))
     axes.axhspan(low, high, color=GREEN, alpha=0.15, lw=0)
     draw_bars(axes, usage, [BLUE if low <= share <= high else ORANGE for share in usage])
     axes.set_ylim(0, 1.2 * max(*usage, high))
@@ -151,9 +150,9 @@ def draw_separation(axes: Axes, cosines: Sequence[float]) -> None:
     """The cosine of each abnormal prototype to the mean normal one, their mean, and the limit of the mean."""
     places = np.arange(1, len(cosines) + 1)
     mean = float(np.mean(cosines))
-    colours = [BLUE if cosine < SEPARATION_LIMIT else ORANGE for cosine in cosines]
-    axes.axvspan(-1.1, SEPARATION_LIMIT, color=GREEN, alpha=0.15, lw=0)
-    axes.axvline(SEPARATION_LIMIT, color=GREEN, lw=1.5, ls="--")
+    colours = [BLUE if cosine < HEALTHY_SEPARATION else ORANGE for cosine in cosines]
+    axes.axvspan(-1.1, HEALTHY_SEPARATION, color=GREEN, alpha=0.15, lw=0)
+    axes.axvline(HEALTHY_SEPARATION, color=GREEN, lw=1.5, ls="--")
     axes.axvline(mean, color=INK, lw=1.2)
     axes.hlines(places, 0, cosines, color=colours, lw=2)
     axes.scatter(cosines, places, s=60, color=colours, zorder=3)
@@ -161,7 +160,7 @@ def draw_separation(axes: Axes, cosines: Sequence[float]) -> None:
     if len(cosines) <= MOST_WITH_NUMBERS:
         axes.set_yticks(places)
     plain_frame(axes)
-    note = f"mean {mean:.2f} (solid line), healthy below {SEPARATION_LIMIT} (dashed)"
+    note = f"mean {mean:.2f} (solid line), healthy below {HEALTHY_SEPARATION} (dashed)"
     panel_title(axes, "Cosines to the mean normal", note)
 
 

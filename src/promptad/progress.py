@@ -8,6 +8,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from promptad.settings import HEALTHY_USAGE
+
 WINDOW = 10  # epochs that a trend is judged over, and between two full reports
 STEADY_AUROC = 0.005  # a smaller change of image AUROC is no trend
 STEADY_LOSS = 0.01  # relative
@@ -116,6 +118,6 @@ def usage_words(usage: list[float]) -> str:
     """
     fair = 1 / len(usage)
     worst = max(range(len(usage)), key=lambda i: abs(usage[i] - fair))
-    if abs(usage[worst] - fair) <= 0.4 * fair:
+    if abs(usage[worst] - fair) <= HEALTHY_USAGE * fair:
         return "balanced"
     return f"one-sided (prototype {worst + 1} has {usage[worst]:.0%})"

@@ -8,6 +8,8 @@ from typing import Any
 from promptad.errors import InputError
 
 EMBEDDED = "tiny"  # the backbone that lies in the package
+HEALTHY_USAGE = 0.4  # a normal prototype's share of the patches is healthy within 1/K, give or take this part of it
+HEALTHY_SEPARATION = 0.3  # so is a mean cosine of abnormal prototypes to the mean normal one below this
 LARGEST_MAP = 4096  # pixels a side; the maps of a test split are in memory together
 
 
