@@ -82,6 +82,11 @@ def incomplete(file: Path) -> None:
     torch.save(checkpoint, file)
 
 
+def without_version(file: Path) -> None:
+    checkpoint = read_checkpoint(file)
+    torch.save({"format": checkpoint["format"]}, file)
+
+
 def strange_settings(file: Path) -> None:
     checkpoint = read_checkpoint(file)
     checkpoint["settings"]["prompts"]["colour"] = 1
@@ -102,6 +107,7 @@ def strange_settings(file: Path) -> None:
         pytest.param(text, ("no checkpoint", "train the class again")),
         pytest.param(flip_a_byte, ("no checkpoint", "train the class again")),
         pytest.param(incomplete, ("train the class again",)),
+        (without_version, ("incomplete", "train the class again")),
         pytest.param(strange_settings, ("train the class again",)),
     ],
 )

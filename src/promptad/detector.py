@@ -145,16 +145,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise InputError(f"no checkpoint {path}: train the class first, with promptad train")
-    try:
-        with zipfile.ZipFile(path) as records:
-            damaged = records.testzip()  # torch writes checksums, but does not read them
-        checkpoint = None if damaged else torch.load(path, map_location="cpu", weights_only=True)
-    except zipfile.BadZipFile:
-        checkpoint = None
-    except Exception as error:  # whatever a foreign file may raise
-        raise InputError(f"{path} is truncated or no checkpoint: train the class again, with promptad train") from error
-    if checkpoint is None:
-        raise InputError(f"{path} is truncated or no checkpoint: train the class again, with promptad train")
+    checkpoint = _read_archive(path)
     keys = set(checkpoint) if isinstance(checkpoint, dict) else set()
     if keys & ANCESTOR_KEYS:
         raise InputError(
@@ -163,18 +154,31 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         )
     if "format" not in keys or checkpoint["format"] != FORMAT:
         raise InputError(f"{path} is no checkpoint of promptad: train the class again, with promptad train")
-    if checkpoint["format_version"] > FORMAT_VERSION:
+    if checkpoint.get("format_version", 0) > FORMAT_VERSION:
         raise InputError(
             f"{path} has format version {checkpoint['format_version']}, this promptad reads up to {FORMAT_VERSION};"
             " install a newer promptad"
         )
+    if missing := CHECKPOINT_KEYS - keys:
+        raise InputError(f"{path} is incomplete ({', '.join(sorted(missing))}): train the class again")
     try:
         checkpoint["settings"] = Settings.from_dict(checkpoint["settings"])
     except (KeyError, TypeError) as error:
         raise InputError(f"{path} has settings that this promptad does not know: train the class again") from error
-    if missing := CHECKPOINT_KEYS - keys:
-        raise InputError(f"{path} is incomplete ({', '.join(sorted(missing))}): train the class again")
     return checkpoint  # type: ignore[no-any-return]
+
+
+def _read_archive(path: Path) -> Any:
+    """Return what lies in a file of torch's, its checksums tested: torch writes them, but does not read them."""
+    try:
+        with zipfile.ZipFile(path) as records:
+            damaged = records.testzip()  # the name of a file whose checksum is wrong
+        content = None if damaged else torch.load(path, map_location="cpu", weights_only=True)
+    except Exception:  # whatever a foreign file may raise
+        content = None
+    if content is None:
+        raise InputError(f"{path} is truncated or no checkpoint: train the class again, with promptad train")
+    return content
 
 
 def _check_backbone(path: Path, checkpoint: Mapping[str, Any], settings: Settings, backbone: Backbone) -> None:

@@ -26,9 +26,8 @@ def whole_file(path: Path) -> Iterator[Path]:
             temporary.touch()
             yield temporary
             with temporary.open("r+b") as written:
-                os.fsync(
-                    written.fileno()
-                )  # before the rename, or a power cut could leave the new name on an empty file
+                # Before the rename, or a power cut could leave the new name on an empty file.
+                os.fsync(written.fileno())
             temporary.replace(path)
     finally:
         if temporary.parent.is_dir():

@@ -82,7 +82,7 @@ def total_loss(prototypes: Prototypes, lesson: Lesson, weights: LossWeights) -> 
     responses = lesson.patch_tokens @ normal.T  # [P, K]
     scale = spread(responses)
     shares = balanced_assignment(lesson.features @ normal.T, balanced_offsets(responses), scale).detach()  # [F, K]
-    patch_shares = shares[len(lesson.features) - len(lesson.patch_tokens) :]
+    patch_shares = shares[-len(lesson.patch_tokens) :]
     negatives = torch.cat([abnormal, *states])
     terms = {
         "contrastive": lambda: losses.contrastive_loss(lesson.features, normal, negatives, shares, lesson.temperature),
@@ -113,12 +113,9 @@ def group_means(states: Sequence[Tensor], count: int) -> Tensor:
 
 
 def _prepare(
-    backbone: Backbone,
-    words: str,
-    groups: Sequence[StateGroup],
-    support: ImageFeatures,
-    start: Prototypes,
+    backbone: Backbone, words: str, groups: Sequence[StateGroup], support: ImageFeatures, start: Prototypes
 ) -> Lesson:
+    """Gather what the contexts learn from."""
     # Features made in inference mode cannot take part in a backward pass; their copies can.
     patch_tokens = support.patch_tokens.flatten(0, 1).clone()
     features = torch.cat([support.class_token, patch_tokens])
