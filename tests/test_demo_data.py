@@ -1,8 +1,10 @@
 """The drawn demo: its layout on disk, its masks, its seeds, and what happens when drawing is cut short."""
 
 import shutil
+from importlib import import_module
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -21,6 +23,7 @@ from promptad.data.demo import (
     make_demo_class,
     scene,
     style_seed,
+    write_sheet,
     writer,
 )
 from promptad.data.demo.defects import DEFECTS
@@ -78,6 +81,32 @@ def test_files_hold_rgb_pictures_and_black_and_white_masks(carpet: Path) -> None
         assert (mask > 0).sum() >= 20
 
 
+def test_a_contact_sheet_has_a_row_a_class_with_the_pictures_of_its_folders(carpet: Path, tmp_path: Path) -> None:
+    file = tmp_path / "sheet.png"
+    told: list[str] = []
+    write_sheet(file, ["screw", CLASS], 0, "normal", told.append)
+    sheet = np.asarray(Image.open(file))
+    assert told == ["screw", CLASS]
+    side = sheet.shape[0] // 2
+    first = cv2.resize(np.asarray(Image.open(carpet / "train/good/000.png")), (128, 128), interpolation=cv2.INTER_AREA)
+    assert np.array_equal(sheet[side + 16 : side + 144, 92 : 92 + 128], first)
+    assert (sheet[:side, -128:] == 255).all()  # the screw has one kind less than the carpet
+
+
+def test_a_contact_sheet_is_a_picture_file(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"--sheet .*sheet\.txt: end its name in \.png or \.jpg"):
+        write_sheet(tmp_path / "sheet.txt", [CLASS], 0, "normal")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_tiny_clip_was_never_shown_a_line_of_the_demo() -> None:
+    tiny_pictures = import_module("tiny_pictures")  # in tools/
+    for pair, attempt in ((0, 0), (35_999, tiny_pictures.TRIES - 1)):
+        assert min(tiny_pictures.seeds_of(pair, attempt)) >= TRAINING_SEEDS_FROM
+    largest = style_seed(LINES - 1, 19), instance_seed(LINES - 1, 19, 99, 9)
+    assert max(largest) < TRAINING_SEEDS_FROM
+
+
 def test_the_catalogue_is_mvtec_ads_fifteen_with_every_trained_kind_of_defect() -> None:
     assert " ".join(DEMO_CLASSES) == MVTEC_CLASSES
     assert all(3 <= len(folders) <= 6 for folders in DEFECT_FOLDERS.values())
@@ -92,7 +121,7 @@ def test_masks_mark_where_a_defective_part_differs_from_its_good_twin(class_name
         assert good.shape == defective.shape == (PICTURE_SIDE, PICTURE_SIDE, 3)
         assert good.dtype == defective.dtype == mask.dtype == np.uint8
         change = np.abs(good.astype(float) - defective).max(axis=2)
-        assert change[mask > 0].mean() > 10
+        assert change[mask > 0].mean() > 8
         assert change[mask > 0].mean() > 5 * change[mask == 0].mean()
 
 
@@ -139,7 +168,7 @@ def test_harder_defects_are_smaller_and_fainter() -> None:
         return float(np.mean(areas)), float(np.mean(contrasts))
 
     (easy_area, easy_contrast), (area, contrast), (hard_area, hard_contrast) = map(severity, DIFFICULTIES)
-    assert easy_area == pytest.approx(1.35**2 * area, rel=0.15)
+    assert easy_area == pytest.approx(1.6**2 * area, rel=0.25)
     assert hard_area == pytest.approx(0.65**2 * area, rel=0.15)
     assert hard_contrast < 0.75 * contrast
     assert easy_contrast == pytest.approx(contrast, rel=0.1)
@@ -162,7 +191,7 @@ def drawn_seeds(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
 
     monkeypatch.setattr(writer, "draw_picture", good)
     monkeypatch.setattr(writer, "draw_twins", twins)
-    monkeypatch.setattr(writer, "_write_png", lambda path, _: path.parent.mkdir(parents=True, exist_ok=True))
+    monkeypatch.setattr(writer, "write_png", lambda path, _: path.parent.mkdir(parents=True, exist_ok=True))
     return seeds
 
 

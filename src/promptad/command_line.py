@@ -13,7 +13,7 @@ import torch
 from rich.console import Console
 
 from promptad.backbone.clip import Backbone, choose_device, load_backbone
-from promptad.data.demo import DEFECT_FOLDERS, DEMO_CLASSES, make_demo_class
+from promptad.data.demo import DEFECT_FOLDERS, DEMO_CLASSES, make_demo_class, write_sheet
 from promptad.data.layouts import class_names, dataset_folder, default_data_root, read_class
 from promptad.data.support import choose_support, read_support_list
 from promptad.detector import load_detector, read_checkpoint
@@ -122,6 +122,8 @@ def run_demo_data(given: Arguments, console: Console) -> None:
     """Draw the demo data set."""
     classes = given["classes"] or DEMO_CLASSES
     _draw_demo(given["output"], classes, given["line"], given["difficulty"], console, "--output")
+    if given["sheet"]:
+        _draw_sheet(given["sheet"], classes, given["line"], given["difficulty"], console)
 
 
 RUNNERS: dict[str, Callable[[Arguments, Console], None]] = {
@@ -225,6 +227,15 @@ def _draw_demo(
             with writable_folder(folder, flag):
                 make_demo_class(folder, name, line=line, difficulty=difficulty)
             progress.advance(task)
+
+
+def _draw_sheet(file: Path, classes: Sequence[str], line: int, difficulty: str, console: Console) -> None:
+    """Draw the contact sheet with a progress bar."""
+    with progress_bar(console) as progress:
+        task = add_task(progress, "sheet", len(classes))
+        with writable_folder(file.parent, "--sheet"):
+            write_sheet(file, classes, line, difficulty, lambda name: progress.update(task, advance=1, note=name))
+    console.print(f"contact sheet: {file}", soft_wrap=True)
 
 
 def _choose_support(given: Arguments, settings: Settings, pictures: ClassPictures) -> tuple[Path, ...]:

@@ -128,6 +128,7 @@ DEMO = (
     CLASSES,
     Option("--line", int, "number of the production line: each has its own look", default=0),
     Option("--difficulty", str, "easy, normal or hard", default="normal"),
+    Option("--sheet", Path, "picture file to draw a contact sheet of the classes in"),
 )
 
 LEARNING = (*DATA, *METHOD, *TRAINING, *BACKBONE, *SCORING, *MACHINE, *OUTPUT)

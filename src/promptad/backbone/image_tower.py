@@ -28,7 +28,14 @@ class ImageTower:
     @torch.inference_mode()
     def encode(self, pixels: Tensor) -> ImageFeatures:
         """Encode normalised pixels [N, 3, S, S] into unit class tokens [N, D] and patch tokens [N, side², D]."""
-        tokens = self.visual._embeds(pixels)  # [image, 1 + patch, width]
+        return self.read(self.embed(pixels))
+
+    def embed(self, pixels: Tensor) -> Tensor:
+        """Return what enters the first block: class and patch embeddings [N, 1 + side², width], positions added."""
+        return self.visual._embeds(pixels)
+
+    def read(self, tokens: Tensor) -> ImageFeatures:
+        """Run both paths over embeddings [N, 1 + P, width], of all patches or of some of them."""
         local = tokens[:, 1:]  # [image, patch, width]
         *blocks, last = self.blocks
         for block in blocks:

@@ -34,7 +34,7 @@ DEFECT_FOLDERS: dict[str, dict[str, str]] = {
         "thread": "thread",
     },
     "hazelnut": {"crack": "crack", "cut": "cut", "hole": "hole", "print": "print"},
-    "leather": {"color": "color stain", "cut": "cut", "glue": "glue", "poke": "poke"},
+    "leather": {"color": "color stain", "cut": "cut", "fold": "bent", "glue": "glue", "poke": "poke"},
     "metal_nut": {"bent": "bent", "broken_edge": "broken edge", "color": "color stain", "scratch": "scratch"},
     "pill": {
         "color": "color stain",

@@ -34,9 +34,9 @@ def bottle(style: Random, instance: Random) -> Part:
     rings = ((rim, bright, 1.0), (rim - 0.08, dark, 0.6), (mouth, bright, 0.8), (mouth - 0.1, dark, 0.4))
     for share, color, factor in rings:
         surface.circle(CENTER, CENTER, radius * share, brighter(color, factor))
-    start = np.deg2rad(style.uniform(0, 360) + instance.uniform(-8, 8))
+    start = np.deg2rad(style.uniform(0, 360) + instance.uniform(-40, 40))
     for glint in (start, start + np.pi):
-        surface.arc(0.92 * radius, 3.1, brighter(bright, 1.3), glint, np.deg2rad(50))
+        surface.arc(0.92 * radius, 3.1, brighter(bright, 1.3), glint, np.deg2rad(instance.uniform(25, 75)))
     return _object(surface, outline)
 
 
@@ -59,7 +59,7 @@ def cable(style: Random, instance: Random) -> Part:
             angle = strand * np.pi / 3 + instance.uniform(0, 0.3)
             distance = 0.17 * radius if strand < 6 else 0.0
             place = x + distance * np.cos(angle), y + distance * np.sin(angle)
-            surface.circle(*place, 0.085 * radius, brighter(copper, instance.uniform(0.8, 1.1)))
+            surface.circle(*place, 0.085 * radius, brighter(copper, instance.uniform(0.65, 1.2)))
     return _object(surface, outline)
 
 
@@ -95,7 +95,8 @@ def hazelnut(style: Random, instance: Random) -> Part:
     surface.ellipse(CENTER, *patch, brighter(color, 1.45))
     roundness = 1.15 - 0.5 * _falling_off(half_width, half_height)
     stripes = np.sin((COLUMNS - CENTER) * pitch + clouds(instance, 4)) + clouds(instance, 18)
-    return Part(shaded(surface.pixels, roundness + 0.05 * stripes), outline.pixels)
+    freckles = np.clip(clouds(instance, 26) - 1.3, 0, 0.6)
+    return Part(shaded(surface.pixels, roundness + 0.06 * stripes - 0.45 * freckles), outline.pixels)
 
 
 def metal_nut(style: Random, instance: Random) -> Part:
@@ -122,8 +123,8 @@ def pill(style: Random, instance: Random) -> Part:
     surface, outline = Canvas(color), Canvas()
     outline.ellipse(CENTER, CENTER, half_width, half_height, 255)
     reach = np.array([half_width, half_height])
-    for x, y in instance.uniform(CENTER - reach, CENTER + reach, (24, 2)):
-        surface.circle(x, y, instance.uniform(0.7, 2), color * np.float32(0.4) + pigment * np.float32(0.6))
+    for x, y in instance.uniform(CENTER - reach, CENTER + reach, (40, 2)):
+        surface.circle(x, y, instance.uniform(0.7, 2.4), color * np.float32(0.4) + pigment * np.float32(0.6))
     letters = "".join(style.choice(list("FHKRXZ"), 2))
     surface.text(letters, CENTER - 18, CENTER + 9, 0.85, 2, brighter(color, 0.72))
     return Part(shaded(surface.pixels, 1.05 - 0.22 * _falling_off(half_width, half_height)), outline.pixels)
@@ -163,8 +164,8 @@ def toothbrush(style: Random, instance: Random) -> Part:
             if (dx / half_width) ** 2 + (dy / half_height) ** 2 >= 0.8:
                 continue
             tuft = (first, second)[(row + column) % 2]
-            x, y = CENTER + dx + instance.uniform(-0.7, 0.7), CENTER + dy + instance.uniform(-0.7, 0.7)
-            surface.circle(x, y, 4.3, brighter(tuft, instance.uniform(0.85, 1.05)))
+            x, y = CENTER + dx + instance.uniform(-1.3, 1.3), CENTER + dy + instance.uniform(-1.3, 1.3)
+            surface.circle(x, y, instance.uniform(3.7, 4.7), brighter(tuft, instance.uniform(0.7, 1.1)))
             surface.circle(CENTER + dx, CENTER + dy, 1.5, brighter(tuft, 0.6))
     return _object(surface, outline)
 

@@ -52,7 +52,7 @@ PAINTERS: dict[str, Callable[[Random, Random], Part]] = {
 }
 
 SEVERITIES = {
-    "easy": Severity(size=1.35),
+    "easy": Severity(size=1.6),
     "normal": Severity(),
     "hard": Severity(size=0.65, contrast=0.6),
 }
@@ -60,6 +60,8 @@ DIFFICULTIES = tuple(SEVERITIES)
 
 _ACROSS: Field = np.linspace(-1, 1, PICTURE_SIDE, dtype=np.float32)[None, :]  # [1, column]
 _DOWN: Field = np.linspace(-1, 1, PICTURE_SIDE, dtype=np.float32)[:, None]  # [row, 1]
+FREELY_TURNED = ("hazelnut", "metal_nut", "screw")  # parts that lie at any angle, as those of MVTec AD do
+
 _NOISE_GAIN = 1.39  # makes up for what enlarging the sensor noise, and reducing the picture again, smooth away
 
 
@@ -71,6 +73,7 @@ class Station:
     falloff: float  # how much brighter the ground is at the right border than in the middle, as a share
     zoom: float
     turn: float  # degrees
+    play: float  # degrees, either way, that a part may be turned from there
 
 
 def draw_picture(
@@ -122,17 +125,18 @@ def _station(class_name: str, style_seed: int) -> Station:
         ground = 255 - ground
     falloff = random.uniform(-0.15, 0.15)
     if sample.is_texture:
-        return Station(ground, falloff, zoom=random.uniform(0.9, 1.25), turn=0.0)
-    return Station(ground, falloff, zoom=random.uniform(0.85, 1.12), turn=random.uniform(-15, 15))
+        return Station(ground, falloff, zoom=random.uniform(0.9, 1.25), turn=0.0, play=4)
+    play = 180 if class_name in FREELY_TURNED else 10
+    return Station(ground, falloff, zoom=random.uniform(0.85, 1.12), turn=random.uniform(-15, 15), play=play)
 
 
 def _pose(station: Station, instance_seed: int) -> npt.NDArray[np.float32]:
     """Give the [2, 3] matrix from the canvas to the picture for a part that lies a little askew."""
     random = seeded(instance_seed, 7)
-    turn, zoom = station.turn + random.uniform(-4, 4), station.zoom * random.uniform(0.98, 1.02)
+    turn, zoom = station.turn + station.play * random.uniform(-1, 1), station.zoom * random.uniform(0.95, 1.05)
     rotation = cv2.getRotationMatrix2D((SIDE / 2, SIDE / 2), turn, zoom * PICTURE_SIDE / SIDE)
     matrix = np.asarray(rotation, dtype=np.float32)
-    matrix[:, 2] += (PICTURE_SIDE - SIDE) / 2 + random.uniform(-2, 2, 2) * PICTURE_SIDE / BASE_SIDE
+    matrix[:, 2] += (PICTURE_SIDE - SIDE) / 2 + random.uniform(-5, 5, 2) * PICTURE_SIDE / BASE_SIDE
     return matrix
 
 
@@ -145,7 +149,7 @@ def _photograph(part: Part, station: Station, instance_seed: int) -> Picture:
         alpha = np.asarray(cv2.warpAffine(part.alpha, matrix, size), np.float32) / np.float32(255)
         scene = _on_ground(scene, alpha, station)
     random = seeded(instance_seed, 13)
-    scene = _lit(scene, random) + _sensor_noise(random)[..., None]
+    scene = _focused(_lit(scene, random), random) + _sensor_noise(random)[..., None]
     return np.clip(scene, 0, 255).astype(np.uint8)
 
 
@@ -158,13 +162,21 @@ def _on_ground(scene: FloatImage, alpha: Field, station: Station) -> FloatImage:
 
 
 def _lit(scene: FloatImage, random: Random) -> FloatImage:
-    """Light the scene, a little brighter or darker, from one side, and tinted."""
-    across, down = random.uniform(-0.05, 0.05, 2).astype(np.float32)
-    tint = random.uniform(0.92, 1.08) * random.uniform(0.98, 1.02, 3)
-    return shaded(scene, 1 + across * _ACROSS + down * _DOWN) * tint.astype(np.float32)
+    """Light the scene, brighter or darker, from one side, tinted, and with the soft glare of a lamp somewhere."""
+    across, down = random.uniform(-0.15, 0.15, 2).astype(np.float32)
+    tint = random.uniform(0.8, 1.15) * random.uniform(0.95, 1.05, 3)
+    (column, row), reach = random.uniform(-1, 1, 2), random.uniform(0.25, 0.6)
+    distance = (_ACROSS - np.float32(column)) ** 2 + (_DOWN - np.float32(row)) ** 2
+    glare = np.float32(random.uniform(0, 45)) * np.exp(distance / np.float32(-2 * reach**2))
+    return shaded(scene, 1 + across * _ACROSS + down * _DOWN) * tint.astype(np.float32) + glare[..., None]
+
+
+def _focused(scene: FloatImage, random: Random) -> FloatImage:
+    """Blur the scene a little: a camera is seldom quite in focus."""
+    return np.asarray(cv2.GaussianBlur(scene, (0, 0), random.uniform(0.2, 1.6)), np.float32)
 
 
 def _sensor_noise(random: Random) -> Field:
     """Draw noise with one value a pixel of a small picture: a reduced picture shows it as strong as drawn."""
     noise = random.standard_normal((BASE_SIDE, BASE_SIDE), dtype=np.float32)
-    return enlarged(noise, PICTURE_SIDE) * np.float32(_NOISE_GAIN * random.uniform(2, 4))
+    return enlarged(noise, PICTURE_SIDE) * np.float32(_NOISE_GAIN * random.uniform(2, 5))

@@ -6,6 +6,7 @@ Each function draws one part: what all parts of a line share comes from `style`,
 import numpy as np
 
 from promptad.data.demo.canvas import (
+    CENTER,
     COLUMNS,
     ROWS,
     SIDE,
@@ -17,6 +18,7 @@ from promptad.data.demo.canvas import (
     Part,
     Picture,
     Random,
+    brighter,
     clouds,
     grain,
     hsv,
@@ -25,12 +27,16 @@ from promptad.data.demo.canvas import (
 
 
 def carpet(style: Random, instance: Random) -> Part:
-    """Draw a woven carpet: a weave of two waves under a heavy grain."""
+    """Draw a woven carpet: a weave of two waves under a heavy grain, flecked with yarn of its own shade."""
     color = hsv(style, saturation=(0.0, 0.5), value=(0.3, 0.7))
     pitch, depth = style.uniform(0.7, 1.5), style.uniform(0.1, 0.3)
+    flecked, shade = int(style.uniform(20, 70)), style.choice((0.55, 1.5)) * style.uniform(0.9, 1.1)
     phase_x, phase_y = instance.uniform(0, 2 * np.pi, 2)
+    canvas = Canvas(color)
+    for x, y in instance.uniform(0, UNITS, (flecked, 2)):
+        canvas.ellipse(x, y, instance.uniform(1.0, 3.4), instance.uniform(0.6, 1.5), brighter(color, shade))
     weave = np.sin(COLUMNS * pitch + phase_x) * np.sin(ROWS * pitch + phase_y)
-    return _texture(color, 1 + depth * weave + 0.13 * grain(instance) + 0.04 * clouds(instance, 6))
+    return _texture(canvas.pixels, 1 + depth * weave + 0.13 * grain(instance) + 0.04 * clouds(instance, 6))
 
 
 def grid(style: Random, instance: Random) -> Part:
@@ -43,7 +49,7 @@ def grid(style: Random, instance: Random) -> Part:
         style.random() < 0.5,
     )
     phase_x, phase_y = instance.uniform(0, spacing, 2)
-    canvas = Canvas(shaded(ground, 1 + 0.08 * grain(instance)))
+    canvas = Canvas(shaded(ground, 1 + 0.3 * np.maximum(clouds(instance, 5), -1) + 0.08 * grain(instance)))
     for step in np.arange(-UNITS, 2 * UNITS, spacing):
         x, y = step + phase_x, step + phase_y
         if on_its_corner:
@@ -52,15 +58,23 @@ def grid(style: Random, instance: Random) -> Part:
         else:
             canvas.line([(x, 0), (x, UNITS)], width, wire)
             canvas.line([(0, y), (UNITS, y)], width, wire * np.float32(0.85))
-    return _texture(canvas.pixels, np.ones((SIDE, SIDE), dtype=np.float32))
+    return _texture(canvas.pixels, 1 + 0.12 * clouds(instance, 7))
 
 
 def leather(style: Random, instance: Random) -> Part:
-    """Draw leather: dark creases where two layers of smooth noise are both near zero."""
+    """Draw leather: dark creases where two layers of smooth noise are both near zero, and a few soft veins."""
     color = hsv(style, hue=(0.0, 0.09), saturation=(0.4, 0.85), value=(0.25, 0.65))
     cells, depth = int(style.uniform(16, 34)), style.uniform(0.06, 0.13)
     height = np.abs(clouds(instance, cells)) + 0.6 * np.abs(clouds(instance, int(cells * 1.7)))
-    return _texture(color, 1 + depth * (0.5 * height - 2 * np.exp(-5 * height)) + 0.02 * grain(instance))
+    bend, veins = clouds(instance, 3), np.zeros((SIDE, SIDE), dtype=np.float32)
+    for _ in range(instance.integers(2, 5)):
+        angle, place, width = instance.uniform(0, np.pi), instance.normal(0, 40), instance.uniform(1.5, 4)
+        across = (COLUMNS - CENTER) * np.cos(angle) + (ROWS - CENTER) * np.sin(angle) + 9 * bend - place
+        veins += (
+            instance.uniform(-0.35, 0.3) * np.exp(-((across / width) ** 2)) * np.clip(clouds(instance, 3) + 0.5, 0, 1)
+        )
+    creases = depth * (0.5 * height - 2 * np.exp(-5 * height))
+    return _texture(color, np.asarray(1 + creases + veins + 0.02 * grain(instance), np.float32))
 
 
 def tile(style: Random, instance: Random) -> Part:
@@ -75,13 +89,20 @@ def tile(style: Random, instance: Random) -> Part:
 
 
 def wood(style: Random, instance: Random) -> Part:
-    """Draw wood: rings that smooth noise bends, and fine fibres along the rows."""
+    """Draw wood: rings that smooth noise and up to three knots bend, and fine fibres along the rows."""
     color = hsv(style, hue=(0.05, 0.11), saturation=(0.3, 0.7), value=(0.45, 0.85))
     pitch, depth, bend = style.uniform(0.15, 0.45), style.uniform(0.07, 0.18), style.uniform(1.5, 4)
-    phase = instance.uniform(0, 2 * np.pi)
-    rings = np.sin(COLUMNS * pitch + bend * clouds(instance, (4, 5)) + phase)
+    heart = style.uniform(0.25, 0.5)
+    warp, knots = bend * clouds(instance, (4, 5)), np.zeros((SIDE, SIDE), dtype=np.float32)
+    for x, y in instance.uniform(8, UNITS - 8, (instance.integers(0, 4), 2)):
+        reach = instance.uniform(2, 5)
+        distance = np.hypot((COLUMNS - x) / reach, (ROWS - y) / (1.6 * reach))
+        warp = warp + 5 * np.sign(COLUMNS - x) * np.exp(-distance / 2)
+        knots = np.maximum(knots, np.exp(-(distance**2)) * (1 + 0.25 * np.sin(6 * distance)))
+    rings = np.sin(COLUMNS * pitch + warp + instance.uniform(0, 2 * np.pi))
     fibers = clouds(instance, (5, UNITS))
-    return _texture(color, 1 + depth * rings + 0.05 * fibers + 0.015 * grain(instance))
+    brightness = (1 + depth * rings + 0.05 * fibers + 0.015 * grain(instance)) * (1 - heart * knots)
+    return _texture(color, np.asarray(brightness, np.float32))
 
 
 def brick(style: Random, instance: Random) -> Part:

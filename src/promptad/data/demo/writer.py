@@ -17,6 +17,8 @@ TRAIN_PICTURES = 20
 GOOD_TEST_PICTURES = 20
 PICTURES_A_DEFECT = 8
 
+EDITION = "second edition"  # of the drawings: pictures of another are never taken for those of this one
+
 _LEAST_AREA = 20  # pixels of a mask
 _LEAST_CONTRAST = 10  # gray levels, about three times the sensor's noise
 
@@ -32,7 +34,7 @@ def make_demo_class(root: Path, class_name: str, *, line: int = 0, difficulty: s
     check_choice("demo class", class_name, DEFECT_FOLDERS)
     check_choice("difficulty", difficulty, SEVERITIES)
     style = style_seed(line, _number(class_name))
-    note = f"{class_name} drawn by promptad: line {line}, difficulty {difficulty}, style seed {style}"
+    note = f"{class_name} drawn by promptad, {EDITION}: line {line}, difficulty {difficulty}, style seed {style}"
     folder = root / class_name
     if not folder.exists():
         root.mkdir(parents=True, exist_ok=True)
@@ -46,22 +48,37 @@ def make_demo_class(root: Path, class_name: str, *, line: int = 0, difficulty: s
     return folder
 
 
+def draw_good(class_name: str, line: int, part: int) -> Picture:
+    """Draw a good part of a line by its number: those of `train/good` come first, then those of `test/good`."""
+    number = _number(class_name)
+    picture, _ = draw_picture(
+        class_name, style_seed=style_seed(line, number), instance_seed=instance_seed(line, number, part)
+    )
+    return picture
+
+
+def draw_defective(
+    class_name: str, line: int, difficulty: str, defect_folder: str, picture_number: int
+) -> tuple[Picture, Mask]:
+    """Draw a picture of a defect folder, and its mask, by its number there."""
+    folders = list(DEFECT_FOLDERS[class_name])
+    part = TRAIN_PICTURES + GOOD_TEST_PICTURES + folders.index(defect_folder) * PICTURES_A_DEFECT + picture_number
+    return _draw_visible(class_name, line, part, DEFECT_FOLDERS[class_name][defect_folder], difficulty)
+
+
 def _write_good(folder: Path, class_name: str, line: int) -> None:
-    style, part = style_seed(line, _number(class_name)), count()
+    part = count()
     for split, pictures in (("train", TRAIN_PICTURES), ("test", GOOD_TEST_PICTURES)):
         for picture_number in range(pictures):
-            instance = instance_seed(line, _number(class_name), next(part))
-            picture, _ = draw_picture(class_name, style_seed=style, instance_seed=instance)
-            _write_png(folder / split / "good" / f"{picture_number:03}.png", picture)
+            write_png(folder / split / "good" / f"{picture_number:03}.png", draw_good(class_name, line, next(part)))
 
 
 def _write_defective(folder: Path, class_name: str, line: int, difficulty: str) -> None:
-    part = count(TRAIN_PICTURES + GOOD_TEST_PICTURES)
-    for defect_folder, kind in DEFECT_FOLDERS[class_name].items():
+    for defect_folder in DEFECT_FOLDERS[class_name]:
         for picture_number in range(PICTURES_A_DEFECT):
-            picture, mask = _draw_visible(class_name, line, next(part), kind, difficulty)
-            _write_png(folder / "test" / defect_folder / f"{picture_number:03}.png", picture)
-            _write_png(folder / "ground_truth" / defect_folder / f"{picture_number:03}_mask.png", mask)
+            picture, mask = draw_defective(class_name, line, difficulty, defect_folder, picture_number)
+            write_png(folder / "test" / defect_folder / f"{picture_number:03}.png", picture)
+            write_png(folder / "ground_truth" / defect_folder / f"{picture_number:03}_mask.png", mask)
 
 
 def _draw_visible(class_name: str, line: int, part: int, kind: str, difficulty: str) -> tuple[Picture, Mask]:
@@ -86,11 +103,11 @@ def _number(class_name: str) -> int:
     return list(PAINTERS).index(class_name)
 
 
-def _write_png(path: Path, pixels: Picture | Mask) -> None:
+def write_png(path: Path, pixels: Picture | Mask) -> None:
     """Write a picture [row, column, channel] or a mask [row, column], with the folders it needs."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     bgr = pixels[..., ::-1] if pixels.ndim == 3 else pixels  # OpenCV's order of channels
     _, encoded = cv2.imencode(".png", np.ascontiguousarray(bgr))
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(encoded.tobytes())
 
 

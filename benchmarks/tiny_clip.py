@@ -1,0 +1,241 @@
+"""What the tiny CLIP knows: of classes, of good and bad, of kinds of defects, and where they are.
+
+python benchmarks/tiny_clip.py [--lines 100,101,102] [--json FILE]
+
+All pictures are of demo lines that it never saw. Beside the patch memory on its features stands the same memory on raw
+pixels and on a tiny CLIP of random weights: what these reach, nobody needs a CLIP for.
+"""
+
+import argparse
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from open_clip.model import CLIP
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from promptad.backbone.clip import Backbone, load_backbone
+from promptad.backbone.embedded import embedded_config
+from promptad.backbone.image_tower import ImageTower
+from promptad.data.demo import DEFECT_FOLDERS, DEMO_CLASSES
+from promptad.data.demo.writer import GOOD_TEST_PICTURES, PICTURES_A_DEFECT, TRAIN_PICTURES, draw_defective, draw_good
+from promptad.data.geometry import square_picture
+from promptad.data.views import make_views
+from promptad.files import whole_file
+from promptad.metrics import image_auroc
+from promptad.progress import add_task, progress_bar
+from promptad.prompts.states import class_words, state_groups
+from promptad.prototypes import without_centre
+from promptad.records import ImageFeatures
+from promptad.settings import EMBEDDED, BackboneSettings
+
+SUPPORT, VIEWS, SEED = 2, 16, 111
+TEMPLATES = ("a photo of a {}.", "a photo of the {}.", "a cropped photo of the {}.", "a close-up photo of a {}.", "{}.")
+NORMAL = ("{}", "flawless {}", "perfect {}", "{} without defect")
+ABNORMAL = ("damaged {}", "broken {}", "{} with flaw", "{} with defect")  # the plain words of WinCLIP and of PromptAD
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """The test pictures of one class on one line."""
+
+    __test__ = False
+
+    pictures: list[Image.Image]
+    is_bad: np.ndarray  # [N] bool
+    kinds: list[str]  # of the defective ones, in their order
+    masks: np.ndarray  # [N, patch] bool, most of the patch is defective
+
+
+def main() -> None:
+    """Measure, print and, if asked, write."""
+    options = _parse()
+    console = Console(highlight=False)
+    backbone = load_backbone(BackboneSettings(name=EMBEDDED), torch.device("cpu"))
+    torch.manual_seed(SEED)
+    random_tower = ImageTower(CLIP(**embedded_config()).visual.eval())
+    texts = {name: plain_texts(backbone, name) for name in DEMO_CLASSES}
+    figures: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))  # figure, class: a line each
+    with progress_bar(console) as progress, torch.inference_mode():
+        task = add_task(progress, "measure", len(options.lines) * len(DEMO_CLASSES) * 2)
+        for line in options.lines:
+            for name in DEMO_CLASSES:
+                for difficulty in ("easy", "normal"):
+                    for figure, value in measure(backbone, random_tower, texts, name, line, difficulty):
+                        figures[f"{figure}, {difficulty}"][name].append(value)
+                    progress.advance(task)
+    means = {figure: {name: float(np.mean(values)) for name, values in own.items()} for figure, own in figures.items()}
+    geometry = text_geometry(backbone)
+    console.print(figures_table(means))
+    for figure, value in geometry.items():
+        console.print(f"{figure}: {value:.3f}")
+    if options.json:
+        summary = {figure: float(np.mean(list(own.values()))) for figure, own in means.items()}
+        with whole_file(options.json) as temporary:
+            temporary.write_text(json.dumps({**summary, **geometry, "classes": means}, indent=2) + "\n")
+
+
+def measure(
+    backbone: Backbone, random_tower: ImageTower, texts: Mapping[str, Tensor], name: str, line: int, difficulty: str
+) -> Iterator[tuple[str, float]]:
+    """Yield every figure of one class on one line, in percent."""
+    test = draw_test_set(name, line, difficulty)
+    views = [
+        view
+        for part in range(SUPPORT)
+        for view in make_views(_square(Image.fromarray(draw_good(name, line, part))), VIEWS, SEED)
+    ]
+    support_pixels, pixels = backbone.pixels(views), backbone.pixels(test.pictures)
+    support, features = backbone.image_tower.encode(support_pixels), backbone.image_tower.encode(pixels)
+    normal, abnormal = texts[name]
+    yield "class recognised", 100 * recognised(features.class_token, texts, name)
+    in_words = abnormal - normal
+    yield "zero-shot image AUROC, class token", _auroc(features.class_token @ in_words, test.is_bad)
+    anomaly = features.patch_tokens @ in_words  # [N, patch]
+    yield "zero-shot image AUROC, best patch", _auroc(anomaly.amax(1), test.is_bad)
+    both = features.class_token @ in_words + anomaly.amax(1)
+    yield "zero-shot image AUROC, both", _auroc(both, test.is_bad)
+    yield "local path against words, pixel AUROC", _auroc(anomaly.flatten(), test.masks.ravel())
+    yield "kind named among its class's", 100 * named(backbone, features, test, name)
+    memories: dict[str, tuple[Tensor, Tensor]] = {
+        "tiny": (support.patch_tokens, features.patch_tokens),
+        "random weights": (random_tower.encode(support_pixels).patch_tokens, random_tower.encode(pixels).patch_tokens),
+        "raw pixels": (F.normalize(raw_patches(support_pixels), dim=-1), F.normalize(raw_patches(pixels), dim=-1)),
+    }
+    for owner, (known, seen) in memories.items():
+        yield f"2-shot patch memory image AUROC, {owner}", _auroc(cosine_distance(seen, known), test.is_bad)
+    far = euclidean_distance(raw_patches(pixels), raw_patches(support_pixels))
+    yield "2-shot patch memory image AUROC, raw pixels, Euclidean", _auroc(far, test.is_bad)
+
+
+def draw_test_set(name: str, line: int, difficulty: str) -> TestSet:
+    """Draw the demo's test pictures of one class on one line."""
+    pictures = [draw_good(name, line, TRAIN_PICTURES + number) for number in range(GOOD_TEST_PICTURES)]
+    good, kinds = len(pictures), []
+    masks = [np.zeros((256, 256), np.uint8)] * good
+    for folder, kind in DEFECT_FOLDERS[name].items():
+        for number in range(PICTURES_A_DEFECT):
+            picture, mask = draw_defective(name, line, difficulty, folder, number)
+            pictures.append(picture)
+            masks.append(mask)
+            kinds.append(kind)
+    side = embedded_config()["vision_cfg"]["image_size"] // embedded_config()["vision_cfg"]["patch_size"]
+    reduced = [np.asarray(Image.fromarray(mask).resize((side, side), Image.Resampling.BOX)) > 127 for mask in masks]
+    is_bad = np.arange(len(pictures)) >= good
+    return TestSet(
+        [_square(Image.fromarray(p)) for p in pictures], is_bad, kinds, np.stack(reduced).reshape(-1, side**2)
+    )
+
+
+def plain_texts(backbone: Backbone, name: str) -> Tensor:
+    """Return the unit features [2, D] of good and of bad, in plain words."""
+    return torch.stack([encode_mean(backbone, words, class_words(name)) for words in (NORMAL, ABNORMAL)])
+
+
+def encode_mean(backbone: Backbone, phrases: tuple[str, ...], words: str) -> Tensor:
+    """Return the unit mean of the features of phrases in all templates."""
+    features = encode_texts(backbone, [t.format(phrase.format(words)) for phrase in phrases for t in TEMPLATES])
+    return F.normalize(features.mean(0), dim=-1)
+
+
+def encode_texts(backbone: Backbone, texts: list[str]) -> Tensor:
+    """Return the unit features [text, D] of texts."""
+    tokens = backbone.tokenizer(texts)
+    with torch.inference_mode():
+        return backbone.text_tower.encode(backbone.text_tower.embed(tokens), tokens.argmax(1))
+
+
+def recognised(class_tokens: Tensor, texts: Mapping[str, Tensor], name: str) -> float:
+    """Return the share of pictures whose class is named right, good or bad."""
+    table = torch.stack([texts[other] for other in DEMO_CLASSES])  # [class, 2, D]
+    best = torch.einsum("nd,csd->ncs", class_tokens, table).amax(2).argmax(1)
+    return float((best == DEMO_CLASSES.index(name)).float().mean())
+
+
+def named(backbone: Backbone, features: ImageFeatures, test: TestSet, name: str) -> float:
+    """Return the share of defective pictures whose kind is named right among the kinds of their class."""
+    kinds = list(dict.fromkeys(DEFECT_FOLDERS[name].values()))
+    words = class_words(name)
+    texts = torch.stack([encode_mean(backbone, (f"{{}} with {kind}", f"{{}} with a {kind}"), words) for kind in kinds])
+    guesses = (features.class_token[torch.from_numpy(test.is_bad)] @ texts.T).argmax(1)
+    return float(np.mean([kinds[guess] == kind for guess, kind in zip(guesses.tolist(), test.kinds, strict=True)]))
+
+
+def raw_patches(pixels: Tensor) -> Tensor:
+    """Return the patches [N, patch, numbers of a patch] of normalised pixels."""
+    patch = embedded_config()["vision_cfg"]["patch_size"]
+    return F.unfold(pixels, patch, stride=patch).transpose(1, 2)
+
+
+def cosine_distance(seen: Tensor, known: Tensor) -> Tensor:
+    """Return for each picture [N] how far its strangest patch is from all known ones."""
+    return 1 - (seen @ known.flatten(0, 1).T).amax(2).amin(1)
+
+
+def euclidean_distance(seen: Tensor, known: Tensor) -> Tensor:
+    """Return the same in Euclidean distance."""
+    return torch.cdist(seen.flatten(0, 1), known.flatten(0, 1)).amin(1).view(seen.shape[:2]).amax(1)
+
+
+def text_geometry(backbone: Backbone) -> dict[str, float]:
+    """Return how crowded the text space is: mean cosines over the classes, raw and without the class centre."""
+    rows = defaultdict(list)
+    for name in DEMO_CLASSES:
+        words, groups = class_words(name), state_groups(name, ())
+        normal = encode_mean(backbone, ("{}",), words)
+        manual = torch.stack([encode_mean(backbone, group.phrases, words) for group in groups])
+        centre = F.normalize(normal + F.normalize(manual.mean(0), dim=-1), dim=-1)
+        rows["text: normal to manual"].append(float((manual @ normal).mean()))
+        rows["text: manual to manual"].append(_mean_pair(manual))
+        rows["text: manual to manual without the class centre"].append(_mean_pair(without_centre(manual, centre)))
+        words_for_bad = torch.stack([encode_mean(backbone, (phrase,), words) for phrase in ABNORMAL])
+        rows["text: generic words to each other"].append(_mean_pair(words_for_bad))
+    return {figure: float(np.mean(values)) for figure, values in rows.items()}
+
+
+def figures_table(means: Mapping[str, Mapping[str, float]]) -> Table:
+    """Return the figures, a row each: the mean over the classes, and the weakest class."""
+    table = Table(title="Tiny CLIP on demo lines that it never saw, %")
+    for title in ("figure", "mean", "weakest class"):
+        table.add_column(title, justify="left" if title == "figure" else "right")
+    for figure, own in means.items():
+        weakest = min(own, key=own.__getitem__)
+        table.add_row(figure, f"{np.mean(list(own.values())):.1f}", f"{weakest} {own[weakest]:.1f}")
+    return table
+
+
+def _mean_pair(features: Tensor) -> float:
+    cosines = features @ features.T
+    return float(cosines[~torch.eye(len(features), dtype=torch.bool)].mean())
+
+
+def _auroc(scores: Tensor, truth: np.ndarray) -> float:
+    return 100 * image_auroc(scores.numpy(), truth)
+
+
+def _square(picture: Image.Image) -> Image.Image:
+    side = embedded_config()["vision_cfg"]["image_size"]
+    return square_picture(picture, side, side)
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(number) for number in text.split(",")]
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--lines", type=_numbers, default=[100, 101, 102], help="production lines, by commas")
+    parser.add_argument("--json", type=Path, help="file to write the figures to")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""The tiny CLIP's training pictures: pairs of twins, good and defective, each of a production line of its own."""
+
+import multiprocessing
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+from tiny_captions import KINDS
+
+from promptad.data.demo import DEFECT_FOLDERS, DEMO_CLASSES, DIFFICULTIES, TRAINING_SEEDS_FROM, draw_twins
+from promptad.data.geometry import square_picture
+
+SIDE, PATCHES = 112, 14  # of a picture in pixels, and of its mask in patches
+SHARD = 1000  # pairs a file
+OWN_KINDS = 0.6  # of the pairs show a defect that the demo has of their class; the others any
+SHARES = {"easy": 0.4, "normal": 0.45, "hard": 0.15}  # of the difficulties
+TRIES = 6  # to draw a defect that can be seen
+LEAST_AREA, LEAST_CONTRAST = 20, 8  # pixels of 256 x 256; gray levels
+
+
+@dataclass(frozen=True)
+class Shard:
+    """SHARD pairs of training pictures."""
+
+    pictures: np.ndarray  # [pair, 2, side, side, 3] uint8, good and defective
+    masks: np.ndarray  # [pair, patch, patch] uint8, share of a patch that is defective, of 255
+    classes: np.ndarray  # [pair] index into DEMO_CLASSES
+    kinds: np.ndarray  # [pair] index into KINDS
+
+
+def draw_shards(folder: Path, count: int, advance: Callable[[], None]) -> None:
+    """Draw the shards that are not there yet, on all cores."""
+    folder.mkdir(parents=True, exist_ok=True)
+    missing = [number for number in range(count) if not shard_file(folder, number).exists()]
+    for _ in range(count - len(missing)):
+        advance()
+    with multiprocessing.get_context("spawn").Pool() as pool:
+        for number, arrays in pool.imap_unordered(_draw_shard, missing):
+            unfinished = folder / f"{number}.unfinished.npz"
+            np.savez(unfinished, **arrays)
+            unfinished.rename(shard_file(folder, number))
+            advance()
+
+
+def read_shard(folder: Path, number: int) -> Shard:
+    """Read a shard that has been drawn."""
+    with np.load(shard_file(folder, number)) as arrays:
+        return Shard(**arrays)
+
+
+def shard_file(folder: Path, number: int) -> Path:
+    """Where a shard lies."""
+    return folder / f"shard_{number:04}.npz"
+
+
+def seeds_of(pair: int, attempt: int) -> tuple[int, int]:
+    """Return the style seed and the instance seed of a pair: none is a seed of the demo."""
+    return TRAINING_SEEDS_FROM + pair, TRAINING_SEEDS_FROM + pair * TRIES + attempt
+
+
+def _draw_shard(number: int) -> tuple[int, dict[str, np.ndarray]]:
+    cv2.setNumThreads(1)
+    pairs = [_draw_pair(number * SHARD + row) for row in range(SHARD)]
+    return number, {name: np.stack([pair[name] for pair in pairs]) for name in pairs[0]}
+
+
+def _draw_pair(pair: int) -> dict[str, np.ndarray]:
+    """Draw one pair, again with its next seed as long as the defect is hard to see."""
+    random = np.random.default_rng([TRAINING_SEEDS_FROM, pair])
+    name = DEMO_CLASSES[random.integers(len(DEMO_CLASSES))]
+    own = [kind for kind in DEFECT_FOLDERS[name].values() if kind in KINDS]
+    kind = own[random.integers(len(own))] if random.random() < OWN_KINDS else KINDS[random.integers(len(KINDS))]
+    difficulty = random.choice(DIFFICULTIES, p=[SHARES[level] for level in DIFFICULTIES])
+    for attempt in range(TRIES):
+        style, instance = seeds_of(pair, attempt)
+        good, bad, mask = draw_twins(
+            name, style_seed=style, instance_seed=instance, defect=kind, difficulty=str(difficulty)
+        )
+        changes = cv2.absdiff(good, bad).max(axis=2)[mask > 0]
+        if changes.size >= LEAST_AREA and changes.mean() >= LEAST_CONTRAST:
+            break
+    pictures = [np.asarray(square_picture(Image.fromarray(picture), SIDE, SIDE)) for picture in (good, bad)]
+    return {
+        "pictures": np.stack(pictures),
+        "masks": cv2.resize(mask, (PATCHES, PATCHES), interpolation=cv2.INTER_AREA),
+        "classes": np.int64(DEMO_CLASSES.index(name)),
+        "kinds": np.int64(KINDS.index(kind)),
+    }
