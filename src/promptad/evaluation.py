@@ -1,5 +1,6 @@
 """Evaluation: the one room that reads test labels, to measure a detector and for nothing else."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -25,6 +26,7 @@ class TestSplit:
     features: ImageFeatures
     labels: np.ndarray  # [N] bool, anomalous
     masks: np.ndarray | None  # [N, resolution, resolution] bool; None where a defective picture has no mask
+    sha256: str  # of the files
 
 
 def read_test_split(
@@ -45,7 +47,22 @@ def read_test_split(
     masks = np.stack([true_mask(backbone, picture, resolution) for picture in pictures]) if masked else None
     if masks is not None and labels.any() and not masks.any():
         raise InputError(f"--resolution {resolution}: too small to show any of the defects; make it larger")
-    return TestSplit(tuple(pictures), features, labels, masks)
+    return TestSplit(tuple(pictures), features, labels, masks, files_sha256(pictures))
+
+
+def files_sha256(pictures: Sequence[TestPicture]) -> str:
+    """Return the SHA-256 of the files of a test split, pictures and masks: it tells apart splits of one name.
+
+    Raises:
+        InputError: a file cannot be read.
+    """
+    files = [file for picture in pictures for file in (picture.path, picture.mask_path) if file]
+    try:
+        digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
+    except OSError as error:
+        raise InputError(f"cannot open picture {error.filename}: {error.strerror}; check the path") from error
+    labels = [picture.defect for picture in pictures]
+    return hashlib.sha256("\n".join([*labels, *digests]).encode()).hexdigest()
 
 
 def true_mask(backbone: Backbone, picture: TestPicture, resolution: int) -> np.ndarray:

@@ -18,7 +18,7 @@ from promptad.detector import BATCH_SIZE, Detector, read_checkpoint
 from promptad.diagnostics import abnormal_cosines, diagnose, diagnostics_table, normal_usage
 from promptad.drawing import draw_diagnostics, draw_prediction
 from promptad.errors import InputError
-from promptad.evaluation import TestSplit, evaluate, read_test_split
+from promptad.evaluation import TestSplit, evaluate, files_sha256, read_test_split
 from promptad.files import whole_file
 from promptad.metrics import image_auroc
 from promptad.progress import TrainingLog, add_task, progress_bar
@@ -31,8 +31,9 @@ from promptad.scoring import calibrate
 from promptad.settings import Settings
 from promptad.training import train
 
-SYSTEM = "multi-prototype"
+SYSTEM, LEVEL, MEMORY = "multi-prototype", "image", "no"
 SELECT = "last"  # the epoch that is kept
+HASH_DIGITS = 12  # of a SHA-256 that are shown
 
 
 @dataclass(frozen=True)
@@ -106,13 +107,18 @@ def measure(run: Run, detector: Detector, split: TestSplit, started: float) -> N
     row = {
         "class": detector.class_name,
         "system": SYSTEM,
+        "level": LEVEL,
+        "memory": MEMORY,
+        "select": SELECT,
+        "dataset": detector.dataset,
+        "data": split.sha256[:HASH_DIGITS],
         "k": settings.training.k_shot,
         "seed": settings.training.seed,
-        "select": SELECT,
         "n_pro": settings.prompts.n_pro,
         "n_pro_ab": settings.prompts.n_pro_ab,
         "epochs": settings.training.epochs,
         "backbone": settings.backbone.name,
+        "weights": detector.backbone.weights_sha256[:HASH_DIGITS],
         "run": run_id(settings, detector.support_sha256),
         "test_images": len(split.labels),
         "seconds": time.monotonic() - started,
@@ -123,7 +129,7 @@ def measure(run: Run, detector: Detector, split: TestSplit, started: float) -> N
 
 
 def is_finished(run: Run, pictures: ClassPictures, support_images: Sequence[Path]) -> bool:
-    """Return whether a class has been trained and measured with just these settings and support images."""
+    """Return whether a class has been trained and measured with just these settings, support and test pictures."""
     path = run.results.checkpoint(pictures.class_name)
     try:
         checkpoint = read_checkpoint(path)
@@ -133,14 +139,16 @@ def is_finished(run: Run, pictures: ClassPictures, support_images: Sequence[Path
     wanted = run_id(run.settings, support_sha256(support_images))
     if trained != wanted or checkpoint["weights_sha256"] != run.backbone.weights_sha256:
         return False
-    rows = [row for row in read_results(run.results.csv) if row["class"] == pictures.class_name]
-    return not _is_measurable(pictures) or any(row["run"] == wanted for row in rows)
+    if not _is_measurable(pictures):
+        return True
+    rows = [row for row in read_results(run.results.csv) if (row["class"], row["run"]) == (pictures.class_name, wanted)]
+    return bool(rows) and rows[0]["data"] == files_sha256(pictures.test)[:HASH_DIGITS]
 
 
 def run_id(settings: Settings, support: str) -> str:
     """Return twelve digits that name a combination of settings and support images, these by their SHA-256."""
     plain = json.dumps([settings.to_dict(), support], sort_keys=True)
-    return hashlib.sha256(plain.encode()).hexdigest()[:12]
+    return hashlib.sha256(plain.encode()).hexdigest()[:HASH_DIGITS]
 
 
 def support_sha256(images: Sequence[ImageLike]) -> str:
