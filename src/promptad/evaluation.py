@@ -9,11 +9,10 @@ import numpy as np
 from promptad.backbone.clip import Backbone
 from promptad.data.geometry import central_part
 from promptad.data.pictures import read_mask, read_picture
-from promptad.detector import Detector
+from promptad.detection import AnomalyDetector
 from promptad.errors import InputError
 from promptad.metrics import average_precision, f1_max, image_auroc, pixel_metrics
 from promptad.records import Evaluation, ImageFeatures, Prediction, TestPicture
-from promptad.scoring import to_prediction
 
 
 @dataclass(frozen=True)
@@ -35,13 +34,14 @@ def read_test_split(
     resolution: int,
     batch_size: int,
     advance: Callable[[int], None] = lambda _: None,
+    taps: bool = False,
 ) -> TestSplit:
-    """Encode N test pictures once, and read their labels and masks.
+    """Encode N test pictures once, with `taps` if a memory bank will be asked, and read their labels and masks.
 
     Raises:
         InputError: a picture or mask cannot be read, or a map of this resolution could show no defect.
     """
-    features = backbone.encode_pictures([p.path for p in pictures], batch_size, read_picture, advance)
+    features = backbone.encode_pictures([p.path for p in pictures], batch_size, read_picture, advance, taps)
     labels = np.array([picture.is_anomalous for picture in pictures])
     masked = all(picture.mask_path for picture in pictures if picture.is_anomalous)
     masks = np.stack([true_mask(backbone, picture, resolution) for picture in pictures]) if masked else None
@@ -73,13 +73,13 @@ def true_mask(backbone: Backbone, picture: TestPicture, resolution: int) -> np.n
     return central_part(read_mask(picture.mask_path, whole, picture.path), central)
 
 
-def evaluate(detector: Detector, split: TestSplit) -> tuple[Evaluation, Prediction]:
+def evaluate(detector: AnomalyDetector, split: TestSplit) -> tuple[Evaluation, Prediction]:
     """Measure a detector on a test split.
 
     Raises:
         InputError: the split has good pictures only, or defective ones only.
     """
-    prediction = to_prediction(detector.score(split.features), detector.calibration, detector.settings.scoring)
+    prediction = detector.to_prediction(detector.score(split.features))
     pixel_auroc, aupro = (None, None) if split.masks is None else pixel_metrics(prediction.map, split.masks)
     evaluation = Evaluation(
         image_auroc=image_auroc(prediction.score, split.labels),
@@ -89,3 +89,19 @@ def evaluate(detector: Detector, split: TestSplit) -> tuple[Evaluation, Predicti
         aupro=aupro,
     )
     return evaluation, prediction
+
+
+def oracle_figure(detector: AnomalyDetector, split: TestSplit) -> float:
+    """Return what the ancestor chooses an epoch by: the AUROC of test images or, at level pixel, of their pixels.
+
+    Raises:
+        InputError: the level is pixel, and the test split has no masks.
+    """
+    scores = detector.score(split.features)
+    if detector.settings.level == "image":
+        return image_auroc(scores.image.cpu().numpy(), split.labels)
+    if split.masks is None:
+        raise InputError(
+            "--select test-oracle at level pixel needs masks: add ground_truth/, or choose another --select"
+        )
+    return pixel_metrics(detector.to_prediction(scores).map, split.masks)[0]

@@ -4,7 +4,7 @@ import csv
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, stdev
 
 from filelock import FileLock, Timeout
 from rich.table import Table
@@ -97,9 +97,39 @@ def results_table(rows: Sequence[Mapping[str, str]]) -> Table:
             f"mean of {len(own)}", *named, *(mean_cell(own, metric) for metric in METRIC_TITLES), style="bold"
         )
         table.add_section()
-    if any(not row[metric] for row in rows for metric in METRIC_TITLES):
-        table.caption = "A mean is over the classes that have the metric."
+    lacking = any(not row[metric] for row in rows for metric in METRIC_TITLES)
+    remarks = ["A mean is over the classes that have the metric."] if lacking else []
+    table.caption = "\n".join(remarks + oracle_remark(rows))
     return table
+
+
+def seeds_table(rows: Sequence[Mapping[str, str]]) -> Table:
+    """Mean and standard deviation over seeds of the metrics of `rows`, which are of one way of working.
+
+    The last row is of the means over classes, one for each seed. Deviations are those of a sample (n - 1).
+    """
+    seeds = list(dict.fromkeys(row["seed"] for row in rows))
+    table = Table("class", title=f"Results in %, mean ± standard deviation over {len(seeds)} seeds")
+    for title in METRIC_TITLES.values():
+        table.add_column(title, justify="right", no_wrap=True)
+    classes = list(dict.fromkeys(row["class"] for row in rows))
+    for name in classes:
+        own = [row for row in rows if row["class"] == name]
+        values = ([float(row[metric]) for row in own if row[metric]] for metric in METRIC_TITLES)
+        table.add_row(name, *map(spread_cell, values))
+    if len(classes) > 1:
+        table.add_section()
+        by_seed = [[row for row in rows if row["seed"] == seed] for seed in seeds]
+        means = ([mean for own in by_seed if (mean := mean_of(own, m)) is not None] for m in METRIC_TITLES)
+        table.add_row(f"mean of {len(classes)}", *map(spread_cell, means), style="bold")
+    table.caption = "\n".join(oracle_remark(rows))
+    return table
+
+
+def oracle_remark(rows: Sequence[Mapping[str, str]]) -> list[str]:
+    """A line that warns of results whose epoch was chosen by test labels, if there are such."""
+    chosen = any(row["select"] == "test-oracle" for row in rows)
+    return ["WARNING: test-oracle results chose their epoch BY TEST LABELS."] if chosen else []
 
 
 @contextmanager
@@ -157,6 +187,19 @@ def is_result(line: Sequence[str]) -> bool:
 
 
 def mean_cell(rows: Sequence[Mapping[str, str]], metric: str) -> str:
-    """The mean of `metric` over the rows that have it."""
+    """The text of the mean of `metric` over the rows that have it."""
+    mean = mean_of(rows, metric)
+    return "-" if mean is None else f"{mean:.2f}"
+
+
+def mean_of(rows: Sequence[Mapping[str, str]], metric: str) -> float | None:
+    """The mean of `metric` over the rows that have it; None if there is none."""
     values = [float(row[metric]) for row in rows if row[metric]]
-    return f"{fmean(values):.2f}" if values else "-"
+    return fmean(values) if values else None
+
+
+def spread_cell(values: Sequence[float]) -> str:
+    """The text of a mean and a sample's standard deviation, which one value alone has not."""
+    if not values:
+        return "-"
+    return f"{fmean(values):.1f}±{stdev(values):.1f}" if len(values) > 1 else f"{fmean(values):.1f}"
