@@ -7,8 +7,11 @@ from pathlib import Path
 ENVIRONMENT = Path(__file__).resolve().parent / ".venv" / "bin" / "python"
 
 
-def launch(command: str) -> None:
-    """Run `promptad COMMAND` with this script's arguments, by the interpreter that has it installed."""
+def launch(command: str, *options: str) -> None:
+    """Run `promptad COMMAND` with these options and this script's arguments, which come before them.
+
+    It runs by the interpreter that has the package installed.
+    """
     try:
         from promptad.command_line import main  # noqa: PLC0415 it may be installed for another interpreter only
     except ModuleNotFoundError as error:
@@ -18,4 +21,4 @@ def launch(command: str) -> None:
             print("promptad is not installed: ./train_single_class.sh installs it, then try again", file=sys.stderr)
             sys.exit(2)
         os.execv(ENVIRONMENT, [str(ENVIRONMENT), *sys.argv])
-    sys.exit(main([command, *sys.argv[1:]]))
+    sys.exit(main([command, *options, *sys.argv[1:]]))

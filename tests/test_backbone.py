@@ -16,14 +16,14 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from promptad.backbone import embedded
-from promptad.backbone.clip import Backbone, choose_device, load_backbone
+from promptad.backbone.clip import Backbone, choose_device, load_backbone, make_backbone
 from promptad.errors import InputError
 from promptad.settings import BackboneSettings
 
 CPU = torch.device("cpu")
 TINY_WEIGHTS = Path(embedded.__file__).parent / "tiny" / "weights.safetensors"
 TEXTS = ["a photo of a carpet.", "a close-up photo of the damaged metal nut, seen from above.", "zipper"]
-SMALL = {
+SMALL: dict[str, Any] = {
     "embed_dim": 8,
     "vision_cfg": {"image_size": 32, "patch_size": 16, "width": 64, "layers": 2},
     "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 8, "heads": 1, "layers": 1},
@@ -70,6 +70,17 @@ def slow_patch_tokens(clip: CLIP, pixels: Tensor) -> Tensor:
     return torch.stack(features)
 
 
+def slow_taps(clip: CLIP, pixels: Tensor) -> list[Tensor]:
+    """The class path's patch tokens between attention and MLP of every block, from the ordinary forward."""
+    between: list[Tensor] = []
+    blocks = clip.visual.transformer.resblocks
+    hooks = [block.ln_2.register_forward_pre_hook(lambda _, given: between.append(given[0])) for block in blocks]
+    clip.encode_image(pixels)
+    for hook in hooks:
+        hook.remove()
+    return [F.normalize(tokens[:, 1:], dim=-1) for tokens in between]
+
+
 def slow_text_features(clip: CLIP, embeddings: Tensor, ends: Sequence[int]) -> Tensor:
     """All 77 tokens through open_clip's own transformer."""
     hidden = clip.transformer(embeddings + clip.positional_embedding, attn_mask=clip.attn_mask)
@@ -104,6 +115,36 @@ def test_the_local_path_equals_its_slow_twin() -> None:
     with torch.no_grad():
         expected = slow_patch_tokens(backbone.text_tower.clip, pixels)
     torch.testing.assert_close(backbone.image_tower.encode(pixels).patch_tokens, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("layers", "tapped"), [(12, (3, 8)), (24, (6, 16)), (5, (1, 3)), (3, (0, 2)), (2, (0, 1)), (1, (0, 0))]
+)
+def test_taps_are_read_between_attention_and_mlp(layers: int, tapped: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    clip = CLIP(**SMALL | {"vision_cfg": SMALL["vision_cfg"] | {"layers": layers}})
+    backbone = make_backbone(clip, BackboneSettings(name="small", pretrained="small"), CPU)
+    pixels = random_pixels(backbone, 2)
+    with torch.no_grad():
+        expected, class_token = slow_taps(clip, pixels), clip.encode_image(pixels, normalize=True)
+    features = backbone.image_tower.encode(pixels, taps=True)
+    assert features.taps
+    for found, number in zip(features.taps, tapped, strict=True):
+        torch.testing.assert_close(found, expected[number], rtol=0, atol=1e-5)
+    torch.testing.assert_close(features.class_token, class_token, rtol=0, atol=1e-5)
+    plain = backbone.image_tower.encode(pixels)
+    assert plain.taps is None
+    torch.testing.assert_close(features.patch_tokens, plain.patch_tokens, rtol=0, atol=1e-6)
+
+
+def test_batches_keep_the_order_of_taps(tiny: Backbone) -> None:
+    pictures = [random_picture(112, 112).rotate(90 * turn) for turn in range(3)]
+    found = tiny.encode_pictures(range(3), 2, lambda number: pictures[number], taps=True).taps
+    expected = tiny.image_tower.encode(tiny.pixels(pictures), taps=True).taps
+    assert found
+    assert expected
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
 
 
 def test_a_picture_has_the_same_features_alone_and_among_others(tiny: Backbone) -> None:

@@ -14,8 +14,8 @@ from promptad import InputError, PromptAD, Settings
 from promptad.backbone.clip import Backbone
 from promptad.data.demo import draw_picture, draw_twins
 from promptad.data.pictures import ImageLike
-from promptad.detector import load_detector
 from promptad.settings import BackboneSettings, LossWeights, PromptSettings, ScoringSettings, TrainingSettings
+from promptad.systems import load_detector
 
 STYLE = 7  # of the drawn carpet
 RESOLUTION = 48

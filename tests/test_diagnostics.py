@@ -13,6 +13,7 @@ from rich.console import Console
 from torch import Tensor
 
 from promptad.backbone.clip import Backbone
+from promptad.detection import Subject
 from promptad.detector import Detector
 from promptad.diagnostics import diagnose, diagnostics_table, judge
 from promptad.progress import TrainingLog, add_task, progress_bar
@@ -41,7 +42,7 @@ def make_detector(backbone: Backbone, normal: Tensor, abnormal: Tensor, support:
     prototypes = Prototypes(normal, abnormal, axes(-1)[0], half.expand(len(normal)), half.expand(len(abnormal)))
     settings = Settings()
     calibration = calibrate(support, prototypes, settings.scoring)
-    return Detector(backbone, prototypes, calibration, settings, "demo", "carpet", ("000.png",), "0" * 64)
+    return Detector(backbone, prototypes, calibration, settings, Subject("demo", "carpet", ("000.png",), "0" * 64))
 
 
 def random_features(images: int, seed: int) -> ImageFeatures:

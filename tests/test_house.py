@@ -19,10 +19,15 @@ FLOORS = {
     "assignment": 2.0,
     "losses": 2.0,
     "metrics": 2.0,
-    "scoring": 2.1,
+    "moments": 2.0,
+    "memory": 2.1,
+    "scoring": 2.2,
     "backbone": 3.0,
     "prompts": 4.0,
+    "checkpoints": 4.0,
+    "detection": 4.1,
     "detector": 5.0,
+    "single_anchor": 5.0,
     "training": 6.0,
     "evaluation": 6.0,
     "diagnostics": 6.0,
@@ -30,14 +35,23 @@ FLOORS = {
     "result_folder": 6.0,
     "drawing": 6.0,
     "progress": 6.0,
+    "systems": 6.1,
+    "selection": 6.2,
+    "fitting": 6.3,
     "options": 7.0,
-    "runs": 7.0,
-    "estimator": 7.1,
-    "command_line": 7.1,
-    "__init__": 7.2,
-    "__main__": 7.2,
+    "measuring": 7.0,
+    "arguments": 7.1,
+    "runs": 7.1,
+    "estimator": 7.2,
+    "command_line": 7.2,
+    "__init__": 7.3,
+    "__main__": 7.3,
 }
-LEARNING = ("promptad.training", "promptad.scoring", "promptad.prompts.contexts", "promptad.data.views")
+LEARNING = (
+    *("promptad.training", "promptad.single_anchor.training", "promptad.scoring", "promptad.memory"),
+    *("promptad.prompts.contexts", "promptad.single_anchor.prompts", "promptad.data.views"),
+)
+CHOOSING = ("promptad.systems", "promptad.selection")
 LABELS = {"TestPicture", "ClassPictures"}
 ROOT = Path(promptad.__file__).parent
 
@@ -141,3 +155,17 @@ def test_no_test_label_can_reach_what_learns(module: str) -> None:
     assert {room_of(other) for other in reached}.isdisjoint({"evaluation", "metrics", "detector", "runs"})
     for other in reached - {"promptad.records"}:
         assert LABELS.isdisjoint(words_of(MODULES[other])), other
+
+
+@pytest.mark.parametrize("module", CHOOSING)
+def test_no_test_label_can_reach_what_chooses_an_epoch(module: str) -> None:
+    """The test oracle is a function that comes from outside; nothing else of a test split is known there."""
+    reached = reached_from(module)
+    assert {room_of(other) for other in reached}.isdisjoint({"evaluation", "metrics", "fitting", "measuring", "runs"})
+    for other in reached - {"promptad.records"}:
+        assert LABELS.isdisjoint(words_of(MODULES[other])), other
+
+
+def test_only_fitting_hands_the_test_oracle_out() -> None:
+    users = {room_of(module) for module, path in MODULES.items() if "oracle_figure" in words_of(path)}
+    assert users == {"fitting"}

@@ -22,7 +22,8 @@ EVALUATION = Evaluation(image_auroc=0.91234, image_ap=0.9, image_f1_max=1.0, pix
 
 def row_of(class_name: str, **cells: object) -> dict[str, object]:
     """A row as an evaluation without masks gives it, with `cells` in their columns."""
-    return {"class": class_name, "system": "prototypes", "k": 2, "seed": 111, **metric_cells(EVALUATION), **cells}
+    key = {"class": class_name, "system": "prototypes", "level": "image", "memory": "no", "select": "last"}
+    return {**key, "k": 2, "seed": 111, **metric_cells(EVALUATION), **cells}
 
 
 def write_rows(csv_file: Path, writer: str, start: Barrier) -> None:
@@ -69,6 +70,15 @@ def test_a_row_replaces_the_one_of_its_class_and_system(tmp_path: Path) -> None:
     assert found == [("carpet", "a", "4"), ("grid", "a", "1"), ("carpet", "b", "1")]
 
 
+@pytest.mark.parametrize("column", results.KEY_COLUMNS)
+def test_a_row_of_another_way_of_working_stays_beside_it(tmp_path: Path, column: str) -> None:
+    csv_file = tmp_path / "results.csv"
+    write_result(csv_file, row_of("carpet"))
+    write_result(csv_file, row_of("carpet") | {column: "other"})
+    write_result(csv_file, row_of("carpet") | {column: "other", "k": 4})
+    assert [(row[column] == "other", row["k"]) for row in read_results(csv_file)] == [(False, "2"), (True, "4")]
+
+
 def test_any_text_survives(tmp_path: Path) -> None:
     csv_file = tmp_path / "results.csv"
     write_result(csv_file, row_of('screw, "M3"\ngrößer', system=""))
@@ -112,6 +122,7 @@ def test_a_held_lock_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 HEADER = ",".join(RESULT_COLUMNS)
+NAMED = "carpet,a,image,no,last,mvtec,abc,1,1,3,6,100,tiny,def,012"  # all cells of a row before its metrics
 
 
 @pytest.mark.parametrize(
@@ -120,9 +131,9 @@ HEADER = ",".join(RESULT_COLUMNS)
         (b"", "does not start with the columns"),
         (b"class,auroc\ncarpet,0.9\n", "does not start with the columns"),
         (f"{HEADER}\ncarpet,a,1\n".encode(), "damaged in row 2"),
-        (f"{HEADER}\n{',' * 15}\n".encode(), "damaged in row 2"),
-        (f"{HEADER}\ncarpet,a,1,1,last,3,6,100,tiny,best,,,,,,\n".encode(), "damaged in row 2"),
-        (f"{HEADER}\ncarpet,a,1,1,last,3,6,100,tiny,nan,,,,,,\n".encode(), "damaged in row 2"),
+        (f"{HEADER}\n{',' * (len(RESULT_COLUMNS) - 1)}\n".encode(), "damaged in row 2"),
+        (f"{HEADER}\n{NAMED},best,,,,,,\n".encode(), "damaged in row 2"),
+        (f"{HEADER}\n{NAMED},nan,,,,,,\n".encode(), "damaged in row 2"),
         (f'{HEADER}\n"carpet,a,1\n'.encode(), "cannot be read"),
         (b"\xff\xfe\x00", "cannot be read"),
     ],
@@ -168,6 +179,17 @@ def test_each_system_has_its_mean(tmp_path: Path) -> None:
     text = printed(read_results(csv_file))
     assert text.count("mean of 1") == 2
     assert "that have the metric" not in text
+
+
+def test_the_table_names_only_what_differs(tmp_path: Path) -> None:
+    csv_file = tmp_path / "results.csv"
+    write_result(csv_file, row_of("carpet"))
+    assert not {"prototypes", "image", "last"} & set(printed(read_results(csv_file)).split())
+    write_result(csv_file, row_of("carpet", level="pixel"))
+    text = printed(read_results(csv_file))
+    assert "pixel" in text
+    assert "prototypes" not in text
+    assert text.count("mean of 1") == 2
 
 
 def test_a_table_of_nothing_is_a_table() -> None:

@@ -11,11 +11,11 @@ from scipy.ndimage import gaussian_filter  # type: ignore[attr-defined]  # it ha
 from torch import Tensor
 
 from promptad.assignment import balanced_offsets
+from promptad.moments import SHRINKAGE
 from promptad.prototypes import Prototypes
 from promptad.records import ImageFeatures
 from promptad.scoring import (
     MAP_QUANTILE,
-    SHRINKAGE,
     STEEPNESS,
     Calibration,
     Scores,

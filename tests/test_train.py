@@ -69,9 +69,13 @@ def test_the_diagnostics_have_every_key(trained: Trained) -> None:
 
 def test_the_row_says_what_was_run(trained: Trained) -> None:
     row = only_row(trained.folder)
-    expected = {"class": "carpet", "k": "2", "seed": "111", "select": "last", "n_pro": "3", "n_pro_ab": "6"}
+    way = {"class": "carpet", "system": "multi-prototype", "level": "image", "memory": "no", "select": "last"}
+    expected = way | {"dataset": "demo", "k": "2", "seed": "111", "n_pro": "3", "n_pro_ab": "6"}
     assert row.items() >= (expected | {"epochs": "2", "backbone": "tiny", "test_images": "8"}).items()
     assert all(0 <= float(row[metric]) <= 100 for metric in METRIC_TITLES)
+    weights = read_checkpoint(trained.folder / CHECKPOINT.format("carpet"))["weights_sha256"]
+    assert row["weights"] == weights[:12]
+    assert len(row["data"]) == len(row["run"]) == 12
 
 
 def test_the_log_reads_as_the_contract_says(trained: Trained) -> None:

@@ -154,3 +154,15 @@ def test_train_all_sees_that_a_support_image_was_replaced(mvtec: Path, tmp_path:
     for picture in (mvtec / "train" / "good").iterdir():
         shutil.copy(mvtec / "test" / "good" / picture.name, picture)
     assert "finished before" not in call("train-all", *options).output
+
+
+def test_train_all_measures_again_where_a_test_picture_was_replaced(mvtec: Path, tmp_path: Path) -> None:
+    results = tmp_path / "result"
+    options = ("--dataset", "mvtec", "--data-root", mvtec.parent.parent, "--root-dir", results, *TINY, *LIGHTEST)
+    assert call("train-all", *options).code == 0
+    before = only_row(results / "mvtec" / "k_2")["data"]
+    first, second, *_ = sorted((mvtec / "test" / "good").iterdir())
+    shutil.copy(first, second)
+    assert "finished before" not in call("train-all", *options).output
+    assert only_row(results / "mvtec" / "k_2")["data"] != before
+    assert "finished before" in call("train-all", *options).output

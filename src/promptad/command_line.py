@@ -1,32 +1,28 @@
 """The command line: `promptad train`, `test`, `train-all` and `demo-data`, and the ancestor's scripts over them."""
 
-import argparse
-import difflib
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import reduce
 from pathlib import Path
-from typing import Any, NoReturn
 
 import torch
 from rich.console import Console
 
+from promptad.arguments import Arguments, chosen_system, leave_out_what_does_not_apply, make_seeds, parse, settings_of
 from promptad.backbone.clip import Backbone, choose_device, load_backbone
 from promptad.data.demo import DEFECT_FOLDERS, DEMO_CLASSES, make_demo_class, write_sheet
 from promptad.data.layouts import class_names, dataset_folder, default_data_root, read_class
 from promptad.data.support import choose_support, read_support_list
-from promptad.detector import load_detector, read_checkpoint
+from promptad.detection import Subject
 from promptad.errors import InputError, check_choice
 from promptad.files import writable_folder
-from promptad.options import COMMANDS, LEARNING, Option, truth
+from promptad.measuring import Run
 from promptad.progress import add_task, progress_bar
 from promptad.records import ClassPictures
 from promptad.result_folder import ResultFolder
-from promptad.runs import Run, test_class, train_all, train_class
-from promptad.settings import EMBEDDED, Settings
-
-Arguments = dict[str, Any]
+from promptad.runs import Job, print_seeds, test_class, train_all, train_one
+from promptad.settings import Settings
+from promptad.systems import load_detector
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console(highlight=False, markup=False)
     try:
         command, given = parse(sys.argv[1:] if arguments is None else arguments)
+        leave_out_what_does_not_apply(given, console)
         RUNNERS[command](given, console)
     except InputError as error:
         return _complain(str(error), 2)
@@ -49,73 +46,52 @@ def _complain(line: str, code: int) -> int:
     return code
 
 
-def parse(arguments: Sequence[str]) -> tuple[str, Arguments]:
-    """Return the command and what was given for it, with the defaults of what sets nothing saved.
-
-    Every flag works with - and with _ alike.
-
-    Raises:
-        InputError: an unknown command or flag, or a value that cannot be read.
-    """
-    parser = _Parser(prog="promptad", description="Few-shot anomaly detection with text prototypes.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command, (purpose, options) in COMMANDS.items():
-        sub = commands.add_parser(command, help=purpose, description=purpose, allow_abbrev=False)
-        for option in options:
-            _add_option(sub, option)
-    known, unknown = parser.parse_known_args([_dashed(word) for word in arguments])
-    if unknown:
-        flags = [option.flag for option in COMMANDS[known.command][1]]
-        near = difflib.get_close_matches(unknown[0], flags, n=1)
-        cure = f"did you mean {near[0]}?" if near else f"promptad {known.command} --help lists all"
-        raise InputError(f"unknown option {unknown[0]!r}: {cure}")
-    given = vars(known)
-    return given.pop("command"), given
-
-
-def make_settings(given: Mapping[str, Any]) -> Settings:
-    """Return the settings that the given options make; the demo data's own backbone is `tiny`."""
-    plain = Settings().to_dict()
-    if given["dataset"] == "demo":
-        plain["backbone"]["name"] = EMBEDDED
-    for path, value in _given_settings(given).items():
-        section, _, name = path.rpartition(".")
-        _setting(plain, section)[name] = value
-    return Settings.from_dict(plain)
-
-
 def run_train(given: Arguments, console: Console) -> None:
     """Train one class."""
-    settings = make_settings(given)
-    _result_folder(given, settings).check_writable()
-    pictures = _read_one_class(given, console)
-    support = _choose_support(given, settings, pictures)
-    train_class(_start_run(given, settings, console), pictures, support)
+    seeds = make_seeds(given)
+    for settings in seeds:
+        _result_folder(given, settings).check_writable()
+    train_one(_make_jobs(given, seeds, [_read_one_class(given, console)], console))
 
 
 def run_train_all(given: Arguments, console: Console) -> None:
     """Train all classes of a data set."""
-    settings = make_settings(given)
+    seeds = make_seeds(given)
     if given["class_name"]:
         raise InputError(f"--class-name {given['class_name']}: train-all takes --classes {given['class_name']}")
-    _result_folder(given, settings).check_writable()
+    for settings in seeds:
+        _result_folder(given, settings).check_writable()
     folder = _find_data(given, given["classes"] or DEMO_CLASSES, console)
     names = given["classes"] or class_names(given["dataset"], folder)
     classes = [read_class(given["dataset"], folder, name) for name in names]
-    with_support = [(pictures, _choose_support(given, settings, pictures)) for pictures in classes]
-    train_all(_start_run(given, settings, console), with_support)
+    train_all(_make_jobs(given, seeds, classes, console))
 
 
 def run_test(given: Arguments, console: Console) -> None:
-    """Test a trained detector, with the settings that it was trained with."""
+    """Test a trained detector, or one of each seed, with the settings that it was trained with."""
     pictures = _read_one_class(given, console)
-    path = given["checkpoint"] or _result_folder(given, make_settings(given)).checkpoint(pictures.class_name)
-    settings = _settings_of(path, given)
-    detector = load_detector(path, _find_device(given, console), weights=given.get("pretrained_dataset"))
-    if detector.class_name != pictures.class_name:
-        raise InputError(f"{path} is a detector of {detector.class_name!r}, not of {pictures.class_name!r}")
-    run = _make_run(given, settings, console, detector.backbone)
-    test_class(run, replace(detector, settings=settings), pictures)
+    device = _find_device(given, console)
+    runs: list[Run] = []
+    for asked in make_seeds(given):
+        path = given["checkpoint"] or _result_folder(given, asked).checkpoint(pictures.class_name)
+        settings = settings_of(path, given, asked)
+        detector = load_detector(
+            path,
+            device,
+            chosen_system(given),
+            backbone=runs[0].backbone if runs else None,
+            weights=given.get("pretrained_dataset"),
+            settings=settings,
+            subject=Subject(pictures.dataset, pictures.class_name, (), ""),
+        )
+        if detector.class_name != pictures.class_name:
+            raise InputError(f"{path} is a detector of {detector.class_name!r}, not of {pictures.class_name!r}")
+        run = _make_run(given, settings, console, detector.backbone)
+        run = replace(run, splits=runs[0].splits) if runs else run
+        test_class(run, detector, pictures)
+        runs.append(run)
+    if len(runs) > 1:
+        print_seeds(runs, {pictures.class_name})
 
 
 def run_demo_data(given: Arguments, console: Console) -> None:
@@ -132,64 +108,6 @@ RUNNERS: dict[str, Callable[[Arguments, Console], None]] = {
     "train-all": run_train_all,
     "demo-data": run_demo_data,
 }
-
-
-class _Parser(argparse.ArgumentParser):
-    """A parser whose complaints are one line, like all others of ours."""
-
-    def error(self, message: str) -> NoReturn:
-        raise InputError(message)
-
-
-def _dashed(word: str) -> str:
-    """Return a flag with - in the place of _, and any other word as it is."""
-    flag, equals, value = word.partition("=")
-    return flag.replace("_", "-") + equals + value if flag.startswith("--") else word
-
-
-def _add_option(parser: argparse.ArgumentParser, option: Option) -> None:
-    default = _setting(Settings().to_dict(), option.setting) if option.setting else option.default
-    told = "" if default in (None, ()) or "(default" in option.help else f" (default: {default})"
-    bare: dict[str, Any] = {"nargs": "?", "const": True} if option.read is truth else {}
-    parser.add_argument(
-        option.flag,
-        type=option.read,
-        dest=option.name,
-        help=option.help + told,
-        metavar=option.name.upper(),
-        default=argparse.SUPPRESS if option.setting else option.default,
-        **bare,
-    )
-
-
-def _given_settings(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return path and value of every setting that the user gave."""
-    return {option.setting: given[option.name] for option in LEARNING if option.setting and option.name in given}
-
-
-def _setting(plain: Mapping[str, Any], path: str) -> Any:
-    """Look up a setting such as "training.lr"."""
-    return reduce(lambda section, name: section[name], path.split("."), plain)
-
-
-def _settings_of(path: Path, given: Arguments) -> Settings:
-    """Return the settings of a checkpoint, at the resolution and with the weight file that are asked for now.
-
-    Raises:
-        InputError: the user gave another value for a setting that the detector was trained with.
-    """
-    trained: Settings = read_checkpoint(path)["settings"]
-    plain = trained.to_dict()
-    free = ("scoring.resolution", "scoring.sigma", "backbone.pretrained")
-    for option in LEARNING:
-        if option.setting in free or not option.setting or option.name not in given:
-            continue
-        if given[option.name] != (value := _setting(plain, option.setting)):
-            raise InputError(
-                f"{option.flag} {given[option.name]}: {path} was trained with {value}; leave it out, or train again"
-            )
-    scoring = {name: given.get(name, getattr(trained.scoring, name)) for name in ("resolution", "sigma")}
-    return replace(trained, scoring=replace(trained.scoring, **scoring))
 
 
 def _read_one_class(given: Arguments, console: Console) -> ClassPictures:
@@ -238,6 +156,21 @@ def _draw_sheet(file: Path, classes: Sequence[str], line: int, difficulty: str, 
     console.print(f"contact sheet: {file}", soft_wrap=True)
 
 
+def _make_jobs(
+    given: Arguments, seeds: Sequence[Settings], classes: Sequence[ClassPictures], console: Console
+) -> list[Job]:
+    """Return the jobs of each class and seed, those of a class one after another."""
+    support = [[_choose_support(given, settings, pictures) for settings in seeds] for pictures in classes]
+    backbone = load_backbone(seeds[0].backbone, _find_device(given, console))
+    first = _make_run(given, seeds[0], console, backbone)
+    runs = [replace(first, settings=settings, results=_result_folder(given, settings)) for settings in seeds]
+    return [
+        Job(run, pictures, images)
+        for pictures, chosen in zip(classes, support, strict=True)
+        for run, images in zip(runs, chosen, strict=True)
+    ]
+
+
 def _choose_support(given: Arguments, settings: Settings, pictures: ClassPictures) -> tuple[Path, ...]:
     k, seed = settings.training.k_shot, settings.training.seed
     if given["support_list"]:
@@ -246,7 +179,8 @@ def _choose_support(given: Arguments, settings: Settings, pictures: ClassPicture
 
 
 def _result_folder(given: Arguments, settings: Settings) -> ResultFolder:
-    return ResultFolder(given["root_dir"], given["dataset"], settings.training.k_shot, settings.training.seed)
+    k, seed = settings.training.k_shot, settings.training.seed
+    return ResultFolder(given["root_dir"], given["dataset"], k, seed, settings.system, settings.level)
 
 
 def _find_device(given: Arguments, console: Console) -> torch.device:
@@ -256,10 +190,6 @@ def _find_device(given: Arguments, console: Console) -> torch.device:
     if remark and asked is not None:
         console.print(remark)
     return device
-
-
-def _start_run(given: Arguments, settings: Settings, console: Console) -> Run:
-    return _make_run(given, settings, console, load_backbone(settings.backbone, _find_device(given, console)))
 
 
 def _make_run(given: Arguments, settings: Settings, console: Console, backbone: Backbone) -> Run:

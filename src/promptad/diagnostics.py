@@ -29,7 +29,7 @@ def diagnose(detector: Detector, features: ImageFeatures) -> dict[str, Any]:
     prototypes, calibration = detector.prototypes, detector.calibration
     deviations = margins(features.patch_tokens, prototypes, calibration.normal_offsets)  # [N, patch, M]
     abnormal_owner = ((deviations - calibration.map_mean) / calibration.map_std).argmax(-1)
-    shares = normal_usage(detector, features)  # [N, K]
+    shares = detector.usage(features)  # [N, K]
     result = {
         "class_name": detector.class_name,
         "k": detector.settings.training.k_shot,
@@ -44,12 +44,6 @@ def diagnose(detector: Detector, features: ImageFeatures) -> dict[str, Any]:
         "total_images": len(abnormal_owner),
     }
     return result | {"verdicts": judge(result)}
-
-
-def normal_usage(detector: Detector, features: ImageFeatures) -> Tensor:
-    """Return the share [N, K] of each normal prototype in the patches of N pictures."""
-    responses = features.patch_tokens @ detector.prototypes.normal.T - detector.calibration.normal_offsets
-    return _shares(responses.argmax(-1), len(detector.prototypes.normal))
 
 
 def judge(diagnostics: dict[str, Any]) -> list[dict[str, Any]]:

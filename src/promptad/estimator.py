@@ -10,14 +10,13 @@ from PIL import Image
 
 from promptad.backbone.clip import choose_device, load_backbone
 from promptad.data.pictures import ImageLike
-from promptad.detector import Detector, load_detector
+from promptad.detection import AnomalyDetector, Subject
 from promptad.errors import InputError
-from promptad.prompts.states import class_words, state_groups
+from promptad.fitting import encode_support, support_sha256
 from promptad.records import Prediction
-from promptad.runs import encode_support, support_sha256
-from promptad.scoring import calibrate
-from promptad.settings import Settings
-from promptad.training import train
+from promptad.selection import Selection
+from promptad.settings import MULTI_PROTOTYPE, Settings, default_settings
+from promptad.systems import learn, load_detector
 
 
 class PromptAD:
@@ -29,7 +28,8 @@ class PromptAD:
         n_pro_ab: number of abnormal prototypes.
         backbone: a plain-ViT CLIP of open_clip, or "tiny", which lies in the package.
         states: the part's own defects, such as ["with hole", "with scratch"]; None takes the written ones.
-        settings: everything else; the arguments above come before it.
+        system: "multi-prototype", or the baseline "single-anchor", each with its own defaults.
+        settings: everything else; the arguments above come before it, and it comes before `system`.
         gpu: number of the GPU to work on; None is the CPU.
 
     Raises:
@@ -44,10 +44,11 @@ class PromptAD:
         n_pro_ab: int | None = None,
         backbone: str | None = None,
         states: Sequence[str] | None = None,
+        system: str = MULTI_PROTOTYPE,
         settings: Settings | None = None,
         gpu: int | None = None,
     ) -> None:
-        settings = settings or Settings()
+        settings = settings or default_settings(system)
         asked: dict[str, Any] = {"n_pro": n_pro, "n_pro_ab": n_pro_ab, "states": states}
         prompts = replace(settings.prompts, **{name: value for name, value in asked.items() if value is not None})
         chosen = settings.backbone if backbone is None else replace(settings.backbone, name=backbone)
@@ -56,7 +57,7 @@ class PromptAD:
         self.device, remark = choose_device(gpu)
         if remark:
             warnings.warn(remark, stacklevel=2)
-        self._detector: Detector | None = None
+        self._detector: AnomalyDetector | None = None
 
     def fit(self, images: Iterable[ImageLike]) -> Self:
         """Learn from normal images: paths, PIL images or uint8 RGB arrays [H, W, 3].
@@ -71,23 +72,16 @@ class PromptAD:
         self.settings = replace(self.settings, training=training)
         backbone = load_backbone(self.settings.backbone, self.device)
         support = encode_support(backbone, images, self.settings)
-        groups = state_groups(self.class_name, self.settings.prompts.states)
-        *_, last = train(backbone, class_words(self.class_name), groups, support, self.settings)
         names = tuple(Path(i).name if isinstance(i, str | Path) else f"image {n}" for n, i in enumerate(images))
-        self._detector = Detector(
-            backbone,
-            last.prototypes,
-            calibrate(support, last.prototypes, self.settings.scoring),
-            self.settings,
-            "own",
-            self.class_name,
-            names,
-            support_sha256(images),
-        )
+        subject = Subject("own", self.class_name, names, support_sha256(images))
+        selection = Selection(self.settings.training)
+        for step in learn(backbone, subject, support, self.settings):
+            selection.offer(step)
+        self._detector = selection.detector()
         return self
 
     @property
-    def detector(self) -> Detector:
+    def detector(self) -> AnomalyDetector:
         """The trained detector.
 
         Raises:
@@ -109,13 +103,15 @@ class PromptAD:
         self.detector.save(Path(path))
 
     @classmethod
-    def load(cls, path: str | Path, *, weights: str | None = None, gpu: int | None = None) -> "PromptAD":
-        """Load a checkpoint; `weights` is where the backbone's weights lie now, if they have moved.
+    def load(
+        cls, path: str | Path, *, system: str = MULTI_PROTOTYPE, weights: str | None = None, gpu: int | None = None
+    ) -> "PromptAD":
+        """Load a checkpoint of a system; `weights` is where the backbone's weights lie now, if they have moved.
 
         Raises:
-            InputError: no checkpoint, a damaged one, the ancestor's, or one of other weights.
+            InputError: no checkpoint, a damaged one, one of the other system or of other weights.
         """
-        detector = load_detector(Path(path), choose_device(gpu)[0], weights=weights)
+        detector = load_detector(Path(path), choose_device(gpu)[0], system, weights=weights)
         loaded = cls(detector.class_name, settings=detector.settings, gpu=gpu)
         loaded._detector = detector
         return loaded

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from promptad.data.layouts import DATASETS
-from promptad.detector import BATCH_SIZE
-from promptad.settings import Settings
+from promptad.detection import BATCH_SIZE
+from promptad.settings import MULTI_PROTOTYPE, SINGLE_ANCHOR, Settings
 
 
 def truth(text: str) -> bool:
@@ -40,6 +40,21 @@ def names(text: str) -> tuple[str, ...]:
     return tuple(filter(None, phrases(text)))
 
 
+def seed_list(text: str) -> tuple[int, ...]:
+    """Read seeds: one, several separated by commas, and ranges that hold both their ends.
+
+    >>> seed_list("0-4"), seed_list("111,112")
+    ((0, 1, 2, 3, 4), (111, 112))
+    """
+    seeds: list[int] = []
+    for part in names(text):
+        first, _, last = part.partition("-")
+        seeds += range(int(first), int(last or first) + 1)
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise ValueError(text)
+    return tuple(seeds)
+
+
 @dataclass(frozen=True)
 class Option:
     """One option; `setting` is the path of what it sets, such as "training.lr", or empty if it sets nothing saved."""
@@ -49,6 +64,7 @@ class Option:
     help: str
     setting: str = ""
     default: Any = None
+    system: str = ""  # the one that it applies to, if not to both
 
     @property
     def name(self) -> str:
@@ -64,6 +80,8 @@ DATA = (
     Option("--support-list", Path, "file that names the support images: a path a line, or the ancestor's '#k: id id'"),
 )
 METHOD = (
+    Option("--system", str, f"'{MULTI_PROTOTYPE}', or the baseline '{SINGLE_ANCHOR}'", "system"),
+    Option("--level", str, "what is learned from: 'image' for class tokens, 'pixel' for patch tokens alone", "level"),
     Option(
         "--k-shot",
         int,
@@ -74,18 +92,39 @@ METHOD = (
     Option("--n-pro-ab", int, "abnormal prototypes; several cover several ways to be bad", "prompts.n_pro_ab"),
     Option("--n-ctx", int, "learned vectors in a normal context", "prompts.n_ctx"),
     Option("--n-ctx-ab", int, "learned vectors in an abnormal context", "prompts.n_ctx_ab"),
-    Option("--start", str, "contexts start from real 'words', which is better, or at 'random'", "prompts.start"),
+    Option(
+        "--start",
+        str,
+        f"contexts start from real 'words' or at 'random' (default: words; {SINGLE_ANCHOR}: random)",
+        "prompts.start",
+    ),
     Option("--states", phrases, "your own part's defects, such as 'with hole, with scratch'", "prompts.states"),
 )
 TRAINING = (
-    Option("--Epoch", int, "epochs, of one step each; the last one is kept", "training.epochs"),
+    Option("--Epoch", int, "epochs, of one step each", "training.epochs"),
+    Option(
+        "--select",
+        str,
+        "the epoch that is kept: the 'last', that of the least 'train-loss', or 'test-oracle', which looks at the test"
+        " labels as the ancestor does",
+        "training.select",
+    ),
     Option("--lr", float, "learning rate; lower it if the loss rises", "training.lr"),
     Option("--momentum", float, "decay of the optimiser's mean gradient", "training.momentum"),
     Option("--weight-decay", float, "decay of the contexts", "training.weight_decay"),
     Option("--seed", int, "of the choice of support images, their views and random starts", "training.seed"),
-    Option("--views", int, "label-free views of each support image", "training.views"),
+    Option("--seeds", seed_list, "several seeds, such as 0-4 or 111,112: mean and deviation are told"),
+    Option("--views", int, "label-free views of each support image", "training.views", system=MULTI_PROTOTYPE),
+    Option("--lambda1", float, "weight of the ancestor's match loss", "single_anchor.lambda1", system=SINGLE_ANCHOR),
+    Option("--eta-min", float, "learning rate at its end", "single_anchor.eta_min", system=SINGLE_ANCHOR),
     *(
-        Option(f"--weight-{name}", float, f"weight of the {name} loss; 0 switches it off", f"training.weights.{name}")
+        Option(
+            f"--weight-{name}",
+            float,
+            f"weight of the {name} loss; 0 switches it off",
+            f"training.weights.{name}",
+            system=MULTI_PROTOTYPE,
+        )
         for name in asdict(Settings())["training"]["weights"]
     ),
 )
@@ -110,6 +149,13 @@ SCORING = (
         str,
         "of scores: by 'position' in the picture, by 'prototype', or 'none'",
         "scoring.calibration",
+        system=MULTI_PROTOTYPE,
+    ),
+    Option(
+        "--memory-bank",
+        truth,
+        f"compare patches with those of the support images too (default: False; {SINGLE_ANCHOR}: True)",
+        "scoring.memory",
     ),
 )
 MACHINE = (

@@ -47,10 +47,10 @@ class TrainingLog:
         self.epochs = epochs
         self.losses: list[float] = []
         self.aurocs: list[float] = []
-        self.usage: list[float] = []
+        self.usage: list[float] | None = None
 
-    def add(self, loss: float, usage: list[float], auroc: float | None) -> None:
-        """Note an epoch: its loss, the usage of the normal prototypes [K], and the image AUROC where it is known."""
+    def add(self, loss: float, usage: list[float] | None, auroc: float | None) -> None:
+        """Note an epoch: its loss, the usage of the normal prototypes [K], if any, and the image AUROC if known."""
         self.losses.append(loss)
         self.usage = usage
         if auroc is not None:
@@ -76,7 +76,8 @@ class TrainingLog:
         if self.aurocs:
             trend = auroc_trend(self.aurocs)
             lines.append(f"  i_roc: {self.aurocs[-1]:.2f} ({trend})")
-        lines.append(f"  Normal proto usage: {usage_words(self.usage)}")
+        if self.usage is not None:
+            lines.append(f"  Normal proto usage: {usage_words(self.usage)}")
         lines.append(f"  Loss: {loss_trend(self.losses)}")
         return "\n".join(lines)
 

@@ -39,6 +39,8 @@ class ImageFeatures:
 
     class_token: Tensor  # [N, D]
     patch_tokens: Tensor  # [N, side * side, D], row by row
+    taps: tuple[Tensor, Tensor] | None = None  # [N, side * side, width] each, unit: for a memory bank, where asked for
+    distances: Tensor | None = None  # [N, side * side], to the memory bank that was asked
 
 
 @dataclass(frozen=True)

@@ -5,16 +5,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from promptad.files import writable_folder
+from promptad.settings import MULTI_PROTOTYPE, SINGLE_ANCHOR
 
 
 @dataclass(frozen=True)
 class ResultFolder:
-    """Where the results of one data set, k and seed lie."""
+    """Where the results of one data set, k and seed lie.
+
+    One table holds the results of all systems and levels; other files of theirs lie beside each other.
+    """
 
     root: Path
     dataset: str
     k: int
     seed: int
+    system: str = MULTI_PROTOTYPE
+    level: str = "image"
 
     @property
     def folder(self) -> Path:
@@ -28,15 +34,22 @@ class ResultFolder:
 
     def checkpoint(self, class_name: str) -> Path:
         """The detector of a class."""
-        return self.folder / "checkpoint" / f"CLS-Seed_{self.seed}-{class_name}-check_point.pt"
+        kind = "SEG" if self.level == "pixel" else "CLS"
+        return self._of_system("checkpoint") / f"{kind}-Seed_{self.seed}-{class_name}-check_point.pt"
 
     def diagnostics(self, class_name: str, suffix: str = "json") -> Path:
         """The diagnostics of a class, as JSON or drawn (`suffix` "png")."""
-        return self.folder / "diagnostics" / f"{class_name}_k{self.k}_diagnostics.{suffix}"
+        return self.folder / "diagnostics" / f"{self._of_level(class_name)}_k{self.k}_diagnostics.{suffix}"
 
     def pictures(self, class_name: str) -> Path:
         """The folder of a class's drawn predictions."""
-        return self.folder / "imgs" / class_name
+        return self._of_system("imgs") / self._of_level(class_name)
+
+    def _of_system(self, name: str) -> Path:
+        return self.folder / name / SINGLE_ANCHOR if self.system == SINGLE_ANCHOR else self.folder / name
+
+    def _of_level(self, class_name: str) -> str:
+        return f"SEG-{class_name}" if self.level == "pixel" else class_name
 
     def check_writable(self) -> None:
         """Find out before any work whether results can be written.

@@ -1,10 +1,10 @@
-"""The results of a run: one row per class and system, in a CSV file that several processes may write at once."""
+"""The results of runs: one row per class and way of working, in a CSV file that several processes may write at once."""
 
 import csv
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, stdev
 
 from filelock import FileLock, Timeout
 from rich.table import Table
@@ -13,11 +13,11 @@ from promptad.errors import InputError
 from promptad.files import whole_file, writable_folder
 from promptad.records import Evaluation
 
-KEY_COLUMNS = ("class", "system")
+KEY_COLUMNS = ("class", "system", "level", "memory", "select")
 METRIC_TITLES = {"i_roc": "I-AUROC", "i_ap": "I-AP", "i_f1": "I-F1", "p_roc": "P-AUROC", "p_pro": "P-PRO"}
 RESULT_COLUMNS = (
     *KEY_COLUMNS,
-    *("k", "seed", "select", "n_pro", "n_pro_ab", "epochs", "backbone", "run"),
+    *("dataset", "data", "k", "seed", "n_pro", "n_pro_ab", "epochs", "backbone", "weights", "run"),
     *METRIC_TITLES,
     *("test_images", "seconds"),
 )
@@ -36,7 +36,7 @@ def metric_cells(evaluation: Evaluation) -> dict[str, float | None]:
 
 
 def write_result(csv_file: Path, row: Mapping[str, object]) -> None:
-    """Put `row` into `csv_file` in the place of the row of the same class and system, or at the end.
+    """Put `row` into `csv_file` in the place of the row with the same `KEY_COLUMNS`, or at the end.
 
     Metrics are given in [0, 1] and written in percent with two decimals, seconds with one; what is None or not given
     stays empty. Rows that other processes write at the same time are kept.
@@ -76,27 +76,60 @@ def read_results(csv_file: Path) -> list[dict[str, str]]:
 
 
 def results_table(rows: Sequence[Mapping[str, str]]) -> Table:
-    """The metrics of `rows`, as `read_results` gives them, for the terminal; each system ends in its mean row.
+    """The metrics of `rows`, as `read_results` gives them, for the terminal; each way of working ends in its mean row.
 
-    A class that lacks a metric is left out of the mean of that metric, and the caption says so.
+    Of what names a way of working (system, level, memory, select), only what differs among the rows is shown. A class
+    that lacks a metric is left out of the mean of that metric, and the caption says so.
     """
     table = Table(title="Results in %")
-    systems = list(dict.fromkeys(row["system"] for row in rows))
-    for title in KEY_COLUMNS:
+    shown = [column for column in KEY_COLUMNS[1:] if len({row[column] for row in rows}) > 1]
+    for title in ("class", *shown):
         table.add_column(title, overflow="fold")
     for title in METRIC_TITLES.values():
         table.add_column(title, justify="right", no_wrap=True)
-    for system in systems:
-        own = [row for row in rows if row["system"] == system]
+    for way in dict.fromkeys(key_of(row)[1:] for row in rows):
+        own = [row for row in rows if key_of(row)[1:] == way]
+        named = [own[0][column] for column in shown]
         for row in own:
-            table.add_row(row["class"], system, *(row[metric] or "-" for metric in METRIC_TITLES))
+            table.add_row(row["class"], *named, *(row[metric] or "-" for metric in METRIC_TITLES))
         table.add_section()
-        means = [mean_cell(own, metric) for metric in METRIC_TITLES]
-        table.add_row(f"mean of {len(own)}", system, *means, style="bold")
+        table.add_row(
+            f"mean of {len(own)}", *named, *(mean_cell(own, metric) for metric in METRIC_TITLES), style="bold"
+        )
         table.add_section()
-    if any(not row[metric] for row in rows for metric in METRIC_TITLES):
-        table.caption = "A mean is over the classes that have the metric."
+    lacking = any(not row[metric] for row in rows for metric in METRIC_TITLES)
+    remarks = ["A mean is over the classes that have the metric."] if lacking else []
+    table.caption = "\n".join(remarks + oracle_remark(rows))
     return table
+
+
+def seeds_table(rows: Sequence[Mapping[str, str]]) -> Table:
+    """Mean and standard deviation over seeds of the metrics of `rows`, which are of one way of working.
+
+    The last row is of the means over classes, one for each seed. Deviations are those of a sample (n - 1).
+    """
+    seeds = list(dict.fromkeys(row["seed"] for row in rows))
+    table = Table("class", title=f"Results in %, mean ± standard deviation over {len(seeds)} seeds")
+    for title in METRIC_TITLES.values():
+        table.add_column(title, justify="right", no_wrap=True)
+    classes = list(dict.fromkeys(row["class"] for row in rows))
+    for name in classes:
+        own = [row for row in rows if row["class"] == name]
+        values = ([float(row[metric]) for row in own if row[metric]] for metric in METRIC_TITLES)
+        table.add_row(name, *map(spread_cell, values))
+    if len(classes) > 1:
+        table.add_section()
+        by_seed = [[row for row in rows if row["seed"] == seed] for seed in seeds]
+        means = ([mean for own in by_seed if (mean := mean_of(own, m)) is not None] for m in METRIC_TITLES)
+        table.add_row(f"mean of {len(classes)}", *map(spread_cell, means), style="bold")
+    table.caption = "\n".join(oracle_remark(rows))
+    return table
+
+
+def oracle_remark(rows: Sequence[Mapping[str, str]]) -> list[str]:
+    """A line that warns of results whose epoch was chosen by test labels, if there are such."""
+    chosen = any(row["select"] == "test-oracle" for row in rows)
+    return ["WARNING: test-oracle results chose their epoch BY TEST LABELS."] if chosen else []
 
 
 @contextmanager
@@ -119,7 +152,7 @@ def sole_writer(csv_file: Path) -> Iterator[None]:
 
 
 def key_of(row: Mapping[str, str]) -> tuple[str, ...]:
-    """What names a row: its class and its system."""
+    """What names a row: its class and its way of working."""
     return tuple(row[column] for column in KEY_COLUMNS)
 
 
@@ -154,6 +187,19 @@ def is_result(line: Sequence[str]) -> bool:
 
 
 def mean_cell(rows: Sequence[Mapping[str, str]], metric: str) -> str:
-    """The mean of `metric` over the rows that have it."""
+    """The text of the mean of `metric` over the rows that have it."""
+    mean = mean_of(rows, metric)
+    return "-" if mean is None else f"{mean:.2f}"
+
+
+def mean_of(rows: Sequence[Mapping[str, str]], metric: str) -> float | None:
+    """The mean of `metric` over the rows that have it; None if there is none."""
     values = [float(row[metric]) for row in rows if row[metric]]
-    return f"{fmean(values):.2f}" if values else "-"
+    return fmean(values) if values else None
+
+
+def spread_cell(values: Sequence[float]) -> str:
+    """The text of a mean and a sample's standard deviation, which one value alone has not."""
+    if not values:
+        return "-"
+    return f"{fmean(values):.1f}±{stdev(values):.1f}" if len(values) > 1 else f"{fmean(values):.1f}"

@@ -1,88 +1,57 @@
-"""Runs: one class, or a whole data set, trained, measured, diagnosed and drawn into a result folder."""
+"""Runs: one class, or many, with one seed or several, trained and measured into result folders."""
 
-import hashlib
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from rich.console import Console
-
-from promptad.backbone.clip import Backbone
-from promptad.data.geometry import square_picture
-from promptad.data.pictures import ImageLike, read_picture
-from promptad.data.views import make_views
-from promptad.detector import BATCH_SIZE, Detector, read_checkpoint
-from promptad.diagnostics import abnormal_cosines, diagnose, diagnostics_table, normal_usage
-from promptad.drawing import draw_diagnostics, draw_prediction
+from promptad.checkpoints import read_checkpoint
+from promptad.detection import AnomalyDetector, Subject
 from promptad.errors import InputError
-from promptad.evaluation import TestSplit, evaluate, read_test_split
-from promptad.files import whole_file
-from promptad.metrics import image_auroc
-from promptad.progress import TrainingLog, add_task, progress_bar
-from promptad.prompts.states import class_words, state_groups
-from promptad.prototypes import Prototypes
-from promptad.records import ClassPictures, ImageFeatures, Prediction
-from promptad.result_folder import ResultFolder
-from promptad.results import METRIC_TITLES, metric_cells, read_results, results_table, write_result
-from promptad.scoring import calibrate
-from promptad.settings import Settings
-from promptad.training import train
-
-SYSTEM = "multi-prototype"
-SELECT = "last"  # the epoch that is kept
+from promptad.evaluation import files_sha256
+from promptad.fitting import encode_support, fit, support_sha256
+from promptad.measuring import HASH_DIGITS, Run, is_measurable, measure, run_id, save_diagnostics, way_of
+from promptad.progress import add_task, progress_bar
+from promptad.records import ClassPictures
+from promptad.results import read_results, results_table, seeds_table
 
 
 @dataclass(frozen=True)
-class Run:
-    """How a run works and what it leaves behind, besides checkpoints and rows."""
+class Job:
+    """One class to be trained in one run."""
 
-    backbone: Backbone
-    settings: Settings
-    results: ResultFolder
-    console: Console
-    batch_size: int = BATCH_SIZE
-    save_diagnostics: bool = True
-    draw_predictions: bool = False
+    run: Run
+    pictures: ClassPictures
+    support_images: Sequence[Path]
 
 
-def encode_support(
-    backbone: Backbone, pictures: Sequence[ImageLike], settings: Settings, batch_size: int = BATCH_SIZE
-) -> ImageFeatures:
-    """Encode the views of the support images: features of k * views pictures."""
-    views = []
-    for picture in pictures:
-        square = square_picture(read_picture(picture), backbone.resize, backbone.resize)
-        views += make_views(square, settings.training.views, settings.training.seed)
-    return backbone.encode_pictures(views, batch_size, read_picture)
-
-
-def train_class(run: Run, pictures: ClassPictures, support_images: Sequence[Path]) -> None:
+def train_class(job: Job) -> None:
     """Train, save and measure the detector of one class.
 
-    Test pictures are encoded before training only so that a log can follow it: `train` cannot see them.
+    Test pictures are encoded before training only so that a log can follow it: what learns cannot see them.
     """
     started = time.monotonic()
-    chosen = ", ".join(path.name for path in support_images)
-    run.console.print(
-        f"learning from {len(support_images)} of {len(pictures.normal)} pictures: {chosen}", soft_wrap=True
+    run, pictures, console = job.run, job.pictures, job.run.console
+    chosen = ", ".join(path.name for path in job.support_images)
+    console.print(
+        f"learning from {len(job.support_images)} of {len(pictures.normal)} pictures: {chosen}", soft_wrap=True
     )
-    support = encode_support(run.backbone, support_images, run.settings, run.batch_size)
-    split = _read_split(run, pictures)
-    detector = _fit(run, pictures, support_images, support, split)
+    support = encode_support(run.backbone, job.support_images, run.settings, run.batch_size)
+    split = run.splits.read(run, pictures)
+    names = tuple(path.name for path in job.support_images)
+    subject = Subject(pictures.dataset, pictures.class_name, names, support_sha256(job.support_images))
+    detector, split = fit(run.backbone, subject, support, run.settings, split, console)
     checkpoint = run.results.checkpoint(pictures.class_name)
     detector.save(checkpoint)
-    run.console.print(f"checkpoint: {checkpoint}", soft_wrap=True)
+    console.print(f"checkpoint: {checkpoint}", soft_wrap=True)
     if split is None:
-        run.console.print("no test split with good and defective pictures: nothing to measure on")
-        _save_diagnostics(run, detector, support)
+        console.print("no test split with good and defective pictures: nothing to measure on")
+        save_diagnostics(run, detector, support)
     else:
         measure(run, detector, split, started)
 
 
-def test_class(run: Run, detector: Detector, pictures: ClassPictures) -> None:
+def test_class(run: Run, detector: AnomalyDetector, pictures: ClassPictures) -> None:
     """Measure the trained detector of one class again.
 
     Raises:
@@ -90,168 +59,95 @@ def test_class(run: Run, detector: Detector, pictures: ClassPictures) -> None:
     """
     started = time.monotonic()
     run.results.check_writable()
-    split = _read_split(run, pictures)
+    split = run.splits.read(run, pictures)
     if split is None:
         raise InputError(f"class {pictures.class_name!r} has no test split with good and defective pictures to test on")
     measure(run, detector, split, started)
 
 
-def measure(run: Run, detector: Detector, split: TestSplit, started: float) -> None:
-    """Measure, diagnose and, if asked, draw a detector on a test split; the row of results is written last."""
-    evaluation, prediction = evaluate(detector, split)
-    _save_diagnostics(run, detector, split.features)
-    if run.draw_predictions:
-        _draw_predictions(run, detector, split, prediction)
-    settings = detector.settings
-    row = {
-        "class": detector.class_name,
-        "system": SYSTEM,
-        "k": settings.training.k_shot,
-        "seed": settings.training.seed,
-        "select": SELECT,
-        "n_pro": settings.prompts.n_pro,
-        "n_pro_ab": settings.prompts.n_pro_ab,
-        "epochs": settings.training.epochs,
-        "backbone": settings.backbone.name,
-        "run": run_id(settings, detector.support_sha256),
-        "test_images": len(split.labels),
-        "seconds": time.monotonic() - started,
-        **metric_cells(evaluation),
-    }
-    write_result(run.results.csv, row)
-    run.console.print(_in_words(detector.class_name, row), soft_wrap=True)
+def train_one(jobs: Sequence[Job]) -> None:
+    """Train and measure one class, with each of its seeds, and tell mean and deviation of several."""
+    for job in jobs:
+        if len(jobs) > 1:
+            job.run.console.rule(_name_of(job, jobs))
+        train_class(job)
+    if len(jobs) > 1:
+        print_seeds([job.run for job in jobs], {job.pictures.class_name for job in jobs})
 
 
-def is_finished(run: Run, pictures: ClassPictures, support_images: Sequence[Path]) -> bool:
-    """Return whether a class has been trained and measured with just these settings and support images."""
-    path = run.results.checkpoint(pictures.class_name)
-    try:
-        checkpoint = read_checkpoint(path)
-    except InputError:
-        return False
-    trained = run_id(checkpoint["settings"], checkpoint["support_sha256"])
-    wanted = run_id(run.settings, support_sha256(support_images))
-    if trained != wanted or checkpoint["weights_sha256"] != run.backbone.weights_sha256:
-        return False
-    rows = [row for row in read_results(run.results.csv) if row["class"] == pictures.class_name]
-    return not _is_measurable(pictures) or any(row["run"] == wanted for row in rows)
-
-
-def run_id(settings: Settings, support: str) -> str:
-    """Return twelve digits that name a combination of settings and support images, these by their SHA-256."""
-    plain = json.dumps([settings.to_dict(), support], sort_keys=True)
-    return hashlib.sha256(plain.encode()).hexdigest()[:12]
-
-
-def support_sha256(images: Sequence[ImageLike]) -> str:
-    """Return the SHA-256 of the pixels of support images."""
-    digest = hashlib.sha256()
-    for image in images:
-        picture = read_picture(image)
-        digest.update(f"{picture.size}".encode() + picture.tobytes())
-    return digest.hexdigest()
-
-
-def train_all(run: Run, classes: Sequence[tuple[ClassPictures, Sequence[Path]]]) -> None:
-    """Train and measure many classes, leaving out those that are finished, and print the table of all.
+def train_all(jobs: Sequence[Job]) -> None:
+    """Do many jobs, leaving out those that are finished, and print the table of all.
 
     A class that fails while it is trained or measured does not stop the others.
 
     Raises:
         InputError: what was wrong with such classes, after all others are done.
     """
-    failures = []
-    with progress_bar(run.console) as progress:
-        task = add_task(progress, "all classes", len(classes))
-        for number, (pictures, support_images) in enumerate(classes, start=1):
-            progress.update(task, note=pictures.class_name)
-            if is_finished(run, pictures, support_images):
-                run.console.print(f"{pictures.class_name}: finished before, left as it is")
+    failures, console = [], jobs[0].run.console
+    with progress_bar(console) as progress:
+        task = add_task(progress, "all classes", len(jobs))
+        for number, job in enumerate(jobs, start=1):
+            name = _name_of(job, jobs)
+            progress.update(task, note=name)
+            if is_finished(job):
+                console.print(f"{name}: finished before, left as it is")
             else:
-                run.console.rule(f"{pictures.class_name} ({number} of {len(classes)})")
+                console.rule(f"{name} ({number} of {len(jobs)})")
                 try:
-                    train_class(run, pictures, support_images)
+                    train_class(job)
                 except InputError as error:
-                    failures.append(f"{pictures.class_name}: {error}")
-                    run.console.print(f"{pictures.class_name} failed: {error}", style="red", soft_wrap=True)
+                    failures.append(f"{name}: {error}")
+                    console.print(f"{name} failed: {error}", style="red", soft_wrap=True)
             progress.advance(task)
-    names = {pictures.class_name for pictures, _ in classes}
+    _print_tables(jobs)
+    if failures:
+        raise InputError(f"{len(failures)} of {len(jobs)} classes failed; " + "; ".join(failures))
+
+
+def is_finished(job: Job) -> bool:
+    """Return whether a class has been trained and measured with just these settings, support and test pictures."""
+    run, pictures = job.run, job.pictures
+    try:
+        checkpoint = read_checkpoint(run.results.checkpoint(pictures.class_name), run.settings.system)
+    except InputError:
+        return False
+    if "settings" not in checkpoint:
+        return False
+    trained = run_id(checkpoint["settings"], checkpoint["support_sha256"])
+    wanted = run_id(run.settings, support_sha256(job.support_images))
+    if trained != wanted or checkpoint["weights_sha256"] != run.backbone.weights_sha256:
+        return False
+    if not is_measurable(pictures):
+        return True
+    rows = [row for row in read_results(run.results.csv) if (row["class"], row["run"]) == (pictures.class_name, wanted)]
+    return bool(rows) and rows[0]["data"] == files_sha256(pictures.test)[:HASH_DIGITS]
+
+
+def print_seeds(runs: Sequence[Run], names: set[str]) -> None:
+    """Print mean and standard deviation over the seeds of these runs, which differ in nothing else."""
+    way = way_of(runs[0].settings).items()
+    rows = [
+        row for run in runs for row in read_results(run.results.csv) if row["class"] in names and way <= row.items()
+    ]
+    if rows:
+        runs[0].console.print(seeds_table(sorted(rows, key=lambda row: row["class"])))
+
+
+def _print_tables(jobs: Sequence[Job]) -> None:
+    """Print the table of one seed, with whatever other ways of working it holds, or that of several seeds."""
+    names = {job.pictures.class_name for job in jobs}
+    runs = {job.run.settings.training.seed: job.run for job in jobs}
+    if len(runs) > 1:
+        print_seeds(list(runs.values()), names)
+        return
+    (run,) = runs.values()
     rows = sorted((r for r in read_results(run.results.csv) if r["class"] in names), key=lambda row: row["class"])
     if rows:
         run.console.print(results_table(rows))
-    if failures:
-        raise InputError(f"{len(failures)} of {len(classes)} classes failed; " + "; ".join(failures))
 
 
-def _fit(
-    run: Run, pictures: ClassPictures, support_images: Sequence[Path], support: ImageFeatures, split: TestSplit | None
-) -> Detector:
-    """Train the detector of a class and report on every epoch; the last one is returned."""
-    settings = run.settings
-    words = class_words(pictures.class_name)
-    groups = state_groups(pictures.class_name, settings.prompts.states)
-    names, digest = tuple(path.name for path in support_images), support_sha256(support_images)
-    log = TrainingLog(settings.training.epochs)
-
-    def assemble(prototypes: Prototypes) -> Detector:
-        calibration = calibrate(support, prototypes, settings.scoring)
-        named = (pictures.dataset, pictures.class_name, names, digest)
-        return Detector(run.backbone, prototypes, calibration, settings, *named)
-
-    with progress_bar(run.console) as progress:
-        task = add_task(progress, f"train {pictures.class_name}", settings.training.epochs)
-        for epoch in train(run.backbone, words, groups, support, settings):
-            detector = assemble(epoch.prototypes)
-            features = split.features if split else support
-            auroc = image_auroc(detector.score(features).image.cpu().numpy(), split.labels) if split else None
-            log.add(epoch.loss, normal_usage(detector, features).mean(0).tolist(), auroc)
-            progress.update(task, completed=epoch.number, note=log.line())
-            if log.is_due():
-                run.console.print(log.report())
-    return detector
-
-
-def _read_split(run: Run, pictures: ClassPictures) -> TestSplit | None:
-    """Encode the test split with a progress bar, if there is one to measure on."""
-    if not _is_measurable(pictures):
-        return None
-    with progress_bar(run.console) as progress:
-        task = add_task(progress, f"read {pictures.class_name}", len(pictures.test))
-        resolution = run.settings.scoring.resolution
-        return read_test_split(
-            run.backbone, pictures.test, resolution, run.batch_size, lambda count: progress.advance(task, count)
-        )
-
-
-def _is_measurable(pictures: ClassPictures) -> bool:
-    return len({picture.is_anomalous for picture in pictures.test}) == 2
-
-
-def _save_diagnostics(run: Run, detector: Detector, features: ImageFeatures) -> None:
-    if not run.save_diagnostics:
-        return
-    diagnostics = diagnose(detector, features)
-    file, figure = (run.results.diagnostics(detector.class_name, suffix) for suffix in ("json", "png"))
-    with whole_file(file) as temporary:
-        temporary.write_text(json.dumps(diagnostics, indent=2) + "\n")
-    draw_diagnostics(diagnostics, abnormal_cosines(detector.prototypes.abnormal).cpu().numpy(), figure)
-    run.console.print(diagnostics_table(diagnostics))
-    run.console.print(f"diagnostics: {file} and {figure.name}", soft_wrap=True)
-
-
-def _draw_predictions(run: Run, detector: Detector, split: TestSplit, prediction: Prediction) -> None:
-    folder, backbone = run.results.pictures(detector.class_name), run.backbone
-    with progress_bar(run.console) as progress:
-        task = add_task(progress, f"draw {detector.class_name}", len(split.pictures))
-        for number, picture in enumerate(split.pictures):
-            seen = square_picture(read_picture(picture.path), *backbone.square_of(detector.settings.scoring.resolution))
-            mask = None if split.masks is None else split.masks[number]
-            file = folder / f"{picture.defect}_{picture.path.stem}.png"
-            draw_prediction(seen, float(prediction.score[number]), prediction.map[number], mask, file)
-            progress.advance(task)
-    run.console.print(f"pictures: {folder}", soft_wrap=True)
-
-
-def _in_words(class_name: str, row: dict[str, Any]) -> str:
-    cells = (f"{title} {100 * row[metric]:.1f}" for metric, title in METRIC_TITLES.items() if row[metric] is not None)
-    return f"{class_name}: {', '.join(cells)} % on {row['test_images']} pictures"
+def _name_of(job: Job, jobs: Sequence[Job]) -> str:
+    """Return what a user calls a job: its class, and its seed where there are several."""
+    seed = job.run.settings.training.seed
+    several = len({other.run.settings.training.seed for other in jobs}) > 1
+    return f"{job.pictures.class_name}, seed {seed}" if several else job.pictures.class_name

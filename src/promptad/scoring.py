@@ -2,17 +2,19 @@
 
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter  # type: ignore[attr-defined]  # it has no type stubs
 from torch import Tensor
 
 from promptad.assignment import balanced_offsets
+from promptad.memory import CalibratedMemory
+from promptad.moments import moments, position_moments
 from promptad.prototypes import Prototypes
 from promptad.records import ImageFeatures, Prediction
 from promptad.settings import ScoringSettings
 
-SHRINKAGE = 0.5  # of a position's variance towards the mean variance of all positions
 MAP_QUANTILE = 0.995  # of the patches of normal views that lie below 0.5 in a map
 STEEPNESS = 2.0  # deviations above the support level that take a score from 0.5 to 0.73
 
@@ -51,42 +53,50 @@ def margins(tokens: Tensor, prototypes: Prototypes, offsets: Tensor) -> Tensor:
     return tokens @ prototypes.abnormal.T - best_normal
 
 
-def calibrate(support: ImageFeatures, prototypes: Prototypes, settings: ScoringSettings) -> Calibration:
+def calibrate(
+    support: ImageFeatures, prototypes: Prototypes, settings: ScoringSettings, memory: CalibratedMemory | None = None
+) -> Calibration:
     """Calibrate the margins on the features of the support images' views.
 
     With `settings.calibration` "position", patch margins are calibrated at each patch position, as PaDiM (Defard et
     al., 2021) models features, but on M numbers a position; with "prototype", over all positions; with "none", cosines
-    are taken as they are.
+    are taken as they are. Where there is a memory, the features hold their distances to what it is without them.
     """
     offsets = balanced_offsets((support.patch_tokens @ prototypes.normal.T).flatten(0, 1))
     class_margins = margins(support.class_token, prototypes, offsets)  # [view, M]
     patch_margins = margins(support.patch_tokens, prototypes, offsets)  # [view, patch, M]
-    everywhere = _moments(patch_margins.flatten(0, 1))
+    everywhere = moments(patch_margins.flatten(0, 1))
     zero = torch.zeros((), device=offsets.device)
     if settings.calibration == "none":
         flat = torch.zeros_like(everywhere[0]), torch.ones_like(everywhere[1])
         calibration = Calibration(offsets, *flat, flat[0][None], flat[1][None], *flat, zero, zero)
     else:
-        here = _position_moments(patch_margins) if settings.calibration == "position" else everywhere
+        here = position_moments(patch_margins) if settings.calibration == "position" else everywhere
         patch_mean, patch_std = (moment.view(-1, len(prototypes.abnormal)) for moment in here)
-        calibration = Calibration(offsets, *_moments(class_margins), patch_mean, patch_std, *everywhere, zero, zero)
-    levels = score_features(support, prototypes, calibration)
+        calibration = Calibration(offsets, *moments(class_margins), patch_mean, patch_std, *everywhere, zero, zero)
+    levels = score_features(support, prototypes, calibration, memory)
     return replace(calibration, image_level=levels.image.max(), map_level=levels.patches.quantile(MAP_QUANTILE))
 
 
-def score_features(features: ImageFeatures, prototypes: Prototypes, calibration: Calibration) -> Scores:
+def score_features(
+    features: ImageFeatures, prototypes: Prototypes, calibration: Calibration, memory: CalibratedMemory | None = None
+) -> Scores:
     """Score N pictures by their features.
 
     The image score is the class token's largest deviation plus the largest of all patches'; the map holds each patch's
-    largest deviation.
+    largest deviation. A memory adds its own deviations to both: the largest to the score, each patch's to the map.
     """
     class_margins = margins(features.class_token, prototypes, calibration.normal_offsets)  # [N, M]
     patch_margins = margins(features.patch_tokens, prototypes, calibration.normal_offsets)  # [N, patch, M]
     class_score = ((class_margins - calibration.class_mean) / calibration.class_std).amax(1)
     patch_score = ((patch_margins - calibration.patch_mean) / calibration.patch_std).amax((1, 2))
+    image = class_score + patch_score
     patches = ((patch_margins - calibration.map_mean) / calibration.map_std).amax(2)  # [N, patch]
-    side = round(patches.shape[1] ** 0.5)
-    return Scores(class_score + patch_score, patches.view(-1, side, side))
+    if memory is not None:
+        assert features.distances is not None, "the memory bank was not asked"
+        image = image + memory.image_term(features.distances)
+        patches = patches + memory.map_term(features.distances)
+    return Scores(image, square_maps(patches))
 
 
 def to_prediction(scores: Scores, calibration: Calibration, settings: ScoringSettings) -> Prediction:
@@ -95,21 +105,24 @@ def to_prediction(scores: Scores, calibration: Calibration, settings: ScoringSet
     0.5 is the level of the most unusual view of the support images, in a map that of their most unusual patches. Maps
     are resized bilinearly and smoothed by a Gaussian of `settings.sigma` pixels, as PromptAD's (Li et al., 2024).
     """
-    size = (settings.resolution, settings.resolution)
-    maps = F.interpolate(scores.patches[:, None], size, mode="bilinear", align_corners=False)[:, 0]
-    smooth = gaussian_filter(maps.cpu().numpy(), settings.sigma, axes=(1, 2))
+    smooth = smooth_maps(scores.patches, settings)
     heat = torch.sigmoid((torch.from_numpy(smooth) - calibration.map_level.cpu()) / STEEPNESS)
     image = torch.sigmoid((scores.image.double() - calibration.image_level) / STEEPNESS)
     return Prediction(image.cpu().numpy(), heat.numpy())
 
 
-def _moments(responses: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and standard deviation over the first axis; one that never varies counts as deviating by 1e-4."""
-    return responses.mean(0), responses.std(0, correction=0).clamp_min(1e-4)
+def smooth_maps(patches: Tensor, settings: ScoringSettings) -> np.ndarray:
+    """Return patch scores [N, side, side] as maps [N, resolution, resolution], smoothed by a Gaussian."""
+    maps = resize_maps(patches, settings.resolution)
+    return gaussian_filter(maps.cpu().numpy(), settings.sigma, axes=(1, 2))  # type: ignore[no-any-return]
 
 
-def _position_moments(patch_margins: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and deviation [patch, M] of margins [view, patch, M], variances shrunk to all positions' mean."""
-    mean, std = _moments(patch_margins)
-    variance = std.square()
-    return mean, torch.sqrt((1 - SHRINKAGE) * variance + SHRINKAGE * variance.mean(0))
+def resize_maps(patches: Tensor, resolution: int) -> Tensor:
+    """Resize patch scores [N, side, side] bilinearly to [N, resolution, resolution]."""
+    return F.interpolate(patches[:, None], (resolution, resolution), mode="bilinear", align_corners=False)[:, 0]
+
+
+def square_maps(patches: Tensor) -> Tensor:
+    """Lay patch scores [N, side²] out as [N, side, side]."""
+    side = round(patches.shape[1] ** 0.5)
+    return patches.view(-1, side, side)

@@ -7,6 +7,9 @@ from typing import Any
 
 from promptad.errors import InputError
 
+MULTI_PROTOTYPE, SINGLE_ANCHOR = "multi-prototype", "single-anchor"
+LEVELS = ("image", "pixel")
+SELECTIONS = ("last", "train-loss", "test-oracle")
 EMBEDDED = "tiny"  # the backbone that lies in the package
 HEALTHY_USAGE = 0.4  # a normal prototype's share of the patches is healthy within 1/K, give or take this part of it
 HEALTHY_SEPARATION = 0.3  # so is a mean cosine of abnormal prototypes to the mean normal one below this
@@ -78,6 +81,7 @@ class TrainingSettings:
     weight_decay: float = 0.0005
     seed: int = 111  # of the support images, their views and random starts
     views: int = 16  # label-free views of each support image, itself counted
+    select: str = "last"  # the epoch that is kept: the last one, "train-loss" or "test-oracle"
     weights: LossWeights = field(default_factory=LossWeights)
 
     def __post_init__(self) -> None:
@@ -91,6 +95,7 @@ class TrainingSettings:
             _at_least(0, f"--{name}", getattr(self, name))
         if self.momentum >= 1:
             raise InputError(f"--momentum {self.momentum}: must be below 1")
+        _one_of("--select", self.select, SELECTIONS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +105,7 @@ class ScoringSettings:
     resolution: int = 256  # pixels a side of the anomaly map
     sigma: float = 4.0  # pixels, of the Gaussian that smooths it
     calibration: str = "position"  # of the margins: "position", "prototype" or "none"
+    memory: bool = False  # whether patches are also compared with those of the support images
 
     def __post_init__(self) -> None:
         _whole(2, "--resolution", self.resolution)
@@ -110,13 +116,42 @@ class ScoringSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SingleAnchorSettings:
+    """What the single-anchor system alone has."""
+
+    lambda1: float = 0.001  # weight of the match loss
+    eta_min: float = 1e-5  # learning rate at the end of the cosine
+
+    def __post_init__(self) -> None:
+        for name in ("lambda1", "eta_min"):
+            _at_least(0, f"--{name}", getattr(self, name))
+
+
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """Everything that decides a detector, besides its pictures and its class."""
 
+    system: str = MULTI_PROTOTYPE  # or its ancestor, SINGLE_ANCHOR
+    level: str = "image"  # what is learned from: "image" for class tokens (and patches), "pixel" for patch tokens alone
     backbone: BackboneSettings = field(default_factory=BackboneSettings)
     prompts: PromptSettings = field(default_factory=PromptSettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)
     scoring: ScoringSettings = field(default_factory=ScoringSettings)
+    single_anchor: SingleAnchorSettings = field(default_factory=SingleAnchorSettings)
+
+    def __post_init__(self) -> None:
+        _one_of("--system", self.system, (MULTI_PROTOTYPE, SINGLE_ANCHOR))
+        _one_of("--level", self.level, LEVELS)
+
+    @property
+    def support_views(self) -> int:
+        """How many views of each support image are learned from; the single-anchor system has but the image itself."""
+        return 1 if self.system == SINGLE_ANCHOR else self.training.views
+
+    @property
+    def taps(self) -> bool:
+        """Whether the image tower's taps are needed; the single-anchor system always saves its galleries."""
+        return self.scoring.memory or self.system == SINGLE_ANCHOR
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data, for a checkpoint or a report."""
@@ -127,11 +162,21 @@ class Settings:
         """Build settings from `to_dict`'s plain data."""
         training = dict(data["training"])
         return cls(
+            system=data["system"],
+            level=data["level"],
             backbone=BackboneSettings(**data["backbone"]),
             prompts=PromptSettings(**data["prompts"]),
             training=TrainingSettings(**training | {"weights": LossWeights(**training["weights"])}),
             scoring=ScoringSettings(**data["scoring"]),
+            single_anchor=SingleAnchorSettings(**data["single_anchor"]),
         )
+
+
+def default_settings(system: str) -> Settings:
+    """Return a system's own defaults; those of the single-anchor one are what was published of it."""
+    if system != SINGLE_ANCHOR:
+        return Settings(system=system)
+    return Settings(system=system, prompts=PromptSettings(start="random"), scoring=ScoringSettings(memory=True))
 
 
 def _at_least(bound: float, flag: str, value: float) -> None:

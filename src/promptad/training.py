@@ -32,7 +32,7 @@ class Epoch:
 class Lesson:
     """What the contexts learn from: it stays the same over all epochs."""
 
-    features: Tensor  # [F, D], class tokens and patch tokens of the views of the support images
+    features: Tensor  # [F, D], of the views of the support images: class tokens, if learned from, and patch tokens
     patch_tokens: Tensor  # [P, D], the patch tokens among them
     state_groups: tuple[Tensor, ...]  # [phrase, D] each, raw text features
     start: Prototypes  # of the starting words
@@ -52,14 +52,14 @@ def train(
         words: what the part is called in a prompt.
         groups: its manual states.
         support: features of the views of the support images.
-        settings: of which the prompts and training parts count.
+        settings: of which the level, prompts and training parts count.
 
     Raises:
         InputError: the loss leaves the numbers.
     """
     contexts = start_contexts(backbone, words, groups, settings.prompts, settings.training.seed)
     prototypes = Prototypes.from_features(*contexts())
-    lesson = _prepare(backbone, words, groups, support, prototypes.detach())
+    lesson = _prepare(backbone, words, groups, support, prototypes.detach(), settings.level)
     loss = total_loss(prototypes, lesson, settings.training.weights)
     yield Epoch(0, float(loss.detach()), prototypes.detach())
     optimizer, schedule = _make_optimizer(contexts, settings.training)
@@ -113,12 +113,17 @@ def group_means(states: Sequence[Tensor], count: int) -> Tensor:
 
 
 def _prepare(
-    backbone: Backbone, words: str, groups: Sequence[StateGroup], support: ImageFeatures, start: Prototypes
+    backbone: Backbone,
+    words: str,
+    groups: Sequence[StateGroup],
+    support: ImageFeatures,
+    start: Prototypes,
+    level: str,
 ) -> Lesson:
-    """Gather what the contexts learn from."""
+    """Gather what the contexts learn from: patch tokens, and at level "image" class tokens too."""
     # Features made in inference mode cannot take part in a backward pass; their copies can.
     patch_tokens = support.patch_tokens.flatten(0, 1).clone()
-    features = torch.cat([support.class_token, patch_tokens])
+    features = patch_tokens if level == "pixel" else torch.cat([support.class_token, patch_tokens])
     states = encode_states(backbone, words, groups)
     return Lesson(features, patch_tokens, states, start, backbone.temperature)
 

@@ -3,6 +3,7 @@
 import difflib
 import hashlib
 import logging
+import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -45,6 +46,11 @@ class Backbone:
     device: torch.device
 
     @property
+    def log_temperature(self) -> float:
+        """The logarithm of the temperature, which is what a CLIP stores."""
+        return math.log(self.temperature)
+
+    @property
     def resize(self) -> int:
         """Pixels a picture is resized to before its central square is taken."""
         return self.settings.resize or self.settings.crop or self.image_tower.image_size
@@ -65,6 +71,7 @@ class Backbone:
         batch_size: int,
         read: Callable[[Any], Image.Image],
         advance: Callable[[int], None] = lambda _: None,
+        taps: bool = False,
     ) -> ImageFeatures:
         """Encode N pictures, `batch_size` at a time.
 
@@ -73,14 +80,14 @@ class Backbone:
             batch_size: pictures that go through the image tower together.
             read: opens one picture.
             advance: told after each batch how many pictures are done with it, for a progress bar.
+            taps: whether the layers that a memory bank reads are wanted too.
         """
         batches = []
         for start in range(0, len(pictures), batch_size):
             batch = [read(picture) for picture in pictures[start : start + batch_size]]
-            batches.append(self.image_tower.encode(self.pixels(batch)))
+            batches.append(self.image_tower.encode(self.pixels(batch), taps))
             advance(len(batch))
-        class_tokens = torch.cat([features.class_token for features in batches])
-        return ImageFeatures(class_tokens, torch.cat([features.patch_tokens for features in batches]))
+        return _joined(batches)
 
     def token_ids(self, text: str) -> list[int]:
         """Return the tokens of `text`, without start and end."""
@@ -99,6 +106,11 @@ def load_backbone(settings: BackboneSettings, device: torch.device) -> Backbone:
     _check_picture_size(settings, config["vision_cfg"]["patch_size"])
     size = settings.crop or settings.resize or config["vision_cfg"]["image_size"]
     clip = load_embedded(size) if settings.name == EMBEDDED else _load_open_clip(settings, size)
+    return make_backbone(clip, settings, device)
+
+
+def make_backbone(clip: CLIP, settings: BackboneSettings, device: torch.device) -> Backbone:
+    """Freeze a CLIP as the backbone that `settings` name, normalised as its weights were trained."""
     clip = clip.eval().requires_grad_(requires_grad=False).to(device)
     source = get_pretrained_cfg(settings.name, settings.pretrained)
     mean, std = source.get("mean", OPENAI_DATASET_MEAN), source.get("std", OPENAI_DATASET_STD)
@@ -112,6 +124,17 @@ def load_backbone(settings: BackboneSettings, device: torch.device) -> Backbone:
         temperature=float(clip.logit_scale.exp()),
         weights_sha256=_hash_weights(clip),
         device=device,
+    )
+
+
+def _joined(batches: Sequence[ImageFeatures]) -> ImageFeatures:
+    """Return the features of all batches as one."""
+    pairs = [features.taps for features in batches if features.taps]
+    taps = [torch.cat(layer) for layer in zip(*pairs, strict=True)]
+    return ImageFeatures(
+        torch.cat([features.class_token for features in batches]),
+        torch.cat([features.patch_tokens for features in batches]),
+        (taps[0], taps[1]) if taps else None,
     )
 
 

@@ -18,36 +18,45 @@ class ImageTower:
     mixes with tokens that carry the same content, so it keeps its place (Li et al., CLIP Surgery, 2023, section 3.2;
     Li et al., PromptAD, CVPR 2024, section 3.1). Only what is read is computed: the last block of the class path
     serves the class token alone.
+
+    The taps for a memory bank are the class path's patch tokens right after the attention of two blocks, before their
+    MLP, as in PromptAD: blocks 3 and 8 of 12, counted from 0.
     """
 
     def __init__(self, visual: VisionTransformer) -> None:
         self.visual = visual
         self.blocks = cast(list[ResidualAttentionBlock], list(visual.transformer.resblocks))
         self.image_size = int(visual.image_size[0])
+        self.tapped = (len(self.blocks) // 4, 2 * len(self.blocks) // 3)
 
     @torch.inference_mode()
-    def encode(self, pixels: Tensor) -> ImageFeatures:
-        """Encode normalised pixels [N, 3, S, S] into unit class tokens [N, D] and patch tokens [N, side², D]."""
-        return self.read(self.embed(pixels))
+    def encode(self, pixels: Tensor, taps: bool = False) -> ImageFeatures:
+        """Encode normalised pixels [N, 3, S, S] into unit class tokens [N, D] and patch tokens [N, side², D].
+
+        With `taps`, the two tapped layers come with them: unit vectors [N, side², width] each.
+        """
+        return self.read(self.embed(pixels), taps)
 
     def embed(self, pixels: Tensor) -> Tensor:
         """Return what enters the first block: class and patch embeddings [N, 1 + side², width], positions added."""
         return self.visual._embeds(pixels)
 
-    def read(self, tokens: Tensor) -> ImageFeatures:
+    def read(self, tokens: Tensor, taps: bool = False) -> ImageFeatures:
         """Run both paths over embeddings [N, 1 + P, width], of all patches or of some of them."""
         local = tokens[:, 1:]  # [image, patch, width]
-        *blocks, last = self.blocks
-        for block in blocks:
+        tapped: dict[int, Tensor] = {}
+        for number, block in enumerate(self.blocks):
             query, key, value = _project(block, tokens)
             local = local + _attend(block, value[:, :, 1:], value, value)
-            tokens = tokens + _attend(block, query, key, value)
+            tap, last = taps and number in self.tapped, number == len(self.blocks) - 1
+            read = 1 if last and not tap else tokens.shape[1]
+            tokens = tokens[:, :read] + _attend(block, query[:, :, :read], key, value)
+            if tap:
+                tapped[number] = F.normalize(tokens[:, 1:], dim=-1)
             tokens = tokens + block.ls_2(block.mlp(block.ln_2(tokens)))
-        query, key, value = _project(last, tokens)
-        local = local + _attend(last, value[:, :, 1:], value, value)
-        class_token = tokens[:, :1] + _attend(last, query[:, :, :1], key, value)
-        class_token = class_token + last.ls_2(last.mlp(last.ln_2(class_token)))
-        return ImageFeatures(self._to_text_space(class_token)[:, 0], self._to_text_space(local))
+        first, second = self.tapped
+        both = (tapped[first], tapped[second]) if taps else None
+        return ImageFeatures(self._to_text_space(tokens[:, 0]), self._to_text_space(local), both)
 
     def _to_text_space(self, tokens: Tensor) -> Tensor:
         return F.normalize(self.visual.ln_post(tokens) @ self.visual.proj, dim=-1)

@@ -27,17 +27,22 @@ class TextTower:
         return embeddings
 
     def encode(self, embeddings: Tensor, ends: Tensor) -> Tensor:
-        """Encode prompts given as embeddings into unit text features; gradients flow to `embeddings`.
+        """Encode prompts as `encode_raw` does, into text features of length 1."""
+        return F.normalize(self.encode_raw(embeddings, ends), dim=-1)
+
+    def encode_raw(self, embeddings: Tensor, ends: Tensor) -> Tensor:
+        """Encode prompts given as embeddings into text features; gradients flow to `embeddings`.
 
         Args:
             embeddings: [prompt, token, width], padded at will behind each prompt's end.
             ends: [prompt], the place of each prompt's end-of-text token.
 
         Returns:
-            [prompt, D], each of length 1.
+            [prompt, D], of any length.
         """
         length = int(ends.max()) + 1
         hidden = embeddings[:, :length] + self.clip.positional_embedding[:length]
         hidden = self.clip.transformer(hidden, attn_mask=self.causal_mask[:length, :length])
         at_end = self.clip.ln_final(hidden[torch.arange(len(ends), device=ends.device), ends])
-        return F.normalize(at_end @ self.clip.text_projection, dim=-1)
+        features: Tensor = at_end @ self.clip.text_projection
+        return features

@@ -72,20 +72,28 @@ class Contexts(nn.Module):
 def start_contexts(
     backbone: Backbone, words: str, groups: Sequence[StateGroup], settings: PromptSettings, seed: int
 ) -> Contexts:
-    """Make contexts that start from the embeddings of real words (or at random, as CoOp does: Zhou et al., 2022).
+    """Make the contexts of the multi-prototype system, at their start."""
+    return Contexts(backbone, words, *start_vectors(backbone, groups, settings, seed))
 
-    Normal contexts start from templates; abnormal ones from the names of the groups of states, in turn.
+
+def start_vectors(
+    backbone: Backbone, groups: Sequence[StateGroup], settings: PromptSettings, seed: int
+) -> tuple[Tensor, Tensor]:
+    """Return the vectors that normal contexts [K, n_ctx, width] and abnormal ones [M, n_ctx_ab, width] start from.
+
+    They are the embeddings of real words, or random, as in CoOp (Zhou et al., 2022). Normal contexts start from
+    templates; abnormal ones from the names of the groups of states, in turn.
     """
     generator = torch.Generator().manual_seed(seed)
     if settings.start == "random":
         shapes = (settings.n_pro, settings.n_ctx), (settings.n_pro_ab, settings.n_ctx_ab)
         normal, abnormal = (NOISE * torch.randn(*s, backbone.text_tower.width, generator=generator) for s in shapes)
-        return Contexts(backbone, words, normal.to(backbone.device), abnormal.to(backbone.device))
+        return normal.to(backbone.device), abnormal.to(backbone.device)
     templates = [TEMPLATES[i % len(TEMPLATES)] for i in range(settings.n_pro)]
     states = [groups[j % len(groups)].name for j in range(settings.n_pro_ab)]
     normal = torch.stack([_embed_last(backbone, template, settings.n_ctx) for template in templates])
     abnormal = torch.stack([_embed_last(backbone, state, settings.n_ctx_ab) for state in states])
-    return Contexts(backbone, words, _tell_apart(normal, generator), _tell_apart(abnormal, generator))
+    return _tell_apart(normal, generator), _tell_apart(abnormal, generator)
 
 
 def encode_states(backbone: Backbone, words: str, groups: Sequence[StateGroup]) -> tuple[Tensor, ...]:

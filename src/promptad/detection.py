@@ -1,0 +1,97 @@
+"""What every detector answers, whatever it has learned: the multi-prototype one and the single-anchor one."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from promptad.backbone.clip import Backbone
+from promptad.checkpoints import write_checkpoint
+from promptad.data.pictures import ImageLike, read_picture
+from promptad.errors import InputError
+from promptad.records import ImageFeatures, Prediction
+from promptad.scoring import Scores
+from promptad.settings import Settings
+
+BATCH_SIZE = 32  # pictures that go through the image tower together
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a detector has learned about, and from."""
+
+    dataset: str
+    class_name: str
+    support_images: tuple[str, ...]  # their names; none where they are not known
+    support_sha256: str  # of their pixels
+
+
+class AnomalyDetector(ABC):
+    """A trained detector of one class."""
+
+    backbone: Backbone
+    settings: Settings
+    subject: Subject
+
+    @property
+    def class_name(self) -> str:
+        """The class that it has learned."""
+        return self.subject.class_name
+
+    def encode(
+        self,
+        pictures: Sequence[ImageLike],
+        batch_size: int = BATCH_SIZE,
+        advance: Callable[[int], None] = lambda _: None,
+    ) -> ImageFeatures:
+        """Read and encode N pictures; `advance` is told how many are done with each batch.
+
+        Raises:
+            InputError: no picture, or one that cannot be read.
+        """
+        if len(pictures) == 0:
+            raise InputError("no images to score: give at least one")
+        return self.backbone.encode_pictures(pictures, batch_size, read_picture, advance, self.settings.scoring.memory)
+
+    @abstractmethod
+    def remember(self, features: ImageFeatures) -> ImageFeatures:
+        """Ask the memory bank about features, where there is one: the answer holds for all epochs of a training."""
+
+    @abstractmethod
+    def score(self, features: ImageFeatures) -> Scores:
+        """Score the features of N pictures, for ranking."""
+
+    @abstractmethod
+    def to_prediction(self, scores: Scores) -> Prediction:
+        """Turn scores into what a user sees: scores and smooth maps in [0, 1]."""
+
+    @abstractmethod
+    def usage(self, features: ImageFeatures) -> Tensor | None:
+        """Return the share [N, K] of each normal prototype in the patches of N pictures; None without prototypes."""
+
+    @abstractmethod
+    def learned(self) -> dict[str, Any]:
+        """Return what was learned, as tensors on the CPU, by its names in a checkpoint."""
+
+    def predict(self, pictures: Sequence[ImageLike], batch_size: int = BATCH_SIZE) -> Prediction:
+        """Score N pictures in [0, 1] and map where they are anomalous."""
+        return self.to_prediction(self.score(self.encode(pictures, batch_size)))
+
+    def save(self, path: Path) -> None:
+        """Write a checkpoint.
+
+        Raises:
+            InputError: the folder cannot be written to.
+        """
+        plain = {"settings": self.settings.to_dict(), "weights_sha256": self.backbone.weights_sha256}
+        subject = asdict(self.subject) | {"support_images": list(self.subject.support_images)}
+        write_checkpoint(path, self.settings.system, {**self.learned(), **plain, **subject})
+
+
+def subject_of(checkpoint: dict[str, Any]) -> Subject:
+    """Return whom a checkpoint is about."""
+    images = tuple(checkpoint["support_images"])
+    return Subject(checkpoint["dataset"], checkpoint["class_name"], images, checkpoint["support_sha256"])

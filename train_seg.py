@@ -1,0 +1,5 @@
+"""Train the detector of one class for segmentation: `promptad train --level pixel`, under the ancestor's name."""
+
+from launch import launch
+
+launch("train", "--level", "pixel")
