@@ -30,6 +30,7 @@ FLOORS = {
     "result_folder": 6.0,
     "drawing": 6.0,
     "progress": 6.0,
+    "comparison": 6.1,
     "options": 7.0,
     "runs": 7.0,
     "estimator": 7.1,

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from promptad.comparison.rows import BASELINE, OURS
 from promptad.data.layouts import DATASETS
 from promptad.detector import BATCH_SIZE
 from promptad.settings import Settings
@@ -38,6 +39,27 @@ def names(text: str) -> tuple[str, ...]:
     ('carpet', 'grid')
     """
     return tuple(filter(None, phrases(text)))
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    """Split whole numbers at commas, with ranges.
+
+    >>> numbers("0-2,5")
+    (0, 1, 2, 5)
+    """
+    ends = [tuple(map(int, part.split("-"))) for part in names(text)]
+    if not ends or any(len(part) > 2 or part[0] > part[-1] for part in ends):
+        raise ValueError(text)
+    return tuple(number for part in ends for number in range(part[0], part[-1] + 1))
+
+
+def folders(text: str) -> tuple[Path, ...]:
+    """Split folders at commas.
+
+    >>> [folder.as_posix() for folder in folders("result,old/result")]
+    ['result', 'old/result']
+    """
+    return tuple(map(Path, names(text)))
 
 
 @dataclass(frozen=True)
@@ -129,11 +151,23 @@ DEMO = (
     Option("--line", int, "number of the production line: each has its own look", default=0),
     Option("--difficulty", str, "easy, normal or hard", default="normal"),
 )
+COMPARE = (
+    DATA[0],
+    Option("--root-dir", folders, "folders that results lie in, separated by commas (default: result)"),
+    Option("--baseline", str, "the system to compare with; +memory is its form with a memory bank", default=BASELINE),
+    Option("--ours", str, "the system that is compared with it", default=OURS),
+    Option("--k-shot", numbers, "numbers of support images, such as 1,2,4 (default: all that have results)"),
+    Option("--seeds", numbers, "seeds, such as 0-2 (default: all that have results)"),
+    CLASSES,
+    Option("--select", str, "which epoch was kept, such as last; only test-oracle shows what test labels chose"),
+    Option("--output", Path, "folder to write comparison.csv, .md and .png to (default: none)"),
+)
 
 LEARNING = (*DATA, *METHOD, *TRAINING, *BACKBONE, *SCORING, *MACHINE, *OUTPUT)
 COMMANDS: dict[str, tuple[str, tuple[Option, ...]]] = {
     "train": ("train, measure and diagnose the detector of one class", LEARNING),
     "test": ("measure and diagnose a trained detector again", (*LEARNING, CHECKPOINT)),
     "train-all": ("train all classes of a data set; start it again and it goes on", (*LEARNING, CLASSES)),
+    "compare": ("compare two systems in results that are there, class by class", COMPARE),
     "demo-data": ("draw the demo data set", DEMO),
 }
