@@ -35,8 +35,8 @@ def draw_comparison(comparison: Comparison, file: Path) -> None:
         panels = [[row[0] for row in panels]]
     rows = 1 + max(map(len, orders.values()))
     width = 1.2 + PANEL_WIDTH * max(2, len(panels[0]))
-    title = fill(comparison_title(comparison), int(TITLE_LETTERS * width))
-    note = fill(small_print(comparison), int(SMALL_LETTERS * width))
+    title = fill(comparison_title(comparison), int(TITLE_LETTERS * width), break_on_hyphens=False)
+    note = fill(small_print(comparison), int(SMALL_LETTERS * width), break_on_hyphens=False)
     heights = [
         0.75 + 0.27 * title.count("\n"),
         (1 + ROW_HEIGHT * rows) * len(panels),
@@ -71,7 +71,10 @@ def draw_head(head: SubFigure, title: str, comparison: Comparison, left: float) 
 def small_print(comparison: Comparison) -> str:
     """What the marks mean and what the numbers were measured with."""
     told = "; ".join(f"{name}: {text}" for name, text in protocol(comparison).items())
-    return f"Bars are standard deviations over seeds; a difference is clear where it is larger than its own. {told}."
+    marks = "Bars are standard deviations over seeds; a difference is clear where it is larger than its own."
+    if len(comparison.seeds) == 1:
+        marks = "One seed has no spread, so no difference can be called clear."
+    return f"{marks} {told}."
 
 
 def class_order(blocks: Sequence[Block], metric: str) -> list[str]:

@@ -24,7 +24,6 @@ CSV_COLUMNS = (
     *(f"{side}{part}" for side in SIDES for part in ("", "_deviation")),
     *("seeds", "test_images", "baseline_system", "ours_system", "level", "select", "backbone", "weights"),
 )
-EXPLANATION = "Mean ± sample standard deviation over seeds; the difference is ours less baseline, seed by seed"
 
 
 def comparison_title(comparison: Comparison) -> str:
@@ -57,6 +56,16 @@ def protocol(comparison: Comparison) -> dict[str, str]:
     }
 
 
+def explanation(comparison: Comparison) -> str:
+    """What the numbers of a table are."""
+    if len(comparison.seeds) == 1:
+        return "One seed alone: there is no spread, and the difference, ours less baseline, may be chance."
+    return (
+        "Mean ± sample standard deviation over seeds; the difference is ours less baseline, seed by seed, and bold "
+        "where it is larger than its deviation."
+    )
+
+
 def print_comparison(comparison: Comparison, console: Console) -> None:
     """Print a table for each k, one of all means where there are several k, the protocol and what is left out."""
     title = comparison_title(comparison)
@@ -72,7 +81,7 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
             _add_line(table, str(block.k), block.mean)
         console.print(table)
         console.print()
-    console.print(f"{EXPLANATION}, and bold where it is larger than its deviation.")
+    console.print(explanation(comparison))
     for name, text in (*protocol(comparison).items(), *(("note", note) for note in comparison.notes)):
         console.print(f"{name}: {text}", soft_wrap=True)
 
@@ -96,7 +105,7 @@ def write_markdown(comparison: Comparison, figure: str, file: Path) -> None:
     """Write the protocol, the means, the drawing in the file `figure` beside it, and a table for each k."""
     lines = [f"# {_escaped(comparison_title(comparison))}", ""]
     lines += [f"- **{name}:** {_escaped(text)}" for name, text in protocol(comparison).items()]
-    lines += ["", f"All numbers are in %. {EXPLANATION}, and bold where it is larger than its deviation.", ""]
+    lines += ["", f"All numbers are in %. {explanation(comparison)}", ""]
     lines += ["## Means over classes", "", *_markdown_header("k")]
     for block in comparison.blocks:
         lines += _markdown_lines(str(block.k), block.mean)
