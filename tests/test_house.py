@@ -38,6 +38,7 @@ FLOORS = {
     "systems": 6.1,
     "selection": 6.2,
     "fitting": 6.3,
+    "comparison": 6.1,
     "options": 7.0,
     "measuring": 7.0,
     "arguments": 7.1,

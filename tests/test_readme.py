@@ -38,7 +38,9 @@ def test_every_file_that_is_named_exists() -> None:
     named = re.findall(r"`([\w/]+(?:\.py|/))`", reading_order)
     assert len(named) > 20
     for name in named:
-        assert any((folder / name).exists() for folder in (ROOT, package, package / "backbone")), name
+        assert any(
+            (folder / name).exists() for folder in (ROOT, package, package / "backbone", package / "comparison")
+        ), name
     modules = {path.name for path in package.glob("*.py")} - {"__init__.py", "__main__.py"}
     assert modules <= set(named)
     for picture in re.findall(r"!\[.*?\]\((.*?)\)", README):

@@ -1,4 +1,4 @@
-"""The command line: `promptad train`, `test`, `train-all` and `demo-data`, and the ancestor's scripts over them."""
+"""The command line, `promptad` and its commands; the ancestor's scripts go over it."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -10,6 +10,10 @@ from rich.console import Console
 
 from promptad.arguments import Arguments, chosen_system, leave_out_what_does_not_apply, make_seeds, parse, settings_of
 from promptad.backbone.clip import Backbone, choose_device, load_backbone
+from promptad.comparison.differences import compare
+from promptad.comparison.figure import draw_comparison
+from promptad.comparison.report import print_comparison, write_csv, write_markdown
+from promptad.comparison.rows import Choice, comparable_rows
 from promptad.data.demo import DEFECT_FOLDERS, DEMO_CLASSES, make_demo_class, write_sheet
 from promptad.data.layouts import class_names, dataset_folder, default_data_root, read_class
 from promptad.data.support import choose_support, read_support_list
@@ -94,6 +98,20 @@ def run_test(given: Arguments, console: Console) -> None:
         print_seeds(runs, {pictures.class_name})
 
 
+def run_compare(given: Arguments, console: Console) -> None:
+    """Compare two systems in saved results."""
+    filters = {name: given[name] or () for name in ("k_shot", "seeds", "classes")}
+    roots = given["root_dir"] or (Path("result"),)
+    choice = Choice(given["dataset"], roots, given["baseline"], given["ours"], **filters, select=given["select"])
+    comparison = compare(comparable_rows(choice), choice)
+    print_comparison(comparison, console)
+    if given["output"]:
+        draw_comparison(comparison, given["output"] / "comparison.png")
+        write_csv(comparison, given["output"] / "comparison.csv")
+        write_markdown(comparison, "comparison.png", given["output"] / "comparison.md")
+        console.print(f"written: comparison.md, .csv and .png in {given['output']}", soft_wrap=True)
+
+
 def run_demo_data(given: Arguments, console: Console) -> None:
     """Draw the demo data set."""
     classes = given["classes"] or DEMO_CLASSES
@@ -106,6 +124,7 @@ RUNNERS: dict[str, Callable[[Arguments, Console], None]] = {
     "train": run_train,
     "test": run_test,
     "train-all": run_train_all,
+    "compare": run_compare,
     "demo-data": run_demo_data,
 }
 

@@ -236,7 +236,7 @@ def number_text(value: object) -> str:
     return f"{value:.2f}" if isinstance(value, float) else str(value)
 
 
-def save(figure: Figure, file: Path) -> None:
-    """Write the figure whole or not at all."""
-    with whole_file(file) as temporary:
+def save(figure: Figure, file: Path, flag: str = "--root-dir") -> None:
+    """Write the figure whole or not at all; `flag` is the option that names its folder."""
+    with whole_file(file, flag) as temporary:
         figure.savefig(temporary)

@@ -10,11 +10,11 @@ from promptad.errors import InputError
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def whole_file(path: Path, flag: str = "--root-dir") -> Iterator[Path]:
     """Give a temporary path beside `path` to write to, and put what was written in place of `path` at the end.
 
     A reader sees the old file or the new one, never a part. After an error, or Ctrl-C, the old file is untouched and
-    nothing is left behind. The folder is made if need be.
+    nothing is left behind. The folder is made if need be; `flag` is the option that names another one.
 
     Raises:
         InputError: the folder cannot be written to.
@@ -22,7 +22,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     # The suffix is kept because writers choose a format by it; a plain new name, unlike mkstemp's, honours the umask.
     temporary = path.with_name(f".{path.stem}.{uuid4().hex}{path.suffix}")
     try:
-        with writable_folder(path.parent):
+        with writable_folder(path.parent, flag):
             temporary.touch()
             yield temporary
             with temporary.open("r+b") as written:

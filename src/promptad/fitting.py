@@ -17,8 +17,8 @@ from promptad.evaluation import TestSplit, oracle_figure
 from promptad.metrics import image_auroc
 from promptad.progress import TrainingLog, add_task, progress_bar
 from promptad.records import ImageFeatures
-from promptad.selection import ORACLE, Selection
-from promptad.settings import Settings
+from promptad.selection import Selection
+from promptad.settings import TEST_ORACLE, Settings
 from promptad.systems import Step, learn
 
 
@@ -79,7 +79,7 @@ def fit(
 
 def _make_selection(settings: Settings, split: TestSplit | None) -> Selection:
     """Return the selection of the settings: the test split goes into the oracle's alone."""
-    if settings.training.select != ORACLE or split is None:
+    if settings.training.select != TEST_ORACLE or split is None:
         return Selection(settings.training)
     return Selection(settings.training, partial(oracle_figure, split=split))
 

@@ -21,8 +21,7 @@ from promptad.progress import add_task, progress_bar
 from promptad.records import ClassPictures, ImageFeatures, Prediction
 from promptad.result_folder import ResultFolder
 from promptad.results import METRIC_TITLES, metric_cells, write_result
-from promptad.selection import ORACLE
-from promptad.settings import Settings
+from promptad.settings import TEST_ORACLE, Settings
 
 HASH_DIGITS = 12  # of a SHA-256 that are shown
 ORACLE_WARNING = (
@@ -103,7 +102,7 @@ def measure(run: Run, detector: AnomalyDetector, split: TestSplit, started: floa
     }
     write_result(run.results.csv, row)
     run.console.print(_in_words(subject.class_name, row), soft_wrap=True)
-    if settings.training.select == ORACLE:
+    if settings.training.select == TEST_ORACLE:
         run.console.print(ORACLE_WARNING, style="bold red", soft_wrap=True)
 
 

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from promptad.comparison.rows import BASELINE, OURS
 from promptad.data.layouts import DATASETS
 from promptad.detection import BATCH_SIZE
 from promptad.settings import MULTI_PROTOTYPE, SINGLE_ANCHOR, Settings
@@ -40,19 +41,28 @@ def names(text: str) -> tuple[str, ...]:
     return tuple(filter(None, phrases(text)))
 
 
-def seed_list(text: str) -> tuple[int, ...]:
-    """Read seeds: one, several separated by commas, and ranges that hold both their ends.
+def numbers(text: str) -> tuple[int, ...]:
+    """Read whole numbers: one, several separated by commas, and ranges that hold both their ends.
 
-    >>> seed_list("0-4"), seed_list("111,112")
-    ((0, 1, 2, 3, 4), (111, 112))
+    >>> numbers("0-2,5"), numbers("111,112")
+    ((0, 1, 2, 5), (111, 112))
     """
-    seeds: list[int] = []
+    found: list[int] = []
     for part in names(text):
         first, _, last = part.partition("-")
-        seeds += range(int(first), int(last or first) + 1)
-    if not seeds or len(set(seeds)) < len(seeds):
+        found += range(int(first), int(last or first) + 1)
+    if not found or len(set(found)) < len(found):
         raise ValueError(text)
-    return tuple(seeds)
+    return tuple(found)
+
+
+def folders(text: str) -> tuple[Path, ...]:
+    """Split folders at commas.
+
+    >>> [folder.as_posix() for folder in folders("result,old/result")]
+    ['result', 'old/result']
+    """
+    return tuple(map(Path, names(text)))
 
 
 @dataclass(frozen=True)
@@ -113,7 +123,7 @@ TRAINING = (
     Option("--momentum", float, "decay of the optimiser's mean gradient", "training.momentum"),
     Option("--weight-decay", float, "decay of the contexts", "training.weight_decay"),
     Option("--seed", int, "of the choice of support images, their views and random starts", "training.seed"),
-    Option("--seeds", seed_list, "several seeds, such as 0-4 or 111,112: mean and deviation are told"),
+    Option("--seeds", numbers, "several seeds, such as 0-4 or 111,112: mean and deviation are told"),
     Option("--views", int, "label-free views of each support image", "training.views", system=MULTI_PROTOTYPE),
     Option("--lambda1", float, "weight of the ancestor's match loss", "single_anchor.lambda1", system=SINGLE_ANCHOR),
     Option("--eta-min", float, "learning rate at its end", "single_anchor.eta_min", system=SINGLE_ANCHOR),
@@ -176,11 +186,23 @@ DEMO = (
     Option("--difficulty", str, "easy, normal or hard", default="normal"),
     Option("--sheet", Path, "picture file to draw a contact sheet of the classes in"),
 )
+COMPARE = (
+    DATA[0],
+    Option("--root-dir", folders, "folders that results lie in, separated by commas (default: result)"),
+    Option("--baseline", str, "the system to compare with; +memory is its form with a memory bank", default=BASELINE),
+    Option("--ours", str, "the system that is compared with it", default=OURS),
+    Option("--k-shot", numbers, "numbers of support images, such as 1,2,4 (default: all that have results)"),
+    Option("--seeds", numbers, "seeds, such as 0-2 (default: all that have results)"),
+    CLASSES,
+    Option("--select", str, "which epoch was kept, such as last; only test-oracle shows what test labels chose"),
+    Option("--output", Path, "folder to write comparison.csv, .md and .png to (default: none)"),
+)
 
 LEARNING = (*DATA, *METHOD, *TRAINING, *BACKBONE, *SCORING, *MACHINE, *OUTPUT)
 COMMANDS: dict[str, tuple[str, tuple[Option, ...]]] = {
     "train": ("train, measure and diagnose the detector of one class", LEARNING),
     "test": ("measure and diagnose a trained detector again", (*LEARNING, CHECKPOINT)),
     "train-all": ("train all classes of a data set; start it again and it goes on", (*LEARNING, CLASSES)),
+    "compare": ("compare two systems in results that are there, class by class", COMPARE),
     "demo-data": ("draw the demo data set", DEMO),
 }

@@ -12,6 +12,7 @@ from rich.table import Table
 from promptad.errors import InputError
 from promptad.files import whole_file, writable_folder
 from promptad.records import Evaluation
+from promptad.settings import TEST_ORACLE
 
 KEY_COLUMNS = ("class", "system", "level", "memory", "select")
 METRIC_TITLES = {"i_roc": "I-AUROC", "i_ap": "I-AP", "i_f1": "I-F1", "p_roc": "P-AUROC", "p_pro": "P-PRO"}
@@ -128,7 +129,7 @@ def seeds_table(rows: Sequence[Mapping[str, str]]) -> Table:
 
 def oracle_remark(rows: Sequence[Mapping[str, str]]) -> list[str]:
     """A line that warns of results whose epoch was chosen by test labels, if there are such."""
-    chosen = any(row["select"] == "test-oracle" for row in rows)
+    chosen = any(row["select"] == TEST_ORACLE for row in rows)
     return ["WARNING: test-oracle results chose their epoch BY TEST LABELS."] if chosen else []
 
 

@@ -5,10 +5,9 @@ from collections.abc import Callable
 
 from promptad.detection import AnomalyDetector
 from promptad.errors import InputError
-from promptad.settings import TrainingSettings
+from promptad.settings import TEST_ORACLE, TrainingSettings
 from promptad.systems import Step
 
-ORACLE = "test-oracle"
 LEAST_LOSS = "train-loss"
 
 Oracle = Callable[[AnomalyDetector], float]  # how good a detector is on the test split
@@ -26,12 +25,12 @@ class Selection:
         Raises:
             InputError: the rule is the test oracle's, and there is none.
         """
-        if training.select == ORACLE and oracle is None:
+        if training.select == TEST_ORACLE and oracle is None:
             raise InputError(
-                f"--select {ORACLE} needs a test split with good and defective pictures: choose another --select"
+                f"--select {TEST_ORACLE} needs a test split with good and defective pictures: choose another --select"
             )
         self.select = training.select
-        self.oracle = oracle if training.select == ORACLE else None
+        self.oracle = oracle if training.select == TEST_ORACLE else None
         self.best = -math.inf
         self.kept: Step | None = None
 

@@ -9,7 +9,8 @@ from promptad.errors import InputError
 
 MULTI_PROTOTYPE, SINGLE_ANCHOR = "multi-prototype", "single-anchor"
 LEVELS = ("image", "pixel")
-SELECTIONS = ("last", "train-loss", "test-oracle")
+TEST_ORACLE = "test-oracle"  # keeps the epoch that the test labels like best
+SELECTIONS = ("last", "train-loss", TEST_ORACLE)
 EMBEDDED = "tiny"  # the backbone that lies in the package
 HEALTHY_USAGE = 0.4  # a normal prototype's share of the patches is healthy within 1/K, give or take this part of it
 HEALTHY_SEPARATION = 0.3  # so is a mean cosine of abnormal prototypes to the mean normal one below this
