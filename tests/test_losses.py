@@ -208,6 +208,15 @@ def test_offsets_sum_to_zero_and_ignore_what_all_prototypes_share() -> None:
     torch.testing.assert_close(balanced_offsets(responses + torch.randn(100, 1)), offsets, rtol=0, atol=1e-4)
 
 
+def test_offsets_from_a_start_near_by_balance_as_well_in_fewer_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    responses = skewed_responses(300, 3, 0)
+    near = balanced_offsets(responses) + torch.tensor([0.001, -0.001, 0.0])
+    monkeypatch.setattr(assignment, "ROUNDS", 8)
+    for start, is_balanced in ((near, True), (None, False)):
+        shares = balanced_assignment(responses, balanced_offsets(responses, start), spread(responses)).mean(0)
+        assert bool(((3 * shares - 1).abs() < 0.01).all()) == is_balanced
+
+
 def test_one_prototype_owns_every_patch() -> None:
     responses = skewed_responses(20, 1, 0)
     offsets = balanced_offsets(responses)

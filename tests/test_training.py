@@ -166,7 +166,9 @@ def test_a_heavier_pull_keeps_prototypes_nearer_to_their_words(tiny: Backbone, s
 def test_a_weight_of_0_switches_just_its_loss_off(name: str) -> None:
     prototypes, lesson = make_prototypes(), make_lesson()
     heavy = LossWeights(**dict.fromkeys(LOSSES, 2.5))
-    difference = total_loss(prototypes, lesson, heavy) - total_loss(prototypes, lesson, replace(heavy, **{name: 0.0}))
+    offsets = balanced_offsets(lesson.patch_tokens @ prototypes.normal.T)
+    without = total_loss(prototypes, lesson, replace(heavy, **{name: 0.0}), offsets)
+    difference = total_loss(prototypes, lesson, heavy, offsets) - without
     loss = each_loss(prototypes, lesson)[name]
     assert loss > 0
     torch.testing.assert_close(difference, 2.5 * loss, rtol=1e-4, atol=1e-5)
@@ -176,7 +178,8 @@ def test_a_weight_of_0_switches_just_its_loss_off(name: str) -> None:
 def test_every_loss_reaches_the_text_features(name: str) -> None:
     normal, pairs = random_units(2, seed=7).requires_grad_(), random_units(2, 4, seed=8).requires_grad_()
     prototypes = Prototypes.from_features(normal, pairs)
-    total_loss(prototypes, make_lesson(), replace(OFF, **{name: 1.0})).backward()  # type: ignore[no-untyped-call]
+    offsets = torch.tensor([0.01, -0.01])
+    total_loss(prototypes, make_lesson(), replace(OFF, **{name: 1.0}), offsets).backward()  # type: ignore[no-untyped-call]
     for leaf in (normal, pairs):
         assert leaf.grad is not None
         assert leaf.grad.isfinite().all()
@@ -186,9 +189,10 @@ def test_every_loss_reaches_the_text_features(name: str) -> None:
 def test_no_gradient_flows_through_the_assignment() -> None:
     prototypes, lesson = make_prototypes(), make_lesson()
     normal = prototypes.normal.clone().requires_grad_()
-    total_loss(replace(prototypes, normal=normal), lesson, replace(OFF, margin=1.0)).backward()  # type: ignore[no-untyped-call]
     responses = lesson.patch_tokens @ prototypes.normal.T
-    shares = balanced_assignment(lesson.features @ prototypes.normal.T, balanced_offsets(responses), spread(responses))
+    offsets = balanced_offsets(responses)
+    total_loss(replace(prototypes, normal=normal), lesson, replace(OFF, margin=1.0), offsets).backward()  # type: ignore[no-untyped-call]
+    shares = balanced_assignment(lesson.features @ prototypes.normal.T, offsets, spread(responses))
     fixed = prototypes.normal.clone().requires_grad_()
     losses.margin_loss(lesson.features, fixed, prototypes.abnormal, shares).backward()  # type: ignore[no-untyped-call]
     assert normal.grad is not None

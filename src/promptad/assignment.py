@@ -10,16 +10,17 @@ TOLERANCE = 0.01  # relative error of a share at which the iteration ends
 
 
 @torch.no_grad()
-def balanced_offsets(responses: Tensor) -> Tensor:
+def balanced_offsets(responses: Tensor, start: Tensor | None = None) -> Tensor:
     """Return offsets [K] that give every normal prototype its equal share of the patches.
 
     With them taken from the responses [patch, K], the soft assignment of `balanced_assignment` gives each prototype
     1/K of the patches: they are the dual potentials of entropic optimal transport between the patches and K equal
-    masses, found by Sinkhorn's iteration (Cuturi, 2013; Asano et al., 2020, balance labels so). They sum to 0.
+    masses, found by Sinkhorn's iteration (Cuturi, 2013; Asano et al., 2020, balance labels so). They sum to 0. From
+    a `start` [K] near them, such as those of an epoch ago, a few rounds do.
     """
     count = responses.shape[1]
     softness = spread(responses) / SHARPNESS
-    offsets = torch.zeros(count, device=responses.device)
+    offsets = torch.zeros(count, device=responses.device) if start is None else start
     for _ in range(ROUNDS):
         shares = torch.softmax((responses - offsets) / softness, 1).mean(0)
         if (shares * count - 1).abs().max() < TOLERANCE:

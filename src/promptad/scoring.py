@@ -54,15 +54,21 @@ def margins(tokens: Tensor, prototypes: Prototypes, offsets: Tensor) -> Tensor:
 
 
 def calibrate(
-    support: ImageFeatures, prototypes: Prototypes, settings: ScoringSettings, memory: CalibratedMemory | None = None
+    support: ImageFeatures,
+    prototypes: Prototypes,
+    settings: ScoringSettings,
+    memory: CalibratedMemory | None = None,
+    offsets: Tensor | None = None,
 ) -> Calibration:
     """Calibrate the margins on the features of the support images' views.
 
     With `settings.calibration` "position", patch margins are calibrated at each patch position, as PaDiM (Defard et
     al., 2021) models features, but on M numbers a position; with "prototype", over all positions; with "none", cosines
     are taken as they are. Where there is a memory, the features hold their distances to what it is without them.
+    `offsets` [K] are those that balance the normal prototypes on these patches, where training has found them.
     """
-    offsets = balanced_offsets((support.patch_tokens @ prototypes.normal.T).flatten(0, 1))
+    if offsets is None:
+        offsets = balanced_offsets((support.patch_tokens @ prototypes.normal.T).flatten(0, 1))
     class_margins = margins(support.class_token, prototypes, offsets)  # [view, M]
     patch_margins = margins(support.patch_tokens, prototypes, offsets)  # [view, patch, M]
     everywhere = moments(patch_margins.flatten(0, 1))

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from promptad.backbone.clip import Backbone, load_backbone
 from promptad.checkpoints import check_backbone, read_checkpoint
@@ -94,13 +95,13 @@ def _learn_prototypes(
     if settings.scoring.memory:
         memory, support = CalibratedMemory.of(support, settings.support_views, settings.scoring.calibration)
 
-    def assemble(prototypes: Prototypes) -> AnomalyDetector:
-        calibration = calibrate(support, prototypes, settings.scoring, memory)
+    def assemble(prototypes: Prototypes, offsets: Tensor) -> AnomalyDetector:
+        calibration = calibrate(support, prototypes, settings.scoring, memory, offsets)
         return Detector(backbone, prototypes, calibration, settings, subject, memory)
 
     words, groups = class_words(subject.class_name), state_groups(subject.class_name, settings.prompts.states)
     for epoch in train(backbone, words, groups, support, settings):
-        yield Step(epoch.number, epoch.loss, partial(assemble, epoch.prototypes))
+        yield Step(epoch.number, epoch.loss, partial(assemble, epoch.prototypes, epoch.offsets))
 
 
 def _learn_anchors(backbone: Backbone, subject: Subject, support: ImageFeatures, settings: Settings) -> Iterator[Step]:

@@ -26,6 +26,7 @@ class Epoch:
     number: int
     loss: float
     prototypes: Prototypes
+    offsets: Tensor  # [K], that balance the normal prototypes on the support patches
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,9 @@ def train(
     contexts = start_contexts(backbone, words, groups, settings.prompts, settings.training.seed)
     prototypes = Prototypes.from_features(*contexts())
     lesson = _prepare(backbone, words, groups, support, prototypes.detach(), settings.level)
-    loss = total_loss(prototypes, lesson, settings.training.weights)
-    yield Epoch(0, float(loss.detach()), prototypes.detach())
+    offsets = balanced_offsets(lesson.patch_tokens @ prototypes.normal.T)
+    loss = total_loss(prototypes, lesson, settings.training.weights, offsets)
+    yield Epoch(0, float(loss.detach()), prototypes.detach(), offsets)
     optimizer, schedule = _make_optimizer(contexts, settings.training)
     for number in range(1, settings.training.epochs + 1):
         optimizer.zero_grad()
@@ -69,19 +71,20 @@ def train(
         optimizer.step()
         schedule.step()
         prototypes = Prototypes.from_features(*contexts())
-        loss = total_loss(prototypes, lesson, settings.training.weights)
+        offsets = balanced_offsets(lesson.patch_tokens @ prototypes.normal.T, offsets)
+        loss = total_loss(prototypes, lesson, settings.training.weights, offsets)
         if not torch.isfinite(loss):
             raise InputError(f"--lr {settings.training.lr}: the loss of epoch {number} is no number any more; lower it")
-        yield Epoch(number, float(loss.detach()), prototypes.detach())
+        yield Epoch(number, float(loss.detach()), prototypes.detach(), offsets)
 
 
-def total_loss(prototypes: Prototypes, lesson: Lesson, weights: LossWeights) -> Tensor:
-    """Return the weighted sum of the losses whose weight is not 0."""
+def total_loss(prototypes: Prototypes, lesson: Lesson, weights: LossWeights, offsets: Tensor) -> Tensor:
+    """Return the weighted sum of the losses whose weight is not 0; `offsets` [K] balance the normal prototypes."""
     normal, abnormal = prototypes.normal, prototypes.abnormal
     states = [without_centre(group, prototypes.centre) for group in lesson.state_groups]
     responses = lesson.patch_tokens @ normal.T  # [P, K]
     scale = spread(responses)
-    shares = balanced_assignment(lesson.features @ normal.T, balanced_offsets(responses), scale).detach()  # [F, K]
+    shares = balanced_assignment(lesson.features @ normal.T, offsets, scale).detach()  # [F, K]
     patch_shares = shares[-len(lesson.patch_tokens) :]
     negatives = torch.cat([abnormal, *states])
     terms = {
