@@ -68,19 +68,19 @@ def test_the_layout_of_mvtec_ad_trains(mvtec: Path, tmp_path: Path) -> None:
 
 def test_the_layout_of_visa_trains(drawn: Path, tmp_path: Path) -> None:
     carpet, visa = drawn / "demo" / "carpet", tmp_path / "visa"
-    shutil.copytree(carpet, visa / "pcb1")
+    shutil.copytree(carpet, visa / "carpet")
     lines = ["object,split,label,image,mask"]
-    lines += [f"pcb1,train,normal,pcb1/train/good/{number:03}.png," for number in range(4)]
-    lines += [f"pcb1,test,normal,pcb1/test/good/{number:03}.png," for number in range(4)]
-    for file in sorted((visa / "pcb1" / "ground_truth").rglob("*.png")):
+    lines += [f"carpet,train,normal,carpet/train/good/{number:03}.png," for number in range(4)]
+    lines += [f"carpet,test,normal,carpet/test/good/{number:03}.png," for number in range(4)]
+    for file in sorted((visa / "carpet" / "ground_truth").rglob("*.png")):
         defect = file.parent.name
         Image.fromarray((np.asarray(Image.open(file)) > 0).astype(np.uint8)).save(file)  # VisA counts kinds from 1
-        picture = f"pcb1/test/{defect}/{file.stem.removesuffix('_mask')}.png"
-        lines.append(f"pcb1,test,anomaly,{picture},pcb1/ground_truth/{defect}/{file.name}")
+        picture = f"carpet/test/{defect}/{file.stem.removesuffix('_mask')}.png"
+        lines.append(f"carpet,test,anomaly,{picture},carpet/ground_truth/{defect}/{file.name}")
     (visa / "split_csv").mkdir()
     (visa / "split_csv" / "1cls.csv").write_text("\n".join(lines) + "\n")
     outcome = call(
-        *("train", "--dataset", "visa", "--data-root", tmp_path, "--class-name", "pcb1"),
+        *("train", "--dataset", "visa", "--data-root", tmp_path, "--class-name", "carpet"),
         *("--root-dir", tmp_path / "result", *TINY, *LIGHTEST),
     )
     assert (outcome.code, outcome.errors) == (0, "")
