@@ -62,11 +62,10 @@ class AnchorPrompts(nn.Module):
     def forward(self) -> TextFeatures:
         """Encode every prompt with the contexts as they are now."""
         opening = 1 + self.normal_context.shape[1]
-        cycle = torch.cat([torch.arange(count) % len(self.normal_context) for count in self.counts])
-        normal = self.normal_context[cycle]  # [prompt, n_ctx, width]
+        normal = torch.cat([_cycled(self.normal_context, count) for count in self.counts])  # [prompt, n_ctx, width]
         filled = torch.cat([self.embedded[:, :1], normal, self.embedded[:, opening:]], 1)
         written, learned = filled[: -self.counts[2]], filled[-self.counts[2] :]
-        abnormal = self.abnormal_context[torch.arange(len(learned)) % len(self.abnormal_context)]
+        abnormal = _cycled(self.abnormal_context, len(learned))
         behind = opening + self.abnormal_context.shape[1]
         learned = torch.cat([learned[:, :opening], abnormal, learned[:, behind:]], 1)
         features = self.text_tower.encode_raw(torch.cat([written, learned]), self.ends)
@@ -97,6 +96,14 @@ def prompt_tokens(
         for kind in (normal, manual, learned)
     )
     return PromptTokens(*padded)
+
+
+def _cycled(contexts: Tensor, count: int) -> Tensor:
+    """Return the first `count` of contexts [n, vector, width] that go round and round.
+
+    Repeating instead of indexing: the gradient of an index is summed in whatever order threads come.
+    """
+    return contexts.repeat(-(-count // len(contexts)), 1, 1)[:count]
 
 
 def _row(backbone: Backbone, text: str, contexts: int) -> list[int]:
