@@ -33,7 +33,7 @@ from promptad.files import whole_file
 from promptad.metrics import image_auroc
 from promptad.progress import add_task, progress_bar
 from promptad.prompts.states import class_words, state_groups
-from promptad.prototypes import without_centre
+from promptad.prototypes import Prototypes
 from promptad.records import ImageFeatures
 from promptad.settings import EMBEDDED, BackboneSettings
 
@@ -192,10 +192,10 @@ def text_geometry(backbone: Backbone) -> dict[str, float]:
         words, groups = class_words(name), state_groups(name, ())
         normal = encode_mean(backbone, ("{}",), words)
         manual = torch.stack([encode_mean(backbone, group.phrases, words) for group in groups])
-        centre = F.normalize(normal + F.normalize(manual.mean(0), dim=-1), dim=-1)
+        prototypes = Prototypes.from_features(normal[None], manual[None])
         rows["text: normal to manual"].append(float((manual @ normal).mean()))
         rows["text: manual to manual"].append(_mean_pair(manual))
-        rows["text: manual to manual without the class centre"].append(_mean_pair(without_centre(manual, centre)))
+        rows["text: manual to manual without the class centre"].append(_mean_pair(prototypes.abnormal))
         words_for_bad = torch.stack([encode_mean(backbone, (phrase,), words) for phrase in ABNORMAL])
         rows["text: generic words to each other"].append(_mean_pair(words_for_bad))
     return {figure: float(np.mean(values)) for figure, values in rows.items()}

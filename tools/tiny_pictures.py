@@ -11,14 +11,16 @@ from PIL import Image
 from tiny_captions import KINDS
 
 from promptad.data.demo import DEFECT_FOLDERS, DEMO_CLASSES, DIFFICULTIES, TRAINING_SEEDS_FROM, draw_twins
+from promptad.data.demo.writer import visible_contrast
 from promptad.data.geometry import square_picture
+from promptad.files import whole_file
 
 SIDE, PATCHES = 112, 14  # of a picture in pixels, and of its mask in patches
 SHARD = 1000  # pairs a file
 OWN_KINDS = 0.6  # of the pairs show a defect that the demo has of their class; the others any
 SHARES = {"easy": 0.4, "normal": 0.45, "hard": 0.15}  # of the difficulties
 TRIES = 6  # to draw a defect that can be seen
-LEAST_AREA, LEAST_CONTRAST = 20, 8  # pixels of 256 x 256; gray levels
+LEAST_CONTRAST = 8  # gray levels
 
 
 @dataclass(frozen=True)
@@ -39,9 +41,8 @@ def draw_shards(folder: Path, count: int, advance: Callable[[], None]) -> None:
         advance()
     with multiprocessing.get_context("spawn").Pool() as pool:
         for number, arrays in pool.imap_unordered(_draw_shard, missing):
-            unfinished = folder / f"{number}.unfinished.npz"
-            np.savez(unfinished, **arrays)
-            unfinished.rename(shard_file(folder, number))
+            with whole_file(shard_file(folder, number)) as temporary:
+                np.savez(temporary, **arrays)
             advance()
 
 
@@ -79,8 +80,7 @@ def _draw_pair(pair: int) -> dict[str, np.ndarray]:
         good, bad, mask = draw_twins(
             name, style_seed=style, instance_seed=instance, defect=kind, difficulty=str(difficulty)
         )
-        changes = cv2.absdiff(good, bad).max(axis=2)[mask > 0]
-        if changes.size >= LEAST_AREA and changes.mean() >= LEAST_CONTRAST:
+        if visible_contrast(good, bad, mask) >= LEAST_CONTRAST:
             break
     pictures = [np.asarray(square_picture(Image.fromarray(picture), SIDE, SIDE)) for picture in (good, bad)]
     return {

@@ -31,6 +31,7 @@ from promptad.backbone.text_tower import TextTower
 from promptad.data.demo import DEMO_CLASSES
 from promptad.files import whole_file
 from promptad.progress import add_task, progress_bar
+from promptad.prompts.contexts import END_OF_TEXT, START_OF_TEXT
 from promptad.prompts.states import class_words
 
 PAIRS = 32  # a batch
@@ -83,8 +84,8 @@ class Student(nn.Module):
 
     def encode_texts(self, texts: list[str]) -> Tensor:
         """Encode captions into unit features [text, D]."""
-        ids = [[49406, *_token_ids(self.tokenizer, text), 49407] for text in texts]
-        tokens = torch.full((len(ids), max(map(len, ids))), 49407)
+        ids = [[START_OF_TEXT, *_token_ids(self.tokenizer, text), END_OF_TEXT] for text in texts]
+        tokens = torch.full((len(ids), max(map(len, ids))), END_OF_TEXT)
         for row, own in zip(tokens, ids, strict=True):
             row[: len(own)] = torch.tensor(own)
         return self.texts.encode(self.words(tokens), torch.tensor([len(own) - 1 for own in ids]))
@@ -274,7 +275,7 @@ def _vocabulary(tokenizer: SimpleTokenizer) -> set[int]:
     """Return the tokens of all captions, of start and of end."""
     texts = {phrase for choices in phrases().values() for phrase in choices}
     texts |= {phrase for name in DEMO_CLASSES for phrase, _ in _families(name)} | {f"{name}." for name in TEMPLATES}
-    return {49406, 49407} | {token for text in texts for token in tokenizer.encode(text)}
+    return {START_OF_TEXT, END_OF_TEXT} | {token for text in texts for token in tokenizer.encode(text)}
 
 
 def _make_optimizer(student: Student) -> torch.optim.Optimizer:

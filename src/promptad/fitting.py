@@ -61,14 +61,13 @@ def fit(
     steps = learn(backbone, subject, support, settings)
     start = next(steps)
     if split is not None:
-        split = replace(split, features=start.assemble().remember(split.features))
+        split = replace(split, features=start.detector.remember(split.features))
     selection, log = _make_selection(settings, split), TrainingLog(settings.training.epochs)
     with progress_bar(console) as progress:
         task = add_task(progress, f"train {subject.class_name}", settings.training.epochs)
         for step in chain([start], steps):
-            detector = step.assemble()
             selection.offer(step)
-            _note(log, step, detector, support, split)
+            _note(log, step, support, split)
             progress.update(task, completed=step.number, note=log.line())
             if log.is_due():
                 console.print(log.report())
@@ -84,12 +83,10 @@ def _make_selection(settings: Settings, split: TestSplit | None) -> Selection:
     return Selection(settings.training, partial(oracle_figure, split=split))
 
 
-def _note(
-    log: TrainingLog, step: Step, detector: AnomalyDetector, support: ImageFeatures, split: TestSplit | None
-) -> None:
+def _note(log: TrainingLog, step: Step, support: ImageFeatures, split: TestSplit | None) -> None:
     """Write an epoch into the log: usage on the test pictures if there are any, else on the support images."""
-    usage = detector.usage(support if split is None else split.features)
+    usage = step.detector.usage(support if split is None else split.features)
     auroc = None
     if split is not None:
-        auroc = image_auroc(detector.score(split.features).image.cpu().numpy(), split.labels)
+        auroc = image_auroc(step.detector.score(split.features).image.cpu().numpy(), split.labels)
     log.add(step.loss, None if usage is None else usage.mean(0).tolist(), auroc)

@@ -37,7 +37,7 @@ class Selection:
     def offer(self, step: Step) -> None:
         """Keep this epoch in the place of the one kept before, if it is the better one."""
         if self.oracle is not None:
-            figure = self.oracle(step.assemble())
+            figure = self.oracle(step.detector)
         else:
             figure = -step.loss if self.select == LEAST_LOSS else step.number
         if self.kept is None or self.kept.number == 0 or figure > self.best:
@@ -46,7 +46,7 @@ class Selection:
     def detector(self) -> AnomalyDetector:
         """Return the detector of the kept epoch."""
         assert self.kept is not None
-        return self.kept.assemble()
+        return self.kept.detector
 
     def in_words(self) -> str:
         """Say which epoch is kept, and why."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
@@ -32,7 +32,12 @@ class Step:
 
     number: int
     loss: float
-    assemble: Callable[[], AnomalyDetector]  # the detector as it would be if this epoch were kept
+    assemble: Callable[[], AnomalyDetector]
+
+    @cached_property
+    def detector(self) -> AnomalyDetector:
+        """The detector as it would be if this epoch were kept, assembled when it is first asked for."""
+        return self.assemble()
 
 
 def learn(backbone: Backbone, subject: Subject, support: ImageFeatures, settings: Settings) -> Iterator[Step]:

@@ -66,6 +66,12 @@ def draw_defective(
     return _draw_visible(class_name, line, part, DEFECT_FOLDERS[class_name][defect_folder], difficulty)
 
 
+def visible_contrast(good: Picture, defective: Picture, mask: Mask) -> float:
+    """Return by how many gray levels a defect changes its good twin on the mask: 0 where that is too small to see."""
+    changes = cv2.absdiff(good, defective).max(axis=2)[mask > 0]  # [pixel of the defect]
+    return float(changes.mean()) if changes.size >= _LEAST_AREA else 0.0
+
+
 def _write_good(folder: Path, class_name: str, line: int) -> None:
     part = count()
     for split, pictures in (("train", TRAIN_PICTURES), ("test", GOOD_TEST_PICTURES)):
@@ -89,8 +95,7 @@ def _draw_visible(class_name: str, line: int, part: int, kind: str, difficulty: 
         good, defective, mask = draw_twins(
             class_name, style_seed=style, instance_seed=instance, defect=kind, difficulty=difficulty
         )
-        changes = cv2.absdiff(good, defective).max(axis=2)[mask > 0]  # [pixel of the defect], gray levels
-        contrast = float(changes.mean()) if changes.size >= _LEAST_AREA else 0.0
+        contrast = visible_contrast(good, defective, mask)
         if contrast > clearest:
             clearest, kept = contrast, (defective, mask)
         if clearest >= _LEAST_CONTRAST:
