@@ -1,4 +1,4 @@
-"""The tiny CLIP's training pictures: pairs of twins, good and defective, each of a production line of its own."""
+"""The tiny CLIP's training pictures: twins, good and defective, with another good part of their production line."""
 
 import multiprocessing
 from collections.abc import Callable
@@ -10,27 +10,26 @@ import numpy as np
 from PIL import Image
 from tiny_captions import KINDS
 
-from promptad.data.demo import DEFECT_FOLDERS, DEMO_CLASSES, DIFFICULTIES, TRAINING_SEEDS_FROM, draw_twins
-from promptad.data.demo.writer import visible_contrast
+from promptad.data.demo import DEFECT_FOLDERS, DEMO_CLASSES, DIFFICULTIES, TRAINING_SEEDS_FROM, draw_picture, draw_twins
+from promptad.data.demo.writer import visibility
 from promptad.data.geometry import square_picture
 from promptad.files import whole_file
 
 SIDE, PATCHES = 112, 14  # of a picture in pixels, and of its mask in patches
-SHARD = 1000  # pairs a file
-OWN_KINDS = 0.6  # of the pairs show a defect that the demo has of their class; the others any
+SHARD = 1000  # trios a file
+OWN_KINDS = 0.6  # of the trios show a defect that the demo has of their class; the others any
 SHARES = {"easy": 0.4, "normal": 0.45, "hard": 0.15}  # of the difficulties
 TRIES = 6  # to draw a defect that can be seen
-LEAST_CONTRAST = 8  # gray levels
 
 
 @dataclass(frozen=True)
 class Shard:
-    """SHARD pairs of training pictures."""
+    """SHARD trios of training pictures, each of a production line of its own."""
 
-    pictures: np.ndarray  # [pair, 2, side, side, 3] uint8, good and defective
-    masks: np.ndarray  # [pair, patch, patch] uint8, share of a patch that is defective, of 255
-    classes: np.ndarray  # [pair] index into DEMO_CLASSES
-    kinds: np.ndarray  # [pair] index into KINDS
+    pictures: np.ndarray  # [trio, 3, side, side, 3] uint8: another good part, a good one, and its defective twin
+    masks: np.ndarray  # [trio, patch, patch] uint8, share of a patch that is defective, of 255
+    classes: np.ndarray  # [trio] index into DEMO_CLASSES
+    kinds: np.ndarray  # [trio] index into KINDS
 
 
 def draw_shards(folder: Path, count: int, advance: Callable[[], None]) -> None:
@@ -57,32 +56,34 @@ def shard_file(folder: Path, number: int) -> Path:
     return folder / f"shard_{number:04}.npz"
 
 
-def seeds_of(pair: int, attempt: int) -> tuple[int, int]:
-    """Return the style seed and the instance seed of a pair: none is a seed of the demo."""
-    return TRAINING_SEEDS_FROM + pair, TRAINING_SEEDS_FROM + pair * TRIES + attempt
+def seeds_of(trio: int, attempt: int) -> tuple[int, int]:
+    """Return the style seed and the instance seed of the twins of a trio: none is a seed of the demo.
+
+    Attempt number TRIES, which the twins never need, is the seed of the other good part.
+    """
+    return TRAINING_SEEDS_FROM + trio, TRAINING_SEEDS_FROM + trio * (TRIES + 1) + attempt
 
 
 def _draw_shard(number: int) -> tuple[int, dict[str, np.ndarray]]:
     cv2.setNumThreads(1)
-    pairs = [_draw_pair(number * SHARD + row) for row in range(SHARD)]
-    return number, {name: np.stack([pair[name] for pair in pairs]) for name in pairs[0]}
+    trios = [_draw_trio(number * SHARD + row) for row in range(SHARD)]
+    return number, {name: np.stack([trio[name] for trio in trios]) for name in trios[0]}
 
 
-def _draw_pair(pair: int) -> dict[str, np.ndarray]:
-    """Draw one pair, again with its next seed as long as the defect is hard to see."""
-    random = np.random.default_rng([TRAINING_SEEDS_FROM, pair])
+def _draw_trio(trio: int) -> dict[str, np.ndarray]:
+    """Draw one trio, its twins again with their next seed as long as the defect is hard to see."""
+    random = np.random.default_rng([TRAINING_SEEDS_FROM, trio])
     name = DEMO_CLASSES[random.integers(len(DEMO_CLASSES))]
     own = [kind for kind in DEFECT_FOLDERS[name].values() if kind in KINDS]
     kind = own[random.integers(len(own))] if random.random() < OWN_KINDS else KINDS[random.integers(len(KINDS))]
-    difficulty = random.choice(DIFFICULTIES, p=[SHARES[level] for level in DIFFICULTIES])
+    difficulty = str(random.choice(DIFFICULTIES, p=[SHARES[level] for level in DIFFICULTIES]))
     for attempt in range(TRIES):
-        style, instance = seeds_of(pair, attempt)
-        good, bad, mask = draw_twins(
-            name, style_seed=style, instance_seed=instance, defect=kind, difficulty=str(difficulty)
-        )
-        if visible_contrast(good, bad, mask) >= LEAST_CONTRAST:
+        style, instance = seeds_of(trio, attempt)
+        good, bad, mask = draw_twins(name, style_seed=style, instance_seed=instance, defect=kind, difficulty=difficulty)
+        if visibility(good, bad, mask, difficulty) >= 1:
             break
-    pictures = [np.asarray(square_picture(Image.fromarray(picture), SIDE, SIDE)) for picture in (good, bad)]
+    other, _ = draw_picture(name, style_seed=style, instance_seed=seeds_of(trio, TRIES)[1])
+    pictures = [np.asarray(square_picture(Image.fromarray(picture), SIDE, SIDE)) for picture in (other, good, bad)]
     return {
         "pictures": np.stack(pictures),
         "masks": cv2.resize(mask, (PATCHES, PATCHES), interpolation=cv2.INTER_AREA),

@@ -8,7 +8,8 @@ lines that the demo never shows (`tiny_pictures.seeds_of`).
 
 import argparse
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -24,6 +25,7 @@ from safetensors.torch import save_file
 from tiny_captions import ANY_DEFECT, KINDS, NORMAL, STATES, TEMPLATES, caption, family_phrases, phrases
 from tiny_pictures import SHARD, Shard, draw_shards, read_shard
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from promptad.backbone.embedded import embedded_config, load_embedded
 from promptad.backbone.image_tower import ImageTower
@@ -33,23 +35,26 @@ from promptad.files import whole_file
 from promptad.progress import add_task, progress_bar
 from promptad.prompts.contexts import END_OF_TEXT, START_OF_TEXT
 from promptad.prompts.states import class_words
+from promptad.records import ImageFeatures
 
-PAIRS = 32  # a batch
-PEAK_LR, WARM_UP, FLOOR = 5e-4, 100, 0.02  # learning rate, steps that it rises for, share of it that remains at the end
-KEPT = 98  # patches of a picture that are looked at in the first part of the training, its defect among them
-ALL_PATCHES_FROM = 0.95  # of the training
+TRIOS = 24  # a batch
+MATRIX_LR, OTHER_LR = 1e-3, 5e-4  # peaks of the learning rates
+WARM_UP, FLOOR = 100, 0.02  # steps that they rise for, share of them that remains at the end
+KEPT = 80  # patches of a picture that are looked at in the first part of the training, its defect among them
+ALL_PATCHES_FROM = 0.93  # of the training
+ANOMALOUS, CLEAN = 0.2, 0.02  # share of a patch that is defective: above is, below is not, between does not count
 HOT = 4.6052  # largest logarithm of the temperature
 STATE_COUNT, TEXTURES = len(STATES), ("carpet", "grid", "leather", "tile", "wood")
 
 
 @dataclass(frozen=True)
 class Batch:
-    """PAIRS good pictures, then their defective twins."""
+    """TRIOS good pictures, as many other good parts of the same production lines, and the latter's defective twins."""
 
     pixels: Tensor  # [image, 3, side, side], normalised
     masks: Tensor  # [image, patch], share of a patch that is defective
     classes: Tensor  # [image]
-    kinds: Tensor  # [pair], of the defective ones
+    kinds: Tensor  # [trio], of the defective ones
 
 
 class Words(nn.Module):
@@ -75,12 +80,13 @@ class Words(nn.Module):
 class Student(nn.Module):
     """A CLIP that learns: its towers as the package runs them, and its words."""
 
-    def __init__(self, clip: CLIP) -> None:
+    def __init__(self, clip: CLIP, precision: torch.dtype) -> None:
         super().__init__()
-        self.clip, self.tokenizer = clip, SimpleTokenizer()
+        self.clip, self.tokenizer, self.precision = clip, SimpleTokenizer(), precision
         self.words = Words(clip, self.tokenizer)
         clip.token_embedding.requires_grad_(requires_grad=False)
         self.images, self.texts = ImageTower(clip.visual), TextTower(clip)
+        self.nearness = nn.Parameter(torch.tensor([[20.0, 0.8]]).repeat(3, 1))  # [layer, steepness and middle]
 
     def encode_texts(self, texts: list[str]) -> Tensor:
         """Encode captions into unit features [text, D]."""
@@ -88,7 +94,27 @@ class Student(nn.Module):
         tokens = torch.full((len(ids), max(map(len, ids))), END_OF_TEXT)
         for row, own in zip(tokens, ids, strict=True):
             row[: len(own)] = torch.tensor(own)
-        return self.texts.encode(self.words(tokens), torch.tensor([len(own) - 1 for own in ids]))
+        with self._towers():
+            return self.texts.encode(self.words(tokens), torch.tensor([len(own) - 1 for own in ids])).float()
+
+    def encode_images(self, tokens: Tensor) -> ImageFeatures:
+        """Encode embeddings [image, 1 + patch, width] as the package does, with taps."""
+        with self._towers():
+            features = self.images.read(tokens, taps=True)
+        assert features.taps is not None
+        first, second = features.taps
+        return ImageFeatures(
+            features.class_token.float(), features.patch_tokens.float(), (first.float(), second.float())
+        )
+
+    @contextmanager
+    def _towers(self) -> Iterator[None]:
+        """Run what is inside in the student's precision, with the attention that is fastest in training then."""
+        if self.precision == torch.float32:
+            yield
+            return
+        with torch.autocast("cpu", self.precision), sdpa_kernel(SDPBackend.MATH):
+            yield
 
     def scale(self) -> Tensor:
         """What cosines are multiplied by."""
@@ -102,7 +128,7 @@ def main() -> None:
     torch.manual_seed(options.seed)
     config = embedded_config()
     clip = load_embedded(config["vision_cfg"]["image_size"]) if options.start == "embedded" else CLIP(**config)
-    student = Student(clip.train())
+    student = Student(clip.train(), getattr(torch, options.precision))
     with progress_bar(console) as progress:
         task = add_task(progress, "draw training pictures", options.shards)
         draw_shards(options.work / "pictures", options.shards, lambda: progress.advance(task))
@@ -118,25 +144,28 @@ def main() -> None:
 
 def train(student: Student, options: argparse.Namespace) -> Iterator[tuple[int, str]]:
     """Train the student in place; yield the number of each step and, every hundredth, what the losses were."""
-    optimizer = _make_optimizer(student)
+    optimizers = _make_optimizers(student)
+    parameters = [p for part in optimizers for group in part.param_groups for p in group["params"]]
     state_file = options.work / "state.pt"
-    first = _restore(student, optimizer, state_file)
+    first = _restore(student, optimizers, state_file)
     seen: dict[str, list[float]] = {}
     for step in range(first, options.steps):
         share = step / options.steps
-        for group in optimizer.param_groups:
-            group["lr"] = _learning_rate(step, share)
+        for part, peak in zip(optimizers, (MATRIX_LR, OTHER_LR), strict=True):
+            for group in part.param_groups:
+                group["lr"] = peak * _rate(step, share)
         random = np.random.default_rng([options.seed, step])
         batch = make_batch(_shard_of(options, step), step, options.shards, random)
         terms = losses(student, batch, random, every_patch=share >= ALL_PATCHES_FROM)
-        optimizer.zero_grad()
         torch.stack(list(terms.values())).sum().backward()
-        nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], 1.0)
-        optimizer.step()
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        for part in optimizers:
+            part.step()
+            part.zero_grad()
         for name, term in terms.items():
             seen.setdefault(name, []).append(float(term.detach()))
         if (step + 1) % 100 == 0 or step + 1 == options.steps:
-            _keep(student, optimizer, state_file, step + 1)
+            _keep(student, optimizers, state_file, step + 1)
             yield step + 1, f"step {step + 1}: " + ", ".join(f"{name} {np.mean(v):.3f}" for name, v in seen.items())
             seen.clear()
         else:
@@ -144,25 +173,25 @@ def train(student: Student, options: argparse.Namespace) -> Iterator[tuple[int, 
 
 
 def make_batch(shard: Shard, step: int, shards: int, random: np.random.Generator) -> Batch:
-    """Take the step's pairs from its shard, mirrored at random and lit a little differently."""
-    steps_a_shard = SHARD // PAIRS
+    """Take the step's trios from its shard, mirrored at random and lit a little differently."""
+    steps_a_shard = SHARD // TRIOS
     visit, place = divmod(step // shards, steps_a_shard)
     order = np.random.default_rng([step % shards, visit]).permutation(SHARD)
-    chosen = order[place * PAIRS : (place + 1) * PAIRS]
+    chosen = order[place * TRIOS : (place + 1) * TRIOS]
     pictures, masks = shard.pictures[chosen].copy(), shard.masks[chosen].copy()
     for row, number in enumerate(shard.classes[chosen]):
         flips = (slice(None, None, 1 - 2 * random.integers(2)), slice(None, None, 1 - 2 * random.integers(2)))
         if DEMO_CLASSES[number] in TEXTURES:
             pictures[row], masks[row] = pictures[row][:, flips[0], flips[1]], masks[row][flips]
     pixels = torch.from_numpy(pictures).transpose(0, 1).flatten(0, 1).permute(0, 3, 1, 2).float() / 255
-    light = torch.from_numpy(random.uniform(0.85, 1.15, (2 * PAIRS, 3, 1, 1)).astype(np.float32))
+    light = torch.from_numpy(random.uniform(0.85, 1.15, (3 * TRIOS, 3, 1, 1)).astype(np.float32))
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (OPENAI_DATASET_MEAN, OPENAI_DATASET_STD))
     defects = torch.from_numpy(masks).flatten(1).float() / 255
     classes = torch.from_numpy(shard.classes[chosen])
     return Batch(
         (pixels * light - mean) / std,
-        torch.cat([torch.zeros_like(defects), defects]),
-        torch.cat([classes, classes]),
+        torch.cat([torch.zeros_like(defects), torch.zeros_like(defects), defects]),
+        classes.repeat(3),
         torch.from_numpy(shard.kinds[chosen]),
     )
 
@@ -173,41 +202,66 @@ def losses(student: Student, batch: Batch, random: np.random.Generator, *, every
     contrastive: pictures against one caption of each class in each state (Radford et al., CLIP, 2021), with several
     that are true of a defective picture. anomaly: good against faulty words of the picture's class. kind: its kind
     among the kinds of its class. family: words that are true of some kinds only. dense and dense_kind: the same of
-    patch tokens on the local path, told by the mask.
+    patch tokens on the local path, told by the mask. memory: see `_memory_loss`.
     """
     texts = student.encode_texts(_captions(random)).view(len(DEMO_CLASSES), STATE_COUNT, -1)  # [class, state, D]
-    tokens = student.images.embed(batch.pixels)
-    masks = batch.masks
+    tokens, masks = student.images.embed(batch.pixels), batch.masks
     if not every_patch:
-        rank = torch.from_numpy(random.random(masks.shape, dtype=np.float32)) + 1.5 * (masks > 0.05)
-        kept = rank.topk(KEPT, 1).indices
-        masks = masks.gather(1, kept)
-        patches = tokens[:, 1:].gather(1, kept[..., None].expand(-1, -1, tokens.shape[-1]))
-        tokens = torch.cat([tokens[:, :1], patches], 1)
-    features = student.images.read(tokens)
-    scale, images, pairs = student.scale(), torch.arange(2 * PAIRS), torch.arange(PAIRS, 2 * PAIRS)
+        tokens, masks = _keep_some_patches(tokens, masks, random)
+    features = student.encode_images(tokens)
+    scale, images, bad = student.scale(), torch.arange(3 * TRIOS), torch.arange(2 * TRIOS, 3 * TRIOS)
     logits = scale * torch.einsum("nd,csd->ncs", features.class_token, texts)  # [image, class, state]
     own = logits[images, batch.classes]  # [image, state]
     true = torch.zeros_like(logits)
-    true[images[:PAIRS], batch.classes[:PAIRS], STATES.index(NORMAL)] = 1
-    true[pairs, batch.classes[PAIRS:], STATES.index(ANY_DEFECT)] = 1
-    true[pairs, batch.classes[PAIRS:], 2 + batch.kinds] = 1
-    is_bad = (images >= PAIRS).float()
+    true[images[: 2 * TRIOS], batch.classes[: 2 * TRIOS], STATES.index(NORMAL)] = 1
+    true[bad, batch.classes[bad], STATES.index(ANY_DEFECT)] = 1
+    true[bad, batch.classes[bad], 2 + batch.kinds] = 1
     patches = scale * torch.einsum("npd,nsd->nps", features.patch_tokens, texts[batch.classes])  # [image, patch, state]
-    weight = ((masks < 0.02) | (masks > 0.2)).float()
-    on_defect = masks[PAIRS:] * (masks[PAIRS:] > 0.2)
+    on_defect = masks[bad] * (masks[bad] > ANOMALOUS)
     kind_of_patch = batch.kinds[:, None, None].expand(-1, masks.shape[1], 1)
-    patch_kinds = patches[PAIRS:, :, 2:].log_softmax(-1).gather(2, kind_of_patch)[..., 0]  # [pair, patch]
+    patch_kinds = patches[bad, :, 2:].log_softmax(-1).gather(2, kind_of_patch)[..., 0]  # [trio, patch]
     return {
         "contrastive": _multi_positive(logits.flatten(1), true.flatten(1)),
-        "anomaly": 1.5 * F.binary_cross_entropy_with_logits(own[:, 1] - own[:, 0], is_bad),
-        "kind": 0.5 * F.cross_entropy(own[PAIRS:, 2:], batch.kinds),
-        "family": 0.3 * _family_loss(student, features.class_token[PAIRS:], batch, own[PAIRS:, 0], random),
-        "dense": F.binary_cross_entropy_with_logits(
-            patches[..., 1] - patches[..., 0], (masks > 0.2).float(), weight, pos_weight=torch.tensor(6.0)
-        ),
+        "anomaly": 1.5 * F.binary_cross_entropy_with_logits(own[:, 1] - own[:, 0], (images >= 2 * TRIOS).float()),
+        "kind": 0.5 * F.cross_entropy(own[bad, 2:], batch.kinds),
+        "family": 0.3 * _family_loss(student, features.class_token[bad], batch, own[bad, 0], random),
+        "dense": _anomaly_of_patches(patches[..., 1] - patches[..., 0], masks),
         "dense_kind": -0.3 * (patch_kinds * on_defect).sum() / on_defect.sum().clamp_min(1),
+        "memory": _memory_loss(student, features, masks),
     }
+
+
+def _keep_some_patches(tokens: Tensor, masks: Tensor, random: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Keep KEPT patches of each picture, the same of a trio's three: those with the defect first, others by chance."""
+    rank = torch.from_numpy(random.random((TRIOS, masks.shape[1]), dtype=np.float32))
+    kept = (rank + 1.5 * (masks[2 * TRIOS :] > CLEAN)).topk(KEPT, 1).indices.repeat(3, 1)  # [image, kept]
+    patches = tokens[:, 1:].gather(1, kept[..., None].expand(-1, -1, tokens.shape[-1]))
+    return torch.cat([tokens[:, :1], patches], 1), masks.gather(1, kept)
+
+
+def _anomaly_of_patches(logits: Tensor, masks: Tensor) -> Tensor:
+    """Return the cross-entropy of patches [image, patch] being anomalous, told by their shares of defect."""
+    weight = ((masks < CLEAN) | (masks > ANOMALOUS)).float()
+    return F.binary_cross_entropy_with_logits(logits, (masks > ANOMALOUS).float(), weight, pos_weight=torch.tensor(6.0))
+
+
+def _memory_loss(student: Student, features: ImageFeatures, masks: Tensor) -> Tensor:
+    """Tell defects by how far a patch is from the nearest one of another good part of the line, at three layers.
+
+    So a patch memory (Roth et al., PatchCore, 2022) has something to remember: the same material is to look the same
+    under another light, pose and focus, and a defect is to look like nothing of it. Of each picture the patches count,
+    and the one that is farthest from all that is known, which is what a picture is judged by.
+    """
+    assert features.taps is not None
+    terms = []
+    for layer, (steepness, middle) in zip((features.patch_tokens, *features.taps), student.nearness, strict=True):
+        known, *asked = layer.chunk(3)  # [trio, patch, width] each
+        nearest = torch.cat([(patches @ known.transpose(1, 2)).amax(2) for patches in asked])  # [good and bad, patch]
+        logits = steepness * (middle - nearest)
+        is_bad = (torch.arange(2 * TRIOS) >= TRIOS).float()
+        terms.append(_anomaly_of_patches(logits, masks[TRIOS:]))
+        terms.append(0.3 * F.binary_cross_entropy_with_logits(logits.amax(1), is_bad))
+    return torch.stack(terms).sum() / 3
 
 
 def _multi_positive(logits: Tensor, true: Tensor) -> Tensor:
@@ -223,7 +277,7 @@ def _family_loss(
 ) -> Tensor:
     """Tell for one family word a picture whether it is true of its kind, against good words of its class."""
     said, told = [], []
-    for number, kind in zip(batch.classes[PAIRS:].tolist(), batch.kinds.tolist(), strict=True):
+    for number, kind in zip(batch.classes[:TRIOS].tolist(), batch.kinds.tolist(), strict=True):
         choices = _families(DEMO_CLASSES[number])
         phrase, kinds = choices[random.integers(len(choices))]
         said.append(caption(phrase, random))
@@ -278,18 +332,20 @@ def _vocabulary(tokenizer: SimpleTokenizer) -> set[int]:
     return {START_OF_TEXT, END_OF_TEXT} | {token for text in texts for token in tokenizer.encode(text)}
 
 
-def _make_optimizer(student: Student) -> torch.optim.Optimizer:
-    """Return AdamW; only matrices of the towers decay."""
+def _make_optimizers(student: Student) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:
+    """Return Muon (Jordan et al., 2024) for the matrices of the blocks, and AdamW for all else."""
     named = [(name, p) for name, p in student.named_parameters() if p.requires_grad]
-    decays = [p for name, p in named if p.ndim > 1 and "embedding" not in name and name != "words.rows"]
-    others = [p for name, p in named if not any(p is decayed for decayed in decays)]
-    groups = [{"params": decays, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, PEAK_LR, (0.9, 0.98), eps=1e-6)
+    matrices = [p for name, p in named if p.ndim == 2 and "resblocks" in name]
+    others = [p for name, p in named if not (p.ndim == 2 and "resblocks" in name)]
+    return (
+        torch.optim.Muon(matrices, MATRIX_LR, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(others, OTHER_LR, (0.9, 0.98), eps=1e-6, weight_decay=0.0),
+    )
 
 
-def _learning_rate(step: int, share: float) -> float:
-    """Return the rate of a step: a short rise, then half a cosine."""
-    return PEAK_LR * min(1, (step + 1) / WARM_UP) * (FLOOR + (1 - FLOOR) * (1 + math.cos(math.pi * share)) / 2)
+def _rate(step: int, share: float) -> float:
+    """Return the share of its peak that a learning rate has: a short rise, then half a cosine."""
+    return min(1, (step + 1) / WARM_UP) * (FLOOR + (1 - FLOOR) * (1 + math.cos(math.pi * share)) / 2)
 
 
 def _shard_of(options: argparse.Namespace, step: int) -> Shard:
@@ -301,29 +357,36 @@ def _read_kept(folder: Path, number: int) -> Shard:
     return read_shard(folder, number)
 
 
-def _keep(student: Student, optimizer: torch.optim.Optimizer, file: Path, step: int) -> None:
-    state = {"student": student.state_dict(), "optimizer": optimizer.state_dict(), "step": step}
+def _keep(student: Student, optimizers: Sequence[torch.optim.Optimizer], file: Path, step: int) -> None:
+    state = {"student": student.state_dict(), "optimizers": [part.state_dict() for part in optimizers], "step": step}
     with whole_file(file) as temporary:
         torch.save(state, temporary)
 
 
-def _restore(student: Student, optimizer: torch.optim.Optimizer, file: Path) -> int:
+def _restore(student: Student, optimizers: Sequence[torch.optim.Optimizer], file: Path) -> int:
     """Load what `_keep` wrote, if it did; return the number of the next step."""
     if not file.exists():
         return 0
     state = torch.load(file, weights_only=True)
     student.load_state_dict(state["student"])
-    optimizer.load_state_dict(state["optimizer"])
+    for part, kept in zip(optimizers, state["optimizers"], strict=True):
+        part.load_state_dict(kept)
     return int(state["step"])
 
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work", type=Path, required=True, help="folder for pictures, state and weights")
-    parser.add_argument("--shards", type=int, default=36, help=f"of {SHARD} pairs of pictures each")
-    parser.add_argument("--steps", type=int, default=5000, help=f"of {2 * PAIRS} pictures each")
+    parser.add_argument("--shards", type=int, default=36, help=f"of {SHARD} trios of pictures each")
+    parser.add_argument("--steps", type=int, default=5000, help=f"of {3 * TRIOS} pictures each")
     parser.add_argument("--start", choices=("embedded", "nothing"), default="embedded", help="weights to go on from")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--precision",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="of the towers while they learn: bfloat16 takes two thirds of the time where the processor has it",
+    )
     return parser.parse_args()
 
 

@@ -35,10 +35,12 @@ from promptad.data.demo.canvas import (
 
 @dataclass(frozen=True)
 class Severity:
-    """How bad defects are: factors on their usual size and on their usual contrast."""
+    """How bad defects are: factors on their usual size and on their usual contrast, and what can be seen of them."""
 
     size: float = 1.0
     contrast: float = 1.0
+    least_contrast: float = 10  # gray levels that a defect changes on its mask, about three times the sensor's noise
+    least_area: int = 20  # pixels of its mask
 
 
 @dataclass(frozen=True)

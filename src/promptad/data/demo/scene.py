@@ -52,7 +52,7 @@ PAINTERS: dict[str, Callable[[Random, Random], Part]] = {
 }
 
 SEVERITIES = {
-    "easy": Severity(size=1.6),
+    "easy": Severity(size=1.8, least_contrast=30, least_area=300),
     "normal": Severity(),
     "hard": Severity(size=0.65, contrast=0.6),
 }

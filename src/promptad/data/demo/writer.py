@@ -17,10 +17,7 @@ TRAIN_PICTURES = 20
 GOOD_TEST_PICTURES = 20
 PICTURES_A_DEFECT = 8
 
-EDITION = "second edition"  # of the drawings: pictures of another are never taken for those of this one
-
-_LEAST_AREA = 20  # pixels of a mask
-_LEAST_CONTRAST = 10  # gray levels, about three times the sensor's noise
+EDITION = "third edition"  # of the drawings: pictures of another are never taken for those of this one
 
 
 def make_demo_class(root: Path, class_name: str, *, line: int = 0, difficulty: str = "normal") -> Path:
@@ -66,10 +63,12 @@ def draw_defective(
     return _draw_visible(class_name, line, part, DEFECT_FOLDERS[class_name][defect_folder], difficulty)
 
 
-def visible_contrast(good: Picture, defective: Picture, mask: Mask) -> float:
-    """Return by how many gray levels a defect changes its good twin on the mask: 0 where that is too small to see."""
+def visibility(good: Picture, defective: Picture, mask: Mask, difficulty: str) -> float:
+    """Return how plain a defect is beside its good twin: 1 or more where it is as plain as its difficulty asks."""
+    severity = SEVERITIES[difficulty]
     changes = cv2.absdiff(good, defective).max(axis=2)[mask > 0]  # [pixel of the defect]
-    return float(changes.mean()) if changes.size >= _LEAST_AREA else 0.0
+    contrast = float(changes.mean()) if changes.size else 0.0
+    return min(contrast / severity.least_contrast, changes.size / severity.least_area)
 
 
 def _write_good(folder: Path, class_name: str, line: int) -> None:
@@ -88,19 +87,19 @@ def _write_defective(folder: Path, class_name: str, line: int, difficulty: str) 
 
 
 def _draw_visible(class_name: str, line: int, part: int, kind: str, difficulty: str) -> tuple[Picture, Mask]:
-    """Draw a defective part, again with its next seed as long as the defect is hard to see; keep the clearest try."""
-    style, clearest = style_seed(line, _number(class_name)), 0.0
+    """Draw a defective part, again with its next seed as long as the defect is hard to see; keep the plainest try."""
+    style, plainest = style_seed(line, _number(class_name)), 0.0
     for attempt in range(TRIES):
         instance = instance_seed(line, _number(class_name), part, attempt)
         good, defective, mask = draw_twins(
             class_name, style_seed=style, instance_seed=instance, defect=kind, difficulty=difficulty
         )
-        contrast = visible_contrast(good, defective, mask)
-        if contrast > clearest:
-            clearest, kept = contrast, (defective, mask)
-        if clearest >= _LEAST_CONTRAST:
+        plain = visibility(good, defective, mask, difficulty)
+        if plain > plainest:
+            plainest, kept = plain, (defective, mask)
+        if plainest >= 1:
             break
-    assert clearest > 0, f"no {kind} can be seen on line {line} of {class_name}"
+    assert plainest > 0, f"no {kind} can be seen on line {line} of {class_name}"
     return kept
 
 
