@@ -1,0 +1,259 @@
+"""How accurate the systems are on the demo data: the baseline, and ours with and without a memory bank.
+
+python benchmarks/demo_accuracy.py [--json FILE]
+
+15 classes, k = 1, 2, 4, three draws of the support images, two production lines; the default settings, the last epoch,
+no test label anywhere but in the metrics. Every picture is encoded once. A class that is done is kept in --work, and a
+second start goes on from there.
+"""
+
+import argparse
+import hashlib
+import json
+import multiprocessing
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+import promptad
+from promptad.backbone.clip import Backbone, load_backbone
+from promptad.data.demo import DEMO_CLASSES, DIFFICULTIES, make_demo_class
+from promptad.data.layouts import read_class
+from promptad.data.support import choose_support
+from promptad.detection import AnomalyDetector, Subject
+from promptad.detector import Detector
+from promptad.diagnostics import diagnose
+from promptad.evaluation import TestSplit, evaluate, read_test_split
+from promptad.files import whole_file
+from promptad.fitting import encode_support
+from promptad.options import names, numbers
+from promptad.progress import add_task, progress_bar
+from promptad.records import ImageFeatures
+from promptad.settings import EMBEDDED, MULTI_PROTOTYPE, SINGLE_ANCHOR, BackboneSettings, Settings, default_settings
+from promptad.systems import learn
+
+BASELINE, TEXT, MEMORY = "baseline", "multi", "multi_memory"
+TITLES = {BASELINE: "baseline + memory", TEXT: "ours", MEMORY: "ours + memory"}
+METRICS = {
+    "image_auroc": "I-AUROC",
+    "image_ap": "I-AP",
+    "image_f1_max": "I-F1",
+    "pixel_auroc": "P-AUROC",
+    "aupro": "P-PRO",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """What is run."""
+
+    classes: tuple[str, ...]
+    shots: tuple[int, ...]
+    seeds: tuple[int, ...]
+    lines: tuple[int, ...]
+    difficulty: str
+    epochs: int | None
+    work: Path
+
+
+@dataclass(frozen=True)
+class Place:
+    """One class on one production line."""
+
+    line: int
+    class_name: str
+
+
+def main() -> None:
+    """Run what is not there yet; print and, if asked, write the summary."""
+    options, started = _parse(), time.monotonic()
+    protocol = Protocol(**{name: value for name, value in vars(options).items() if name not in ("json", "processes")})
+    console = Console(highlight=False)
+    places = [Place(line, name) for line in protocol.lines for name in protocol.classes]
+    missing = [place for place in places if not rows_file(protocol, place).exists()]
+    with (
+        progress_bar(console) as progress,
+        multiprocessing.get_context("spawn").Pool(options.processes, _one_thread) as pool,
+    ):
+        task = add_task(progress, "classes and lines", len(missing))
+        for _ in pool.imap_unordered(_run, [(protocol, place) for place in missing]):
+            progress.advance(task)
+    rows = [row for place in places for row in json.loads(rows_file(protocol, place).read_text())]
+    minutes = (time.monotonic() - started) / 60
+    console.print(accuracy_table(rows, protocol))
+    console.print(health_table(rows, protocol))
+    console.print(f"{len(missing)} of {len(places)} classes and lines in {minutes:.1f} minutes")
+    if options.json:
+        with whole_file(options.json) as temporary:
+            temporary.write_text(json.dumps(summary(rows, protocol) | {"minutes": minutes}, indent=2) + "\n")
+
+
+def measure_place(protocol: Protocol, place: Place, backbone: Backbone) -> Iterator[dict[str, Any]]:
+    """Train and measure every system, k and draw of one class on one line; yield a row each."""
+    root = protocol.work / f"{protocol.difficulty}_line_{place.line}"
+    make_demo_class(root, place.class_name, line=place.line, difficulty=protocol.difficulty)
+    pictures = read_class("demo", root, place.class_name)
+    resolution = Settings().scoring.resolution
+    split = read_test_split(backbone, pictures.test, resolution, batch_size=32, taps=True)
+    for seed in protocol.seeds:
+        chosen = choose_support(pictures.normal, max(protocol.shots), seed)
+        for system in (SINGLE_ANCHOR, MULTI_PROTOTYPE):
+            settings = settings_of(system, seed, protocol.epochs)
+            known = encode_support(backbone, chosen, settings)
+            for k in protocol.shots:
+                own = replace(settings, training=replace(settings.training, k_shot=k))
+                subject = Subject("demo", place.class_name, tuple(path.name for path in chosen[:k]), "")
+                support = _first(known, k * settings.support_views)
+                for name, detector in trained(backbone, subject, support, own):
+                    yield {"k": k, "seed": seed, "system": name, **vars(place), **figures(detector, split)}
+
+
+def trained(
+    backbone: Backbone, subject: Subject, support: ImageFeatures, settings: Settings
+) -> Iterator[tuple[str, AnomalyDetector]]:
+    """Train a system and yield its detectors: ours learns the same with and without a memory bank."""
+    *_, last = learn(backbone, subject, support, settings)
+    detector = last.detector
+    if not isinstance(detector, Detector):
+        yield BASELINE, detector
+        return
+    yield TEXT, replace(detector, memory=None)
+    yield MEMORY, detector
+
+
+def figures(detector: AnomalyDetector, split: TestSplit) -> dict[str, Any]:
+    """Return metrics in % and, where there are prototypes, which verdicts are healthy."""
+    if isinstance(detector, Detector) and detector.memory is None:
+        split = replace(split, features=replace(split.features, taps=None))
+    evaluation, _ = evaluate(detector, split)
+    verdicts = diagnose(detector, split.features)["verdicts"] if isinstance(detector, Detector) else []
+    return {name: 100 * getattr(evaluation, name) for name in METRICS} | {
+        "healthy": {verdict["name"]: verdict["healthy"] for verdict in verdicts}
+    }
+
+
+def settings_of(system: str, seed: int, epochs: int | None) -> Settings:
+    """Return a system's default settings on `tiny`, with a memory bank."""
+    plain = default_settings(system)
+    training = replace(plain.training, seed=seed, epochs=plain.training.epochs if epochs is None else epochs)
+    return replace(
+        plain,
+        backbone=BackboneSettings(name=EMBEDDED),
+        training=training,
+        scoring=replace(plain.scoring, memory=True),
+    )
+
+
+def accuracy_table(rows: Sequence[dict[str, Any]], protocol: Protocol) -> Table:
+    """Return the means over classes, ± their deviation over draws and lines."""
+    table = Table(
+        title=f"Demo data, difficulty {protocol.difficulty}, mean over classes in % ± deviation over draws and lines"
+    )
+    for title in ("k", "system", *METRICS.values()):
+        table.add_column(title, justify="left" if title == "system" else "right")
+    for k in protocol.shots:
+        for system, title in TITLES.items():
+            cells = [spread(rows, k, system, metric) for metric in METRICS]
+            table.add_row(str(k), title, *(f"{mean:.1f} ± {deviation:.1f}" for mean, deviation in cells))
+        table.add_section()
+    return table
+
+
+def health_table(rows: Sequence[dict[str, Any]], protocol: Protocol) -> Table:
+    """Return for each class in how many of its trainings each verdict on our prototypes is healthy."""
+    ours = [row for row in rows if row["system"] == TEXT]
+    verdicts = list(ours[0]["healthy"])
+    table = Table(title="Healthy prototypes, % of each class's trainings")
+    for title in ("class", *verdicts, "all four"):
+        table.add_column(title, justify="left" if title == "class" else "right")
+    for name in protocol.classes:
+        own = [row["healthy"] for row in ours if row["class_name"] == name]
+        shares = [np.mean([healthy[verdict] for healthy in own]) for verdict in verdicts]
+        table.add_row(name, *(f"{100 * share:.0f}" for share in (*shares, np.mean([all(h.values()) for h in own]))))
+    return table
+
+
+def spread(rows: Sequence[dict[str, Any]], k: int, system: str, metric: str) -> tuple[float, float]:
+    """Return mean and sample deviation, over draws and lines, of a metric's mean over classes."""
+    runs: dict[tuple[int, int], list[float]] = {}
+    for row in rows:
+        if (row["k"], row["system"]) == (k, system):
+            runs.setdefault((row["line"], row["seed"]), []).append(row[metric])
+    means = [float(np.mean(values)) for values in runs.values()]
+    return float(np.mean(means)), float(np.std(means, ddof=1)) if len(means) > 1 else 0.0
+
+
+def summary(rows: Sequence[dict[str, Any]], protocol: Protocol) -> dict[str, Any]:
+    """Return mean image AUROC for each k and system, and under "details" all means, deviations and healthy classes."""
+    image = {f"k{k}": {system: spread(rows, k, system, "image_auroc")[0] for system in TITLES} for k in protocol.shots}
+    details = {
+        f"k{k}": {system: {metric: spread(rows, k, system, metric) for metric in METRICS} for system in TITLES}
+        for k in protocol.shots
+    }
+    healthy = {
+        f"k{k}": {
+            name: float(np.mean([all(row["healthy"].values()) for row in rows if _is_ours(row, k, name)]))
+            for name in protocol.classes
+        }
+        for k in protocol.shots
+    }
+    return image | {"details": details, "healthy": healthy}
+
+
+def rows_file(protocol: Protocol, place: Place) -> Path:
+    """Where the rows of one class on one line are kept; other code, weights or settings have a file of their own."""
+    digest = hashlib.sha256(f"{protocol.shots} {protocol.seeds} {protocol.epochs}".encode())
+    for file in sorted(Path(promptad.__file__).parent.rglob("*")):
+        if file.suffix in (".py", ".safetensors", ".json"):
+            digest.update(file.read_bytes())
+    return (
+        protocol.work / "rows" / f"{digest.hexdigest()[:12]}_{protocol.difficulty}_{place.line}_{place.class_name}.json"
+    )
+
+
+def _run(job: tuple[Protocol, Place]) -> None:
+    protocol, place = job
+    backbone = load_backbone(BackboneSettings(name=EMBEDDED), torch.device("cpu"))
+    rows = list(measure_place(protocol, place, backbone))
+    with whole_file(rows_file(protocol, place)) as temporary:
+        temporary.write_text(json.dumps(rows) + "\n")
+
+
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def _first(features: ImageFeatures, count: int) -> ImageFeatures:
+    """Return the features of the first pictures."""
+    assert features.taps is not None
+    first, second = features.taps
+    return ImageFeatures(features.class_token[:count], features.patch_tokens[:count], (first[:count], second[:count]))
+
+
+def _is_ours(row: dict[str, Any], k: int, class_name: str) -> bool:
+    return (row["k"], row["system"], row["class_name"]) == (k, TEXT, class_name)
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--classes", type=names, default=DEMO_CLASSES, help="by commas (default: MVTec AD's fifteen)")
+    parser.add_argument("--shots", type=numbers, default=(1, 2, 4), help="numbers of support images")
+    parser.add_argument("--seeds", type=numbers, default=(0, 1, 2), help="each draws its own support images")
+    parser.add_argument("--lines", type=numbers, default=(200, 201), help="production lines")
+    parser.add_argument("--difficulty", choices=DIFFICULTIES, default="normal")
+    parser.add_argument("--epochs", type=int, help="of training (default: each system's own)")
+    parser.add_argument("--work", type=Path, default=Path("result") / "demo_accuracy", help="for pictures and rows")
+    parser.add_argument("--processes", type=int, default=multiprocessing.cpu_count(), help="of one thread each")
+    parser.add_argument("--json", type=Path, help="file to write the summary to")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
