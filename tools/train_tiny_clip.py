@@ -9,7 +9,7 @@ lines that the demo never shows (`tiny_pictures.seeds_of`).
 import argparse
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -94,12 +94,12 @@ class Student(nn.Module):
         tokens = torch.full((len(ids), max(map(len, ids))), END_OF_TEXT)
         for row, own in zip(tokens, ids, strict=True):
             row[: len(own)] = torch.tensor(own)
-        with self._towers():
+        with self._towers(tokens.shape[1]):
             return self.texts.encode(self.words(tokens), torch.tensor([len(own) - 1 for own in ids])).float()
 
     def encode_images(self, tokens: Tensor) -> ImageFeatures:
         """Encode embeddings [image, 1 + patch, width] as the package does, with taps."""
-        with self._towers():
+        with self._towers(tokens.shape[1]):
             features = self.images.read(tokens, taps=True)
         assert features.taps is not None
         first, second = features.taps
@@ -108,12 +108,11 @@ class Student(nn.Module):
         )
 
     @contextmanager
-    def _towers(self) -> Iterator[None]:
-        """Run what is inside in the student's precision, with the attention that is fastest in training then."""
-        if self.precision == torch.float32:
-            yield
-            return
-        with torch.autocast("cpu", self.precision), sdpa_kernel(SDPBackend.MATH):
+    def _towers(self, length: int) -> Iterator[None]:
+        """Run what is inside in the student's precision, with the attention that is fastest then for so many tokens."""
+        halved = self.precision != torch.float32
+        plain = sdpa_kernel(SDPBackend.MATH) if halved and length <= 1 + KEPT else nullcontext()
+        with torch.autocast("cpu", self.precision, enabled=halved), plain:
             yield
 
     def scale(self) -> Tensor:
