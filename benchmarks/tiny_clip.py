@@ -32,6 +32,7 @@ from promptad.data.views import make_views
 from promptad.files import whole_file
 from promptad.metrics import image_auroc
 from promptad.progress import add_task, progress_bar
+from promptad.prompts.contexts import encode_texts
 from promptad.prompts.states import class_words, state_groups
 from promptad.prototypes import Prototypes
 from promptad.records import ImageFeatures
@@ -144,13 +145,6 @@ def encode_mean(backbone: Backbone, phrases: tuple[str, ...], words: str) -> Ten
     """Return the unit mean of the features of phrases in all templates."""
     features = encode_texts(backbone, [t.format(phrase.format(words)) for phrase in phrases for t in TEMPLATES])
     return F.normalize(features.mean(0), dim=-1)
-
-
-def encode_texts(backbone: Backbone, texts: list[str]) -> Tensor:
-    """Return the unit features [text, D] of texts."""
-    tokens = backbone.tokenizer(texts)
-    with torch.inference_mode():
-        return backbone.text_tower.encode(backbone.text_tower.embed(tokens), tokens.argmax(1))
 
 
 def recognised(class_tokens: Tensor, texts: Mapping[str, Tensor], name: str) -> float:

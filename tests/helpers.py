@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 
+from promptad.backbone.text_tower import TextTower
 from promptad.command_line import main
 from promptad.data.demo import DEFECT_FOLDERS, make_demo_class
 from promptad.errors import InputError
@@ -134,3 +136,12 @@ def shorten(file: Path) -> None:
 
 def empty(file: Path) -> None:
     file.write_bytes(b"")
+
+
+def slow_text_feature(tower: TextTower, vectors: Tensor) -> Tensor:
+    """The feature [D], of any length, of one prompt [token, width] by all 77 tokens of open_clip's own transformer."""
+    clip, end = tower.clip, len(vectors) - 1
+    padded = torch.cat([vectors, tower.embed(torch.zeros(77 - len(vectors), dtype=torch.long))])
+    hidden = clip.transformer((padded + clip.positional_embedding)[None], attn_mask=clip.attn_mask)
+    feature: Tensor = clip.ln_final(hidden)[0, end] @ clip.text_projection
+    return feature

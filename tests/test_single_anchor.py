@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import refusal
+from helpers import refusal, slow_text_feature
 from torch import Tensor
 
 from promptad import PromptAD
@@ -154,8 +154,7 @@ def test_prompts_are_encoded_as_whole_sentences_would_be(
     def slow(context: list[Tensor], text: str) -> Tensor:
         ids = torch.tensor([START_OF_TEXT, *tiny.token_ids(f"{text}."), END_OF_TEXT])
         embedded = tiny.text_tower.embed(ids)
-        row = torch.cat([embedded[:1], *context, embedded[1:]])
-        return tiny.text_tower.encode_raw(row[None], torch.tensor([len(row) - 1]))[0]
+        return slow_text_feature(tiny.text_tower, torch.cat([embedded[:1], *context, embedded[1:]]))
 
     with torch.no_grad():
         for i in range(n_pro):

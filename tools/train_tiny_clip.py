@@ -29,11 +29,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from promptad.backbone.embedded import embedded_config, load_embedded
 from promptad.backbone.image_tower import ImageTower
+from promptad.backbone.prompt_tree import PromptTree
 from promptad.backbone.text_tower import TextTower
 from promptad.data.demo import DEMO_CLASSES
 from promptad.files import whole_file
 from promptad.progress import add_task, progress_bar
-from promptad.prompts.contexts import END_OF_TEXT, START_OF_TEXT
+from promptad.prompts.contexts import A_TREE, END_OF_TEXT, START_OF_TEXT
 from promptad.prompts.states import class_words
 from promptad.records import ImageFeatures
 
@@ -64,17 +65,11 @@ class Words(nn.Module):
         super().__init__()
         ids = sorted(_vocabulary(tokenizer))
         self.register_buffer("ids", torch.tensor(ids))
-        row_of = torch.full((clip.vocab_size,), -1)
-        row_of[self.ids] = torch.arange(len(ids))
-        self.register_buffer("row_of", row_of)
+        self.row_of = {token: row for row, token in enumerate(ids)}
         table = clip.token_embedding.weight.detach()
         spread = torch.randn(len(ids), table.shape[1]) * table[ids].std() * 0.3  # words that are new must not be equal
         counts = torch.tensor([float((table == row).all(1).sum() > 1) for row in table[ids]])[:, None]
         self.rows = nn.Parameter(table[ids] + spread * counts)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Look up tokens [text, token] in the trained rows."""
-        return F.embedding(self.row_of[tokens], self.rows)
 
 
 class Student(nn.Module):
@@ -90,12 +85,15 @@ class Student(nn.Module):
 
     def encode_texts(self, texts: list[str]) -> Tensor:
         """Encode captions into unit features [text, D]."""
-        ids = [[START_OF_TEXT, *_token_ids(self.tokenizer, text), END_OF_TEXT] for text in texts]
-        tokens = torch.full((len(ids), max(map(len, ids))), END_OF_TEXT)
-        for row, own in zip(tokens, ids, strict=True):
-            row[: len(own)] = torch.tensor(own)
-        with self._towers(tokens.shape[1]):
-            return self.texts.encode(self.words(tokens), torch.tensor([len(own) - 1 for own in ids])).float()
+        vectors = self.words.rows
+        prompts = [
+            [self.words.row_of[token] for token in (START_OF_TEXT, *_token_ids(self.tokenizer, text), END_OF_TEXT)]
+            for text in texts
+        ]
+        parts = [prompts[start : start + A_TREE] for start in range(0, len(prompts), A_TREE)]
+        with self._towers(A_TREE):
+            features = [self.texts.encode(vectors, PromptTree.of(part, vectors.device)) for part in parts]
+        return torch.cat(features).float()
 
     def encode_images(self, tokens: Tensor) -> ImageFeatures:
         """Encode embeddings [image, 1 + patch, width] as the package does, with taps."""

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from torch import Tensor
 
+from promptad.backbone.attention import add_mlp, attend, project
 from promptad.records import ImageFeatures
 
 
@@ -46,33 +47,17 @@ class ImageTower:
         local = tokens[:, 1:]  # [image, patch, width]
         tapped: dict[int, Tensor] = {}
         for number, block in enumerate(self.blocks):
-            query, key, value = _project(block, tokens)
-            local = local + _attend(block, value[:, :, 1:], value, value)
+            query, key, value = project(block, tokens)
+            local = local + attend(block, value[:, :, 1:], value, value)
             tap, last = taps and number in self.tapped, number == len(self.blocks) - 1
             read = 1 if last and not tap else tokens.shape[1]
-            tokens = tokens[:, :read] + _attend(block, query[:, :, :read], key, value)
+            tokens = tokens[:, :read] + attend(block, query[:, :, :read], key, value)
             if tap:
                 tapped[number] = F.normalize(tokens[:, 1:], dim=-1)
-            tokens = tokens + block.ls_2(block.mlp(block.ln_2(tokens)))
+            tokens = add_mlp(block, tokens)
         first, second = self.tapped
         both = (tapped[first], tapped[second]) if taps else None
         return ImageFeatures(self._to_text_space(tokens[:, 0]), self._to_text_space(local), both)
 
     def _to_text_space(self, tokens: Tensor) -> Tensor:
         return F.normalize(self.visual.ln_post(tokens) @ self.visual.proj, dim=-1)
-
-
-def _project(block: ResidualAttentionBlock, tokens: Tensor) -> Tensor:
-    """Return queries, keys and values of a block, stacked: [3, image, head, token, width of a head]."""
-    attention = block.attn
-    projected = F.linear(
-        block.ln_1(tokens), attention.in_proj_weight, attention.in_proj_bias
-    )  # [image, token, 3 width]
-    shape = (*projected.shape[:2], 3, attention.num_heads, attention.head_dim)
-    return projected.view(shape).permute(2, 0, 3, 1, 4)
-
-
-def _attend(block: ResidualAttentionBlock, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Return what a block's attention adds to the tokens behind `query`: [image, token, width]."""
-    mixed = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
-    return block.ls_1(block.attn.out_proj(mixed))  # type: ignore[no-any-return]

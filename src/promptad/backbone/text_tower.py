@@ -1,23 +1,27 @@
-"""The text tower: token embeddings of prompts in, text features out."""
+"""The text tower: vectors of prompts' tokens in, text features out."""
 
 from typing import cast
 
-import torch
 import torch.nn.functional as F
 from open_clip.model import CLIP
+from open_clip.transformer import ResidualAttentionBlock
 from torch import Tensor
+
+from promptad.backbone.attention import add_mlp, attend, project
+from promptad.backbone.prompt_tree import PromptTree
 
 
 class TextTower:
-    """The frozen text transformer of CLIP, run no further than the last token that is read.
+    """The frozen text transformer of CLIP, run over a tree of prompts.
 
-    Attention is causal and the feature is read at the end-of-text token (Radford et al., CLIP, 2021, section 2.4), so
-    whatever stands behind the longest prompt's end cannot change a feature and is never computed.
+    Attention is causal and the feature is read at the end-of-text token (Radford et al., CLIP, 2021, section 2.4). So
+    what stands behind a prompt's end is never computed, what prompts begin with alike is computed once, and of the
+    last block only the ends are.
     """
 
     def __init__(self, clip: CLIP) -> None:
         self.clip = clip
-        self.causal_mask = cast(Tensor, clip.attn_mask)  # [token, token]
+        self.blocks = cast(list[ResidualAttentionBlock], list(clip.transformer.resblocks))
         self.width = int(clip.token_embedding.weight.shape[1])
         self.context_length = int(clip.context_length)
 
@@ -26,23 +30,25 @@ class TextTower:
         embeddings: Tensor = self.clip.token_embedding(tokens)
         return embeddings
 
-    def encode(self, embeddings: Tensor, ends: Tensor) -> Tensor:
+    def encode(self, vectors: Tensor, tree: PromptTree) -> Tensor:
         """Encode prompts as `encode_raw` does, into text features of length 1."""
-        return F.normalize(self.encode_raw(embeddings, ends), dim=-1)
+        return F.normalize(self.encode_raw(vectors, tree), dim=-1)
 
-    def encode_raw(self, embeddings: Tensor, ends: Tensor) -> Tensor:
-        """Encode prompts given as embeddings into text features; gradients flow to `embeddings`.
+    def encode_raw(self, vectors: Tensor, tree: PromptTree) -> Tensor:
+        """Encode prompts into text features [prompt, D] of any length; gradients flow to `vectors`.
 
         Args:
-            embeddings: [prompt, token, width], padded at will behind each prompt's end.
-            ends: [prompt], the place of each prompt's end-of-text token.
-
-        Returns:
-            [prompt, D], of any length.
+            vectors: [row, width], embeddings of tokens and learned vectors, each once.
+            tree: the prompts, by rows of `vectors`.
         """
-        length = int(ends.max()) + 1
-        hidden = embeddings[:, :length] + self.clip.positional_embedding[:length]
-        hidden = self.clip.transformer(hidden, attn_mask=self.causal_mask[:length, :length])
-        at_end = self.clip.ln_final(hidden[torch.arange(len(ends), device=ends.device), ends])
-        features: Tensor = at_end @ self.clip.text_projection
+        # Looking up by F.embedding: its gradient is summed in the same order whatever the number of threads.
+        hidden = (F.embedding(tree.rows, vectors) + self.clip.positional_embedding[tree.places])[None]
+        for block in self.blocks[:-1]:
+            query, key, value = project(block, hidden)
+            hidden = add_mlp(block, hidden + attend(block, query, key, value, tree.sees))
+        last = self.blocks[-1]
+        query, key, value = project(last, hidden)
+        leaves = hidden[:, tree.leaves] + attend(last, query[:, :, tree.leaves], key, value, tree.sees[tree.leaves])
+        read = self.clip.ln_final(add_mlp(last, leaves)[0])  # [leaf, width]
+        features: Tensor = F.embedding(tree.leaf_of, read @ self.clip.text_projection)
         return features

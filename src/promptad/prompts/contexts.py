@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from promptad.backbone.clip import Backbone
+from promptad.backbone.prompt_tree import PromptTree
 from promptad.errors import InputError
 from promptad.prompts.states import StateGroup
 from promptad.settings import PromptSettings
@@ -27,6 +28,7 @@ TEMPLATES = (
 )
 NOISE = 0.02  # standard deviation of random starts, about that of CLIP's own embeddings
 STATE_TEMPLATES = 3  # that the feature of a manual state is the mean of
+A_TREE = 64  # sentences that are encoded together: the cost of attention grows with the square of their tokens
 
 
 class Contexts(nn.Module):
@@ -41,32 +43,44 @@ class Contexts(nn.Module):
         self.normal_context = nn.Parameter(normal_context)
         self.abnormal_context = nn.Parameter(abnormal_context)
         self.text_tower = backbone.text_tower
-        frame = torch.tensor([START_OF_TEXT, *backbone.token_ids(f"{words}."), END_OF_TEXT], device=backbone.device)
-        framed = self.text_tower.embed(frame)
-        self.start, self.name = framed[:1], framed[1:]  # [1, width], [class and end, width]
-        length = len(frame) + normal_context.shape[1] + abnormal_context.shape[1]
-        if length > self.text_tower.context_length:
+        frame = [START_OF_TEXT, *backbone.token_ids(f"{words}."), END_OF_TEXT]
+        self.frame = self.text_tower.embed(torch.tensor(frame, device=backbone.device))  # [start, class and end, width]
+        prompts = _prompt_rows(len(frame), normal_context.shape[:2], abnormal_context.shape[:2])
+        if (length := len(prompts[-1])) > self.text_tower.context_length:
             raise InputError(
                 f"prompts of {length} tokens exceed CLIP's {self.text_tower.context_length}:"
                 " lower --n_ctx or --n_ctx_ab, or shorten the class name"
             )
+        self.tree = PromptTree.of(prompts, backbone.device)
 
     def forward(self) -> tuple[Tensor, Tensor]:
         """Return the unit text features of the normal prompts [K, D] and of the abnormal ones [K, M, D]."""
         normal_count, abnormal_count = len(self.normal_context), len(self.abnormal_context)
-        opening = torch.cat([self.start.expand(normal_count, -1, -1), self.normal_context], 1)
-        closing = self.name.expand(normal_count, -1, -1)
-        padding = closing[:, -1:].expand(-1, self.abnormal_context.shape[1], -1)  # unread: it stands behind the end
-        normal = torch.cat([opening, closing, padding], 1)  # [normal, token, width]
-        pairs = (normal_count, abnormal_count, -1, -1)
-        abnormal = torch.cat(
-            [opening[:, None].expand(pairs), self.abnormal_context.expand(pairs), closing[:, None].expand(pairs)], 2
-        )  # [normal, abnormal, token, width]
-        length = abnormal.shape[2]
-        normal_end = length - 1 - self.abnormal_context.shape[1]
-        ends = torch.tensor([normal_end] * normal_count + [length - 1] * (normal_count * abnormal_count))
-        features = self.text_tower.encode(torch.cat([normal, abnormal.flatten(0, 1)]), ends.to(normal.device))
+        vectors = torch.cat([self.frame, self.normal_context.flatten(0, 1), self.abnormal_context.flatten(0, 1)])
+        features = self.text_tower.encode(vectors, self.tree)
         return features[:normal_count], features[normal_count:].view(normal_count, abnormal_count, -1)
+
+
+def _prompt_rows(frame: int, normal: Sequence[int], abnormal: Sequence[int]) -> list[list[int]]:
+    """Return all prompts as rows of the frame's tokens, then the normal contexts' [K, n_ctx], then the abnormal ones'.
+
+    First come the K normal prompts, then the K * M abnormal ones.
+    """
+    opening, closing = [0], list(range(1, frame))
+    normal_rows, abnormal_rows = context_rows(frame, normal), context_rows(frame + normal[0] * normal[1], abnormal)
+    return [opening + own + closing for own in normal_rows] + [
+        opening + own + state + closing for own in normal_rows for state in abnormal_rows
+    ]
+
+
+def context_rows(first: int, shape: Sequence[int]) -> list[list[int]]:
+    """Return the rows of each of `shape[0]` contexts of `shape[1]` vectors that lie one behind the other.
+
+    >>> context_rows(10, (2, 3))
+    [[10, 11, 12], [13, 14, 15]]
+    """
+    count, length = shape
+    return [list(range(first + i * length, first + (i + 1) * length)) for i in range(count)]
 
 
 def start_contexts(
@@ -118,16 +132,21 @@ def encode_texts(backbone: Backbone, texts: Sequence[str]) -> Tensor:
     Raises:
         InputError: a sentence is longer than CLIP reads.
     """
-    rows = [[START_OF_TEXT, *backbone.token_ids(text), END_OF_TEXT] for text in texts]
-    longest = max(map(len, rows))
+    prompts = [[START_OF_TEXT, *backbone.token_ids(text), END_OF_TEXT] for text in texts]
+    longest, text = max(zip(map(len, prompts), texts, strict=True))
     if longest > backbone.text_tower.context_length:
-        text = max(texts, key=lambda t: len(backbone.token_ids(t)))
         raise InputError(
             f"prompt {text!r} is longer than CLIP's {backbone.text_tower.context_length} tokens; shorten it"
         )
-    padded = torch.tensor([row + [END_OF_TEXT] * (longest - len(row)) for row in rows], device=backbone.device)
-    ends = torch.tensor([len(row) - 1 for row in rows], device=backbone.device)
-    return backbone.text_tower.encode(backbone.text_tower.embed(padded), ends)
+    tower = backbone.text_tower
+    used = sorted({token for prompt in prompts for token in prompt})
+    row_of, vectors = (
+        {token: row for row, token in enumerate(used)},
+        tower.embed(torch.tensor(used).to(backbone.device)),
+    )
+    rows = [[row_of[token] for token in prompt] for prompt in prompts]
+    parts = [rows[start : start + A_TREE] for start in range(0, len(rows), A_TREE)]
+    return torch.cat([tower.encode(vectors, PromptTree.of(part, backbone.device)) for part in parts])
 
 
 def _tell_apart(starts: Tensor, generator: torch.Generator) -> Tensor:

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from promptad.backbone.clip import Backbone
+from promptad.backbone.prompt_tree import PromptTree
 from promptad.backbone.text_tower import TextTower
 from promptad.errors import InputError
-from promptad.prompts.contexts import END_OF_TEXT, START_OF_TEXT
+from promptad.prompts.contexts import END_OF_TEXT, START_OF_TEXT, context_rows
 from promptad.prompts.states import StateGroup
 from promptad.settings import PromptSettings
 
@@ -55,20 +56,24 @@ class AnchorPrompts(nn.Module):
         self.abnormal_context = nn.Parameter(abnormal_context)
         kinds = (tokens.normal, tokens.manual, tokens.learned)
         self.counts = [len(kind) for kind in kinds]
-        every = torch.cat(kinds)  # [prompt, token]
-        self.ends = every.argmax(1)  # the end is CLIP's largest token
-        self.embedded = text_tower.embed(every[:, : int(self.ends.max()) + 1])  # [prompt, token, width]
+        used = torch.unique(torch.cat(kinds))
+        self.constants = text_tower.embed(used)  # [row, width]
+        row_of = {token: row for row, token in enumerate(used.tolist())}
+        normal = context_rows(len(used), normal_context.shape[:2])
+        abnormal = context_rows(len(used) + len(normal) * len(normal[0]), abnormal_context.shape[:2])
+        prompts = []
+        for kind in kinds:
+            for i, row in enumerate(kind.tolist()):
+                own = normal[i % len(normal)] + (abnormal[i % len(abnormal)] if kind is tokens.learned else [])
+                end = row.index(max(row))  # CLIP's largest token
+                rest = row[1 + len(own) : end + 1]
+                prompts.append([row_of[row[0]], *own, *(row_of[token] for token in rest)])
+        self.tree = PromptTree.of(prompts, used.device)
 
     def forward(self) -> TextFeatures:
         """Encode every prompt with the contexts as they are now."""
-        opening = 1 + self.normal_context.shape[1]
-        normal = torch.cat([_cycled(self.normal_context, count) for count in self.counts])  # [prompt, n_ctx, width]
-        filled = torch.cat([self.embedded[:, :1], normal, self.embedded[:, opening:]], 1)
-        written, learned = filled[: -self.counts[2]], filled[-self.counts[2] :]
-        abnormal = _cycled(self.abnormal_context, len(learned))
-        behind = opening + self.abnormal_context.shape[1]
-        learned = torch.cat([learned[:, :opening], abnormal, learned[:, behind:]], 1)
-        features = self.text_tower.encode_raw(torch.cat([written, learned]), self.ends)
+        vectors = torch.cat([self.constants, self.normal_context.flatten(0, 1), self.abnormal_context.flatten(0, 1)])
+        features = self.text_tower.encode_raw(vectors, self.tree)
         return TextFeatures(*torch.split(features, self.counts))
 
 
@@ -96,14 +101,6 @@ def prompt_tokens(
         for kind in (normal, manual, learned)
     )
     return PromptTokens(*padded)
-
-
-def _cycled(contexts: Tensor, count: int) -> Tensor:
-    """Return the first `count` of contexts [n, vector, width] that go round and round.
-
-    Repeating instead of indexing: the gradient of an index is summed in whatever order threads come.
-    """
-    return contexts.repeat(-(-count // len(contexts)), 1, 1)[:count]
 
 
 def _row(backbone: Backbone, text: str, contexts: int) -> list[int]:

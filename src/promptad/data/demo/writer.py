@@ -68,7 +68,7 @@ def visibility(good: Picture, defective: Picture, mask: Mask, difficulty: str) -
     severity = SEVERITIES[difficulty]
     changes = cv2.absdiff(good, defective).max(axis=2)[mask > 0]  # [pixel of the defect]
     contrast = float(changes.mean()) if changes.size else 0.0
-    return min(contrast / severity.least_contrast, changes.size / severity.least_area)
+    return float(min(contrast / severity.least_contrast, changes.size / severity.least_area))
 
 
 def _write_good(folder: Path, class_name: str, line: int) -> None:
