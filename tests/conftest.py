@@ -1,6 +1,7 @@
 """Fixtures that several tests share."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,14 @@ from helpers import CLASSES, LIGHT, Trained, call, draw_small_class
 
 from promptad.backbone.clip import Backbone, load_backbone
 from promptad.settings import BackboneSettings
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Tests neither read nor leave anything in the user's cache of features."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PROMPTAD_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ from torch import Tensor
 from promptad.backbone import embedded
 from promptad.backbone.clip import Backbone, choose_device, load_backbone, make_backbone
 from promptad.errors import InputError
+from promptad.prompts.contexts import encode_texts
 from promptad.settings import BackboneSettings
 
 CPU = torch.device("cpu")
@@ -153,6 +154,28 @@ def test_batches_of_pictures_keep_their_order_and_are_counted(tiny: Backbone) ->
     torch.testing.assert_close(features.class_token, expected.class_token, rtol=0, atol=1e-5)
     torch.testing.assert_close(features.patch_tokens, expected.patch_tokens, rtol=0, atol=1e-5)
     assert done == [2, 1]
+
+
+@pytest.mark.parametrize(("precision", "error"), [("bfloat16", 0.03), ("float16", 0.004)])
+def test_towers_of_half_the_bits_are_near_and_give_float32(tiny: Backbone, precision: str, error: float) -> None:
+    half = load_backbone(BackboneSettings(name="tiny", precision=precision), CPU)
+    pixels = random_pixels(tiny, 2)
+    found, expected = half.image_tower.encode(pixels, taps=True), tiny.image_tower.encode(pixels, taps=True)
+    assert found.taps
+    assert expected.taps
+    for one, other in (
+        (found.class_token, expected.class_token),
+        (found.patch_tokens, expected.patch_tokens),
+        (found.taps[1], expected.taps[1]),
+        (encode_texts(half, ["a photo of a carpet."]), encode_texts(tiny, ["a photo of a carpet."])),
+    ):
+        assert one.dtype == torch.float32
+        assert 1e-6 < (one - other).abs().max() < error
+
+
+def test_an_unknown_precision_is_refused() -> None:
+    with pytest.raises(InputError, match="--precision float8: choose one of float32, bfloat16, float16"):
+        BackboneSettings(precision="float8")
 
 
 def test_no_weight_takes_a_gradient(tiny: Backbone) -> None:

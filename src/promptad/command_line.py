@@ -10,6 +10,7 @@ from rich.console import Console
 
 from promptad.arguments import Arguments, chosen_system, leave_out_what_does_not_apply, make_seeds, parse, settings_of
 from promptad.backbone.clip import Backbone, choose_device, load_backbone
+from promptad.backbone.feature_cache import FeatureCache, default_cache_folder
 from promptad.comparison.differences import compare
 from promptad.comparison.figure import draw_comparison
 from promptad.comparison.report import print_comparison, write_csv, write_markdown
@@ -214,8 +215,11 @@ def _find_device(given: Arguments, console: Console) -> torch.device:
 def _make_run(given: Arguments, settings: Settings, console: Console, backbone: Backbone) -> Run:
     if given["batch_size"] < 1:
         raise InputError(f"--batch-size {given['batch_size']}: must be at least 1")
+    if not given["cache_size"] >= 0:
+        raise InputError(f"--cache-size {given['cache_size']}: must be a number of at least 0")
+    cache = FeatureCache(default_cache_folder(), given["cache_size"] * 2**30) if given["feature_cache"] else None
     return Run(
-        backbone,
+        replace(backbone, cache=cache),
         settings,
         _result_folder(given, settings),
         console,

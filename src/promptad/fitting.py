@@ -67,10 +67,11 @@ def fit(
         task = add_task(progress, f"train {subject.class_name}", settings.training.epochs)
         for step in chain([start], steps):
             selection.offer(step)
-            _note(log, step, support, split)
-            progress.update(task, completed=step.number, note=log.line())
+            log.add(step.loss)
             if log.is_due():
+                _watch(log, step, support, split)
                 console.print(log.report())
+            progress.update(task, completed=step.number, note=log.line())
     if settings.training.select != "last":
         console.print(selection.in_words())
     return selection.detector(), split
@@ -83,10 +84,10 @@ def _make_selection(settings: Settings, split: TestSplit | None) -> Selection:
     return Selection(settings.training, partial(oracle_figure, split=split))
 
 
-def _note(log: TrainingLog, step: Step, support: ImageFeatures, split: TestSplit | None) -> None:
-    """Write an epoch into the log: usage on the test pictures if there are any, else on the support images."""
+def _watch(log: TrainingLog, step: Step, support: ImageFeatures, split: TestSplit | None) -> None:
+    """Look at an epoch for the log: usage on the test pictures if there are any, else on the support images."""
     usage = step.detector.usage(support if split is None else split.features)
     auroc = None
     if split is not None:
         auroc = image_auroc(step.detector.score(split.features).image.cpu().numpy(), split.labels)
-    log.add(step.loss, None if usage is None else usage.mean(0).tolist(), auroc)
+    log.watch(None if usage is None else usage.mean(0).tolist(), auroc)

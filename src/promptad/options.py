@@ -147,6 +147,12 @@ BACKBONE = (
     ),
     Option("--pretrained-dataset", str, "open_clip's tag of the weights, or a weight file", "backbone.pretrained"),
     Option(
+        "--precision",
+        str,
+        "of the backbone's matrix products: float32, or bfloat16 or float16, faster where the processor has them",
+        "backbone.precision",
+    ),
+    Option(
         "--img-resize", int, "pixels a side that pictures are resized to (default: the backbone's)", "backbone.resize"
     ),
     Option("--img-cropsize", int, "pixels a side of the central square that is kept (default: all)", "backbone.crop"),
@@ -171,6 +177,8 @@ SCORING = (
 MACHINE = (
     Option("--gpu-id", int, "number of the GPU (default: 0 where there is one, else the CPU)"),
     Option("--use-cpu", truth, "work on the CPU even where there is a GPU", default=False),
+    Option("--feature-cache", truth, "keep the features of pictures on disk for the next run", default=True),
+    Option("--cache-size", float, "GB of features that are kept in $PROMPTAD_CACHE (or the user's cache)", default=4.0),
     Option("--batch-size", int, "pictures that are encoded together; lower it if memory runs out", default=BATCH_SIZE),
 )
 OUTPUT = (

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from promptad.settings import HEALTHY_USAGE
 
-WINDOW = 10  # epochs that a trend is judged over, and between two full reports
+WINDOW = 10  # epochs between two full reports, and that a trend of the loss is judged over
 STEADY_AUROC = 0.005  # a smaller change of image AUROC is no trend
 STEADY_LOSS = 0.01  # relative
 ONE_DAY = 86_400.0  # seconds
@@ -49,9 +49,12 @@ class TrainingLog:
         self.aurocs: list[float] = []
         self.usage: list[float] | None = None
 
-    def add(self, loss: float, usage: list[float] | None, auroc: float | None) -> None:
-        """Note an epoch: its loss, the usage of the normal prototypes [K], if any, and the image AUROC if known."""
+    def add(self, loss: float) -> None:
+        """Note an epoch: its loss."""
         self.losses.append(loss)
+
+    def watch(self, usage: list[float] | None, auroc: float | None) -> None:
+        """Note of an epoch that is due the usage of the normal prototypes [K], if any, and the image AUROC if known."""
         self.usage = usage
         if auroc is not None:
             self.aurocs.append(auroc)
@@ -83,14 +86,14 @@ class TrainingLog:
 
 
 def auroc_trend(values: list[float]) -> str:
-    """Return how the image AUROC has moved over the last ten epochs.
+    """Return how the image AUROC has moved since it was last watched.
 
     >>> auroc_trend([0.90]), auroc_trend([0.90, 0.93]), auroc_trend([0.93, 0.931]), auroc_trend([0.93, 0.90])
     ('start', 'improving', 'steady', 'falling')
     """
     if len(values) == 1:
         return "start"
-    change = values[-1] - values[max(len(values) - 1 - WINDOW, 0)]
+    change = values[-1] - values[-2]
     if abs(change) < STEADY_AUROC:
         return "steady"
     return "improving" if change > 0 else "falling"

@@ -25,11 +25,13 @@ class BackboneSettings:
     pretrained: str = "laion400m_e32"  # open_clip's tag or a weight file; `tiny` has its own
     resize: int | None = None  # pixels a picture is resized to; None is the model's own size
     crop: int | None = None  # pixels of the central square that is kept of it; None is all
+    precision: str = "float32"  # of the towers' matrix products: half of the bits are faster on most GPUs
 
     def __post_init__(self) -> None:
         for flag, size in (("--img-resize", self.resize), ("--img-cropsize", self.crop)):
             if size is not None:
                 _whole(1, flag, size)
+        _one_of("--precision", self.precision, ("float32", "bfloat16", "float16"))
         if self.name == EMBEDDED:
             object.__setattr__(self, "pretrained", "embedded")
 

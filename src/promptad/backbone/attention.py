@@ -1,5 +1,8 @@
 """One block of a CLIP transformer, taken apart: so that a tower can run no more of it than is read."""
 
+from contextlib import AbstractContextManager
+
+import torch
 import torch.nn.functional as F
 from open_clip.transformer import ResidualAttentionBlock
 from torch import Tensor
@@ -28,3 +31,8 @@ def attend(
 def add_mlp(block: ResidualAttentionBlock, tokens: Tensor) -> Tensor:
     """Return tokens [batch, token, width] with what the block's MLP adds to them."""
     return tokens + block.ls_2(block.mlp(block.ln_2(tokens)))  # type: ignore[no-any-return]
+
+
+def in_precision(device: torch.device, precision: torch.dtype) -> AbstractContextManager[object]:
+    """Run matrix products in a precision, and what is delicate, such as norms, in float32 all the same."""
+    return torch.autocast(device.type, precision, enabled=precision != torch.float32)

@@ -5,11 +5,15 @@ import hashlib
 import logging
 import math
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import huggingface_hub
 import numpy as np
@@ -23,12 +27,17 @@ from PIL import Image
 from torch import Tensor
 
 from promptad.backbone.embedded import embedded_config, load_embedded
+from promptad.backbone.feature_cache import FeatureCache, picture_sha256
 from promptad.backbone.image_tower import ImageTower
 from promptad.backbone.text_tower import TextTower
 from promptad.data.geometry import square_picture
 from promptad.errors import InputError
 from promptad.records import ImageFeatures
 from promptad.settings import EMBEDDED, BackboneSettings
+
+CACHED_FORMAT = 1  # goes up with every change of what features are
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +53,7 @@ class Backbone:
     temperature: float  # what CLIP multiplies cosines by before its softmax
     weights_sha256: str
     device: torch.device
+    cache: FeatureCache | None = None
 
     @property
     def log_temperature(self) -> float:
@@ -61,9 +71,7 @@ class Backbone:
 
     def pixels(self, pictures: Sequence[Image.Image]) -> Tensor:
         """Return RGB pictures as normalised pixels [N, 3, S, S]."""
-        squares = [np.asarray(square_picture(p, self.resize, self.image_tower.image_size)) for p in pictures]
-        scaled = torch.from_numpy(np.stack(squares)).to(self.device).permute(0, 3, 1, 2) / 255
-        return (scaled - self.mean) / self.std
+        return self._normalised([self._square(picture) for picture in pictures])
 
     def encode_pictures(
         self,
@@ -73,21 +81,55 @@ class Backbone:
         advance: Callable[[int], None] = lambda _: None,
         taps: bool = False,
     ) -> ImageFeatures:
-        """Encode N pictures, `batch_size` at a time.
+        """Encode N pictures, `batch_size` at a time, while the next batch is being read; known ones are looked up.
 
         Args:
-            pictures: whatever `read` turns into RGB pictures, so that only one batch of them is in memory.
+            pictures: whatever `read` turns into RGB pictures, so that only two batches of them are in memory.
             batch_size: pictures that go through the image tower together.
-            read: opens one picture.
+            read: opens one picture; it is called in several threads.
             advance: told after each batch how many pictures are done with it, for a progress bar.
             taps: whether the layers that a memory bank reads are wanted too.
         """
-        batches = []
-        for start in range(0, len(pictures), batch_size):
-            batch = [read(picture) for picture in pictures[start : start + batch_size]]
-            batches.append(self.image_tower.encode(self.pixels(batch), taps))
-            advance(len(batch))
-        return _joined(batches)
+        with ThreadPoolExecutor() as pool:
+            keys = [None] * len(pictures) if self.cache is None else list(pool.map(self._key, pictures))
+            features = list(pool.map(partial(self._look_up, taps=taps), keys))
+            missing = [number for number, known in enumerate(features) if known is None]
+            if len(missing) < len(pictures):
+                advance(len(pictures) - len(missing))
+            batches = [missing[start : start + batch_size] for start in range(0, len(missing), batch_size)]
+            reading = (pool.map(lambda i: self._square(read(pictures[i])), batch) for batch in batches)
+            for batch, squares in zip(batches, _one_ahead(reading), strict=True):
+                encoded = self.image_tower.encode(self._normalised(list(squares)), taps)
+                for row, number in enumerate(batch):
+                    features[number] = _row(encoded, row)
+                advance(len(batch))
+                if self.cache is not None:
+                    list(pool.map(self.cache.write, [keys[i] for i in batch], [features[i] for i in batch]))
+        if self.cache is not None and missing:
+            self.cache.prune()
+        return _joined([known for known in features if known is not None])
+
+    def _square(self, picture: Image.Image) -> np.ndarray:
+        """Return the square [S, S, 3] of an RGB picture that the image tower sees, in uint8."""
+        return np.asarray(square_picture(picture, self.resize, self.image_tower.image_size))
+
+    def _normalised(self, squares: Sequence[np.ndarray]) -> Tensor:
+        stacked = torch.from_numpy(np.stack(squares))
+        if self.device.type == "cuda":
+            stacked = stacked.pin_memory().to(self.device, non_blocking=True)
+        return (stacked.permute(0, 3, 1, 2) / 255 - self.mean) / self.std
+
+    def _key(self, picture: Any) -> str:
+        """Return the cache's key of a picture: all that decides its features."""
+        prepared = (self.resize, self.image_tower.image_size, self.mean.tolist(), self.std.tolist())
+        by = (self.settings.name, self.settings.precision, self.weights_sha256, self.device.type)
+        return hashlib.sha256(repr((CACHED_FORMAT, picture_sha256(picture), prepared, by)).encode()).hexdigest()
+
+    def _look_up(self, key: str | None, taps: bool) -> ImageFeatures | None:
+        if self.cache is None or key is None:
+            return None
+        known = self.cache.read(key, taps)
+        return None if known is None else moved(known, self.device)
 
     def token_ids(self, text: str) -> list[int]:
         """Return the tokens of `text`, without start and end."""
@@ -96,7 +138,7 @@ class Backbone:
 
 
 def load_backbone(settings: BackboneSettings, device: torch.device) -> Backbone:
-    """Load and freeze the backbone that `settings` name, in float32.
+    """Load and freeze the backbone that `settings` name; its weights are kept in float32.
 
     Raises:
         InputError: no such architecture, one that is no plain-ViT CLIP, an unknown tag, weights that are not there or
@@ -112,12 +154,13 @@ def load_backbone(settings: BackboneSettings, device: torch.device) -> Backbone:
 def make_backbone(clip: CLIP, settings: BackboneSettings, device: torch.device) -> Backbone:
     """Freeze a CLIP as the backbone that `settings` name, normalised as its weights were trained."""
     clip = clip.eval().requires_grad_(requires_grad=False).to(device)
+    precision = getattr(torch, settings.precision)
     source = get_pretrained_cfg(settings.name, settings.pretrained)
     mean, std = source.get("mean", OPENAI_DATASET_MEAN), source.get("std", OPENAI_DATASET_STD)
     return Backbone(
         settings=settings,
-        image_tower=ImageTower(clip.visual),
-        text_tower=TextTower(clip),
+        image_tower=ImageTower(clip.visual, precision),
+        text_tower=TextTower(clip, precision),
         tokenizer=SimpleTokenizer(),
         mean=torch.tensor(mean, device=device).view(3, 1, 1),
         std=torch.tensor(std, device=device).view(3, 1, 1),
@@ -125,6 +168,19 @@ def make_backbone(clip: CLIP, settings: BackboneSettings, device: torch.device) 
         weights_sha256=_hash_weights(clip),
         device=device,
     )
+
+
+def moved(features: ImageFeatures, device: torch.device) -> ImageFeatures:
+    """Return features on a device."""
+    taps = features.taps and (features.taps[0].to(device), features.taps[1].to(device))
+    return ImageFeatures(features.class_token.to(device), features.patch_tokens.to(device), taps)
+
+
+def _row(features: ImageFeatures, row: int) -> ImageFeatures:
+    """Return the features of one picture, as those of a batch of one."""
+    own = slice(row, row + 1)
+    taps = features.taps and (features.taps[0][own], features.taps[1][own])
+    return ImageFeatures(features.class_token[own], features.patch_tokens[own], taps)
 
 
 def _joined(batches: Sequence[ImageFeatures]) -> ImageFeatures:
@@ -136,6 +192,16 @@ def _joined(batches: Sequence[ImageFeatures]) -> ImageFeatures:
         torch.cat([features.patch_tokens for features in batches]),
         (taps[0], taps[1]) if taps else None,
     )
+
+
+def _one_ahead(items: Iterable[Item]) -> Iterator[Item]:
+    """Yield items, each when the one behind it has been begun."""
+    iterator = iter(items)
+    ahead = deque(islice(iterator, 1))
+    for item in iterator:
+        ahead.append(item)
+        yield ahead.popleft()
+    yield from ahead
 
 
 def choose_device(gpu: int | None) -> tuple[torch.device, str | None]:

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from torch import Tensor
 
-from promptad.backbone.attention import add_mlp, attend, project
+from promptad.backbone.attention import add_mlp, attend, in_precision, project
 from promptad.records import ImageFeatures
 
 
@@ -24,8 +24,8 @@ class ImageTower:
     MLP, as in PromptAD: blocks 3 and 8 of 12, counted from 0.
     """
 
-    def __init__(self, visual: VisionTransformer) -> None:
-        self.visual = visual
+    def __init__(self, visual: VisionTransformer, precision: torch.dtype = torch.float32) -> None:
+        self.visual, self.precision = visual, precision
         self.blocks = cast(list[ResidualAttentionBlock], list(visual.transformer.resblocks))
         self.image_size = int(visual.image_size[0])
         self.tapped = (len(self.blocks) // 4, 2 * len(self.blocks) // 3)
@@ -36,7 +36,10 @@ class ImageTower:
 
         With `taps`, the two tapped layers come with them: unit vectors [N, side², width] each.
         """
-        return self.read(self.embed(pixels), taps)
+        with in_precision(pixels.device, self.precision):
+            features = self.read(self.embed(pixels), taps)
+        taps_ = features.taps and (features.taps[0].float(), features.taps[1].float())
+        return ImageFeatures(features.class_token.float(), features.patch_tokens.float(), taps_)
 
     def embed(self, pixels: Tensor) -> Tensor:
         """Return what enters the first block: class and patch embeddings [N, 1 + side², width], positions added."""

@@ -2,12 +2,13 @@
 
 from typing import cast
 
+import torch
 import torch.nn.functional as F
 from open_clip.model import CLIP
 from open_clip.transformer import ResidualAttentionBlock
 from torch import Tensor
 
-from promptad.backbone.attention import add_mlp, attend, project
+from promptad.backbone.attention import add_mlp, attend, in_precision, project
 from promptad.backbone.prompt_tree import PromptTree
 
 
@@ -19,8 +20,8 @@ class TextTower:
     last block only the ends are.
     """
 
-    def __init__(self, clip: CLIP) -> None:
-        self.clip = clip
+    def __init__(self, clip: CLIP, precision: torch.dtype = torch.float32) -> None:
+        self.clip, self.precision = clip, precision
         self.blocks = cast(list[ResidualAttentionBlock], list(clip.transformer.resblocks))
         self.width = int(clip.token_embedding.weight.shape[1])
         self.context_length = int(clip.context_length)
@@ -41,6 +42,10 @@ class TextTower:
             vectors: [row, width], embeddings of tokens and learned vectors, each once.
             tree: the prompts, by rows of `vectors`.
         """
+        with in_precision(vectors.device, self.precision):
+            return self._read(vectors, tree).float()
+
+    def _read(self, vectors: Tensor, tree: PromptTree) -> Tensor:
         # Looking up by F.embedding: its gradient is summed in the same order whatever the number of threads.
         hidden = (F.embedding(tree.rows, vectors) + self.clip.positional_embedding[tree.places])[None]
         for block in self.blocks[:-1]:

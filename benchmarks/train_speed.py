@@ -1,0 +1,288 @@
+"""How much faster training is than the ancestor's own loop, on one machine and in one process.
+
+python benchmarks/train_speed.py [--json FILE]
+
+A carpet class as MVTec AD's: 2 support images and 117 test pictures of 1024 pixels, drawn; ViT-B-16-plus-240 with
+random weights, 3 normal and 6 abnormal contexts, 100 epochs. Timed, one after the other:
+
+- ancestor: its loop as it is. Every epoch reads and encodes all pictures anew, runs every prompt over 77 tokens, and
+  measures on the test pictures. Two epochs are measured and scaled to 100.
+- baseline: our single-anchor system, whole: reading, encoding, 100 epochs, measuring, writing.
+- multi: our multi-prototype system, likewise.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from open_clip.factory import get_model_config
+from open_clip.model import CLIP
+from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
+from rich.console import Console
+from torch import Tensor, nn
+
+from promptad.backbone.clip import Backbone, make_backbone
+from promptad.data.demo import DEFECT_FOLDERS
+from promptad.data.demo.writer import draw_defective, draw_good, write_png
+from promptad.data.layouts import read_class
+from promptad.data.pictures import read_picture
+from promptad.data.support import choose_support
+from promptad.evaluation import true_mask
+from promptad.files import whole_file
+from promptad.measuring import Run
+from promptad.memory import nearest_distances
+from promptad.metrics import image_auroc, pixel_metrics
+from promptad.progress import add_task, progress_bar
+from promptad.prompts.contexts import start_vectors
+from promptad.prompts.states import class_words, state_groups
+from promptad.records import ClassPictures, ImageFeatures
+from promptad.result_folder import ResultFolder
+from promptad.runs import Job, train_class
+from promptad.scoring import smooth_maps
+from promptad.settings import MULTI_PROTOTYPE, SINGLE_ANCHOR, BackboneSettings, Settings, default_settings
+from promptad.single_anchor.anchors import average_anchors
+from promptad.single_anchor.prompts import PromptTokens, TextFeatures, prompt_tokens
+from promptad.single_anchor.scoring import score_features
+from promptad.single_anchor.training import compute_losses
+
+ARCHITECTURE, CLASS, SIDE, K = "ViT-B-16-plus-240", "carpet", 1024, 2
+GOOD, DEFECTIVE = 28, 89  # test pictures, as many as MVTec AD has of carpet
+MEASURED_EPOCHS, BATCH = 2, 32
+
+
+def main() -> None:
+    """Time all three; print and, if asked, write."""
+    options = _parse()
+    console = Console(highlight=False)
+    backbone = random_backbone(options.architecture)
+    with TemporaryDirectory() as temporary:
+        pictures = draw_pictures(Path(temporary), options.test_pictures, console)
+        ancestor = time_ancestor(backbone, pictures, options.epochs, console)
+        ours = {}
+        for system in (SINGLE_ANCHOR, MULTI_PROTOTYPE):
+            started = time.monotonic()
+            train_ours(backbone, pictures, system, options.epochs, Path(temporary), console)
+            ours[system] = time.monotonic() - started
+    baseline, multi = ours[SINGLE_ANCHOR], ours[MULTI_PROTOTYPE]
+    figures = {
+        "ancestor_s": ancestor,
+        "baseline_s": baseline,
+        "multi_s": multi,
+        "baseline_ratio": ancestor / baseline,
+        "multi_ratio": ancestor / multi,
+    }
+    console.print(f"ancestor {ancestor:.0f} s ({MEASURED_EPOCHS} of {options.epochs} epochs measured, and scaled)")
+    console.print(f"baseline {baseline:.1f} s: {figures['baseline_ratio']:.1f} times as fast")
+    console.print(f"multi    {multi:.1f} s: {figures['multi_ratio']:.1f} times as fast")
+    if options.json:
+        with whole_file(options.json) as temporary_file:
+            temporary_file.write_text(json.dumps(figures, indent=2) + "\n")
+
+
+def random_backbone(architecture: str) -> Backbone:
+    """Build an architecture of open_clip with random weights."""
+    config = get_model_config(architecture)
+    torch.manual_seed(0)
+    clip = CLIP(**{part: config[part] for part in ("embed_dim", "vision_cfg", "text_cfg")})
+    return make_backbone(clip, BackboneSettings(name=architecture, pretrained="random"), torch.device("cpu"))
+
+
+def draw_pictures(folder: Path, test_pictures: int, console: Console) -> ClassPictures:
+    """Draw the class into a folder in MVTec AD's layout, enlarged to SIDE pixels."""
+    good = round(test_pictures * GOOD / (GOOD + DEFECTIVE))
+    kinds = list(DEFECT_FOLDERS[CLASS])
+    with progress_bar(console) as progress:
+        task = add_task(progress, "draw pictures", K + test_pictures)
+        for number in range(K + good):
+            part = f"train/good/{number:03}.png" if number < K else f"test/good/{number:03}.png"
+            write_png(folder / CLASS / part, _enlarged(draw_good(CLASS, 0, number)))
+            progress.advance(task)
+        for number in range(test_pictures - good):
+            kind, name = kinds[number % len(kinds)], f"{number:03}"
+            picture, mask = draw_defective(CLASS, 0, "normal", kind, number // len(kinds))
+            write_png(folder / CLASS / "test" / kind / f"{name}.png", _enlarged(picture))
+            write_png(folder / CLASS / "ground_truth" / kind / f"{name}_mask.png", _enlarged(mask))
+            progress.advance(task)
+    return read_class("mvtec", folder, CLASS)
+
+
+def train_ours(
+    backbone: Backbone, pictures: ClassPictures, system: str, epochs: int, folder: Path, console: Console
+) -> None:
+    """Train and measure one of our systems as `promptad train` does, its log left out of sight."""
+    settings = ancestor_settings(backbone, system, epochs)
+    results = ResultFolder(folder / "result", "mvtec", K, settings.training.seed, system)
+    quiet = Console(quiet=True) if not console.is_terminal else console
+    run = Run(backbone, settings, results, quiet, BATCH, save_diagnostics=False)
+    train_class(Job(run, pictures, choose_support(pictures.normal, K, settings.training.seed)))
+
+
+def ancestor_settings(backbone: Backbone, system: str, epochs: int) -> Settings:
+    """Return a system's default settings, with this backbone and so many epochs."""
+    plain = default_settings(system).to_dict()
+    plain["backbone"] = vars(backbone.settings)
+    plain["training"]["epochs"] = epochs
+    return Settings.from_dict(plain)
+
+
+# The ancestor: nothing is kept from epoch to epoch, nothing is shared between prompts, nothing is left out.
+
+
+def time_ancestor(backbone: Backbone, pictures: ClassPictures, epochs: int, console: Console) -> float:
+    """Return the seconds that the ancestor's loop takes for all epochs, measured on the first few."""
+    settings = ancestor_settings(backbone, SINGLE_ANCHOR, epochs)
+    support = choose_support(pictures.normal, K, settings.training.seed)
+    ancestor = Ancestor(backbone, settings)
+    started = time.monotonic()
+    bank = ancestor.encode(support).taps
+    once = time.monotonic() - started
+    assert bank is not None
+    with progress_bar(console) as progress:
+        task = add_task(progress, "the ancestor's loop", MEASURED_EPOCHS)
+        started = time.monotonic()
+        for _ in range(MEASURED_EPOCHS):
+            ancestor.epoch(support, pictures, bank)
+            progress.advance(task)
+    return once + (time.monotonic() - started) / MEASURED_EPOCHS * epochs
+
+
+class Ancestor:
+    """The ancestor's training of one class."""
+
+    def __init__(self, backbone: Backbone, settings: Settings) -> None:
+        words, groups = class_words(CLASS), state_groups(CLASS)
+        self.backbone, self.settings = backbone, settings
+        starts = start_vectors(backbone, groups, settings.prompts, settings.training.seed)
+        self.prompts = WholePrompts(backbone, prompt_tokens(backbone, words, groups, settings.prompts), *starts)
+        training = settings.training
+        self.optimizer = torch.optim.SGD(
+            self.prompts.parameters(), training.lr, training.momentum, weight_decay=training.weight_decay
+        )
+        self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
+            self.optimizer, training.epochs, settings.single_anchor.eta_min
+        )
+
+    def epoch(
+        self, support: Sequence[Path], pictures: ClassPictures, bank: tuple[Tensor, Tensor]
+    ) -> tuple[float, float]:
+        """Learn from the support images, then measure on the test pictures: image and pixel AUROC."""
+        features, temperature = self.encode(support), self.backbone.log_temperature
+        text = self.prompts()
+        self.optimizer.zero_grad()
+        compute_losses(text, features.class_token, temperature, self.settings.single_anchor.lambda1).total.backward()
+        self.optimizer.step()
+        self.schedule.step()
+        with torch.no_grad():
+            return self._measure(pictures, average_anchors(self.prompts()), bank)
+
+    @torch.no_grad()
+    def encode(self, files: Sequence[Path]) -> ImageFeatures:
+        """Read and encode pictures, along both paths to their ends."""
+        pixels = self.backbone.pixels([read_picture(file) for file in files])
+        return encode_whole(self.backbone.text_tower.clip.visual, pixels, self.backbone.image_tower.tapped)
+
+    def _measure(self, pictures: ClassPictures, anchors: Tensor, bank: tuple[Tensor, Tensor]) -> tuple[float, float]:
+        resolution, temperature = self.settings.scoring.resolution, self.backbone.log_temperature
+        scores, maps = [], []
+        for start in range(0, len(pictures.test), BATCH):
+            seen = self.encode([picture.path for picture in pictures.test[start : start + BATCH]])
+            assert seen.taps is not None
+            first, second = (nearest_distances(t, b.flatten(0, 1)) for t, b in zip(seen.taps, bank, strict=True))
+            asked = ImageFeatures(seen.class_token, seen.patch_tokens, None, (first + second) / 2)
+            found = score_features(asked, anchors, temperature, resolution)
+            scores.append(found.image)
+            maps.append(torch.from_numpy(smooth_maps(found.patches, self.settings.scoring)))
+        labels = np.array([picture.is_anomalous for picture in pictures.test])
+        masks = np.stack([true_mask(self.backbone, picture, resolution) for picture in pictures.test])
+        return image_auroc(torch.cat(scores).numpy(), labels), pixel_metrics(torch.cat(maps).numpy(), masks)[0]
+
+
+class WholePrompts(nn.Module):
+    """The ancestor's prompts, each over all of CLIP's 77 tokens by open_clip's own transformer."""
+
+    def __init__(
+        self, backbone: Backbone, tokens: PromptTokens, normal_context: Tensor, abnormal_context: Tensor
+    ) -> None:
+        super().__init__()
+        self.clip, self.tower = backbone.text_tower.clip, backbone.text_tower
+        self.normal_context, self.abnormal_context = nn.Parameter(normal_context), nn.Parameter(abnormal_context)
+        kinds = (tokens.normal, tokens.manual, tokens.learned)
+        self.counts = [len(kind) for kind in kinds]
+        self.tokens = F.pad(torch.cat(kinds), (0, self.tower.context_length - kinds[0].shape[1]))  # [prompt, 77]
+
+    def forward(self) -> TextFeatures:
+        """Encode every prompt with the contexts as they are now."""
+        embedded = self.tower.embed(self.tokens)
+        opening, behind = (
+            1 + self.normal_context.shape[1],
+            1 + self.normal_context.shape[1] + self.abnormal_context.shape[1],
+        )
+        rows = []
+        for number, row in enumerate(embedded):
+            own, index = _kind_and_place(number, self.counts)
+            state = self.abnormal_context[index % len(self.abnormal_context)]
+            middle = (state, row[behind:]) if own == 2 else (row[opening:],)
+            rows.append(torch.cat([row[:1], self.normal_context[index % len(self.normal_context)], *middle]))
+        hidden = torch.stack(rows) + self.clip.positional_embedding
+        hidden = self.clip.ln_final(self.clip.transformer(hidden, attn_mask=self.clip.attn_mask))
+        features = hidden[torch.arange(len(rows)), self.tokens.argmax(1)] @ self.clip.text_projection
+        return TextFeatures(*torch.split(features, self.counts))
+
+
+def encode_whole(visual: VisionTransformer, pixels: Tensor, tapped: tuple[int, int]) -> ImageFeatures:
+    """Run both paths through every block to the end, attention written out."""
+    tokens = visual._embeds(pixels)
+    local, taps = tokens, []
+    for number, block in enumerate(visual.transformer.resblocks):
+        query, key, value = _projected(block, tokens)
+        local = local + block.attn.out_proj(_mixed(value, value, value))
+        tokens = tokens + block.attn.out_proj(_mixed(query, key, value))
+        if number in tapped:
+            taps.append(F.normalize(tokens[:, 1:], dim=-1))
+        tokens = tokens + block.mlp(block.ln_2(tokens))
+    both = [F.normalize(visual.ln_post(part) @ visual.proj, dim=-1) for part in (tokens, local)]
+    return ImageFeatures(both[0][:, 0], both[1][:, 1:], (taps[0], taps[1]))
+
+
+def _projected(block: ResidualAttentionBlock, tokens: Tensor) -> Tensor:
+    attention, (images, count, width) = block.attn, tokens.shape
+    joint = F.linear(block.ln_1(tokens), attention.in_proj_weight, attention.in_proj_bias)
+    return joint.view(images, count, 3, attention.num_heads, width // attention.num_heads).permute(2, 0, 3, 1, 4)
+
+
+def _mixed(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    weights = (query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5).softmax(-1)
+    return (weights @ value).transpose(1, 2).flatten(2)
+
+
+def _kind_and_place(number: int, counts: Sequence[int]) -> tuple[int, int]:
+    """Return the kind of prompt that number `number` is, and its place among them."""
+    for kind, count in enumerate(counts):
+        if number < count:
+            return kind, number
+        number -= count
+    raise AssertionError(number)
+
+
+def _enlarged(pixels: "cv2.typing.MatLike") -> "cv2.typing.MatLike":
+    return cv2.resize(pixels, (SIDE, SIDE), interpolation=cv2.INTER_NEAREST if pixels.ndim == 2 else cv2.INTER_CUBIC)
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--architecture", default=ARCHITECTURE, help="of open_clip, with random weights")
+    parser.add_argument("--test-pictures", type=int, default=GOOD + DEFECTIVE)
+    parser.add_argument("--epochs", type=int, default=100)
+    parser.add_argument("--json", type=Path, help="file to write the figures to")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""The feature cache: what the image tower said of a picture, kept on disk for the next run."""
+
+import hashlib
+import os
+import zlib
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from uuid import uuid4
+
+from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from promptad.data.pictures import ImageLike, read_picture
+from promptad.errors import InputError
+from promptad.records import ImageFeatures
+
+CHECKSUM = 4  # bytes in front of a file's tensors
+
+
+class FeatureCache:
+    """Features of single pictures in a folder, found by what they were computed from.
+
+    A key says all that decides features: the picture's content, how it is prepared, the backbone and its weights. Class
+    and patch tokens lie in one file, the larger taps in a second one, which is read only where they are asked for. A
+    file appears whole and carries a checksum: a damaged one counts as absent. A folder that cannot be written to is
+    left alone, for a cache may cost time but never a result. Of too many files those least recently used go first.
+    """
+
+    def __init__(self, folder: Path, limit: float) -> None:
+        """Keep up to `limit` bytes in a folder."""
+        self.folder, self.limit = folder, limit
+
+    def read(self, key: str, taps: bool) -> ImageFeatures | None:
+        """Return the features of one picture, with taps if they are asked for, or None."""
+        tokens = _read_file(self._file(key, "tokens"))
+        tapped = _read_file(self._file(key, "taps")) if taps and tokens else {}
+        if tokens is None or tapped is None:
+            return None
+        both = (tapped["first"], tapped["second"]) if taps else None
+        return ImageFeatures(tokens["class_token"], tokens["patch_tokens"], both)
+
+    def write(self, key: str, features: ImageFeatures) -> None:
+        """Keep the features of one picture."""
+        _write_file(
+            self._file(key, "tokens"), {"class_token": features.class_token, "patch_tokens": features.patch_tokens}
+        )
+        if features.taps:
+            _write_file(self._file(key, "taps"), dict(zip(("first", "second"), features.taps, strict=True)))
+
+    def prune(self) -> None:
+        """Delete the files least recently used as long as all together are over the limit."""
+        found = []
+        for file in self.folder.glob("*/*"):
+            try:
+                state = file.stat()
+            except OSError:
+                continue  # another process deleted it
+            found.append((state.st_mtime, state.st_size, file))
+        size = sum(row[1] for row in found)
+        for _, bytes_, file in sorted(found):
+            if size <= self.limit:
+                return
+            file.unlink(missing_ok=True)
+            size -= bytes_
+
+    def _file(self, key: str, part: str) -> Path:
+        return self.folder / key[:2] / f"{key}.{part}"
+
+
+def default_cache_folder() -> Path:
+    """The folder of the cache: $PROMPTAD_CACHE, else `promptad` in the user's folder for caches."""
+    if own := os.environ.get("PROMPTAD_CACHE"):
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "promptad"
+
+
+def picture_sha256(picture: ImageLike) -> str:
+    """Return the SHA-256 of a picture's content: the bytes of a file, else size and pixels.
+
+    Raises:
+        InputError: the file cannot be read, or it is no picture.
+    """
+    if not isinstance(picture, str | Path):
+        pixels: Image.Image = read_picture(picture)
+        return hashlib.sha256(f"pixels {pixels.size}".encode() + pixels.tobytes()).hexdigest()
+    try:
+        return hashlib.sha256(b"file" + Path(picture).read_bytes()).hexdigest()
+    except OSError as error:
+        read_picture(picture)  # says what is wrong with it
+        raise InputError(f"cannot open picture {picture}: {error.strerror}; check the path and its rights") from error
+
+
+def _read_file(file: Path) -> dict[str, Tensor] | None:
+    """Return the tensors of a file, and note that it was used; None where it is absent or damaged."""
+    try:
+        content = file.read_bytes()
+        if zlib.crc32(content[CHECKSUM:]).to_bytes(CHECKSUM, "big") != content[:CHECKSUM]:
+            return None
+        os.utime(file)
+        return load(content[CHECKSUM:])
+    except (OSError, SafetensorError):
+        return None
+
+
+def _write_file(file: Path, tensors: Mapping[str, Tensor]) -> None:
+    content = save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()})
+    temporary = file.with_name(f".{file.name}.{uuid4().hex}")
+    with suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            temporary.write_bytes(zlib.crc32(content).to_bytes(CHECKSUM, "big") + content)
+            temporary.replace(file)
+        finally:
+            temporary.unlink(missing_ok=True)
