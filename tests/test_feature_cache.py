@@ -30,9 +30,9 @@ def read_count(monkeypatch: pytest.MonkeyPatch) -> Count:
     seen: list[int] = []
     whole = ImageTower.read
 
-    def read(self: ImageTower, tokens: torch.Tensor, taps: bool = False) -> ImageFeatures:
+    def read(self: ImageTower, tokens: torch.Tensor, *asked: bool) -> ImageFeatures:
         seen.append(len(tokens))
-        return whole(self, tokens, taps)
+        return whole(self, tokens, *asked)
 
     monkeypatch.setattr(ImageTower, "read", read)
     return lambda: sum(seen)

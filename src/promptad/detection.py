@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from promptad.backbone.clip import Backbone
@@ -46,15 +47,17 @@ class AnomalyDetector(ABC):
         pictures: Sequence[ImageLike],
         batch_size: int = BATCH_SIZE,
         advance: Callable[[int], None] = lambda _: None,
+        local: bool = True,
     ) -> ImageFeatures:
-        """Read and encode N pictures; `advance` is told how many are done with each batch.
+        """Read and encode N pictures, with patch tokens if `local`; `advance` is told how many are done each time.
 
         Raises:
             InputError: no picture, or one that cannot be read.
         """
         if len(pictures) == 0:
             raise InputError("no images to score: give at least one")
-        return self.backbone.encode_pictures(pictures, batch_size, read_picture, advance, self.settings.scoring.memory)
+        taps = self.settings.scoring.memory
+        return self.backbone.encode_pictures(pictures, batch_size, read_picture, advance, taps, local)
 
     @abstractmethod
     def remember(self, features: ImageFeatures) -> ImageFeatures:
@@ -63,6 +66,19 @@ class AnomalyDetector(ABC):
     @abstractmethod
     def score(self, features: ImageFeatures) -> Scores:
         """Score the features of N pictures, for ranking."""
+
+    @property
+    @abstractmethod
+    def by_class_token(self) -> bool:
+        """Whether image scores are made of class tokens alone."""
+
+    @abstractmethod
+    def score_class_tokens(self, class_token: Tensor) -> Tensor:
+        """Score class tokens [N, D], for ranking: the image scores, where `by_class_token`."""
+
+    @abstractmethod
+    def readable(self, image_scores: Tensor) -> np.ndarray:
+        """Turn image scores [N] for ranking into those that a user sees, in [0, 1]."""
 
     @abstractmethod
     def to_prediction(self, scores: Scores) -> Prediction:
@@ -79,6 +95,13 @@ class AnomalyDetector(ABC):
     def predict(self, pictures: Sequence[ImageLike], batch_size: int = BATCH_SIZE) -> Prediction:
         """Score N pictures in [0, 1] and map where they are anomalous."""
         return self.to_prediction(self.score(self.encode(pictures, batch_size)))
+
+    def score_pictures(self, pictures: Sequence[ImageLike], batch_size: int = BATCH_SIZE) -> np.ndarray:
+        """Score N pictures in [0, 1] without mapping them: no patch is encoded where none is asked for the score."""
+        features = self.encode(pictures, batch_size, local=not self.by_class_token)
+        if self.by_class_token:
+            return self.readable(self.score_class_tokens(features.class_token))
+        return self.readable(self.score(features).image)
 
     def save(self, path: Path) -> None:
         """Write a checkpoint.

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -12,7 +13,7 @@ from promptad.detection import AnomalyDetector, Subject, subject_of
 from promptad.memory import CalibratedMemory, MemoryBank
 from promptad.prototypes import Prototypes
 from promptad.records import ImageFeatures, Prediction
-from promptad.scoring import Calibration, Scores, score_features, to_prediction
+from promptad.scoring import Calibration, Scores, class_scores, readable, score_features, to_prediction
 from promptad.settings import Settings
 
 MEMORY_NUMBERS = ("patch_mean", "patch_std", "map_mean", "map_std")
@@ -35,7 +36,21 @@ class Detector(AnomalyDetector):
 
     def score(self, features: ImageFeatures) -> Scores:
         """Score the features of N pictures, in deviations from normal."""
-        return score_features(self.remember(features), self.prototypes, self.calibration, self.memory)
+        known, image_score = self.remember(features), self.settings.scoring.image_score
+        return score_features(known, self.prototypes, self.calibration, self.memory, image_score)
+
+    @property
+    def by_class_token(self) -> bool:
+        """Whether image scores are made of class tokens alone."""
+        return self.memory is None and self.settings.scoring.image_score == "class-token"
+
+    def score_class_tokens(self, class_token: Tensor) -> Tensor:
+        """Return the image scores of class tokens [N, D], in deviations from normal."""
+        return class_scores(class_token, self.prototypes, self.calibration)
+
+    def readable(self, image_scores: Tensor) -> np.ndarray:
+        """Turn image scores into [0, 1], where 0.5 is the level of the support images."""
+        return readable(image_scores, self.calibration)
 
     def to_prediction(self, scores: Scores) -> Prediction:
         """Turn deviations into scores and maps in [0, 1], where 0.5 is the level of the support images."""

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 from PIL import Image
 
 from promptad.backbone.clip import choose_device, load_backbone
@@ -97,6 +98,10 @@ class PromptAD:
         0.5 is as unusual as the most unusual view of the images that were learned from.
         """
         return self.detector.predict(_as_list(images))
+
+    def score(self, images: Iterable[ImageLike]) -> np.ndarray:
+        """Return the scores [N] of N images, without maps: faster where the image score is that of the class token."""
+        return self.detector.score_pictures(_as_list(images))
 
     def save(self, path: str | Path) -> None:
         """Write a checkpoint."""

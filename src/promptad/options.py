@@ -168,6 +168,13 @@ SCORING = (
         system=MULTI_PROTOTYPE,
     ),
     Option(
+        "--image-score",
+        str,
+        "what an image score is made of: 'class-token', 'patches' or 'both'",
+        "scoring.image_score",
+        system=MULTI_PROTOTYPE,
+    ),
+    Option(
         "--memory-bank",
         truth,
         f"compare patches with those of the support images too (default: False; {SINGLE_ANCHOR}: True)",

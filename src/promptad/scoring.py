@@ -80,29 +80,39 @@ def calibrate(
         here = position_moments(patch_margins) if settings.calibration == "position" else everywhere
         patch_mean, patch_std = (moment.view(-1, len(prototypes.abnormal)) for moment in here)
         calibration = Calibration(offsets, *moments(class_margins), patch_mean, patch_std, *everywhere, zero, zero)
-    levels = score_features(support, prototypes, calibration, memory)
+    levels = score_features(support, prototypes, calibration, memory, settings.image_score)
     return replace(calibration, image_level=levels.image.max(), map_level=levels.patches.quantile(MAP_QUANTILE))
 
 
 def score_features(
-    features: ImageFeatures, prototypes: Prototypes, calibration: Calibration, memory: CalibratedMemory | None = None
+    features: ImageFeatures,
+    prototypes: Prototypes,
+    calibration: Calibration,
+    memory: CalibratedMemory | None = None,
+    image_score: str = "both",
 ) -> Scores:
     """Score N pictures by their features.
 
-    The image score is the class token's largest deviation plus the largest of all patches'; the map holds each patch's
-    largest deviation. A memory adds its own deviations to both: the largest to the score, each patch's to the map.
+    The image score is the class token's largest deviation plus the largest of all patches', or one of them alone; the
+    map holds each patch's largest deviation. A memory adds its own deviations to both: the largest to the score, each
+    patch's to the map.
     """
-    class_margins = margins(features.class_token, prototypes, calibration.normal_offsets)  # [N, M]
     patch_margins = margins(features.patch_tokens, prototypes, calibration.normal_offsets)  # [N, patch, M]
-    class_score = ((class_margins - calibration.class_mean) / calibration.class_std).amax(1)
     patch_score = ((patch_margins - calibration.patch_mean) / calibration.patch_std).amax((1, 2))
-    image = class_score + patch_score
+    class_score = class_scores(features.class_token, prototypes, calibration)
+    image = {"both": class_score + patch_score, "class-token": class_score, "patches": patch_score}[image_score]
     patches = ((patch_margins - calibration.map_mean) / calibration.map_std).amax(2)  # [N, patch]
     if memory is not None:
         assert features.distances is not None, "the memory bank was not asked"
         image = image + memory.image_term(features.distances)
         patches = patches + memory.map_term(features.distances)
     return Scores(image, square_maps(patches))
+
+
+def class_scores(class_token: Tensor, prototypes: Prototypes, calibration: Calibration) -> Tensor:
+    """Return the largest deviation [N] of class tokens [N, D]: the whole image score where no patch takes part."""
+    class_margins = margins(class_token, prototypes, calibration.normal_offsets)  # [N, M]
+    return ((class_margins - calibration.class_mean) / calibration.class_std).amax(1)
 
 
 def to_prediction(scores: Scores, calibration: Calibration, settings: ScoringSettings) -> Prediction:
@@ -113,8 +123,12 @@ def to_prediction(scores: Scores, calibration: Calibration, settings: ScoringSet
     """
     smooth = smooth_maps(scores.patches, settings)
     heat = torch.sigmoid((torch.from_numpy(smooth) - calibration.map_level.cpu()) / STEEPNESS)
-    image = torch.sigmoid((scores.image.double() - calibration.image_level) / STEEPNESS)
-    return Prediction(image.cpu().numpy(), heat.numpy())
+    return Prediction(readable(scores.image, calibration), heat.numpy())
+
+
+def readable(image_scores: Tensor, calibration: Calibration) -> np.ndarray:
+    """Turn image scores [N] in deviations into [0, 1]."""
+    return torch.sigmoid((image_scores.double() - calibration.image_level) / STEEPNESS).cpu().numpy()
 
 
 def smooth_maps(patches: Tensor, settings: ScoringSettings) -> np.ndarray:

@@ -10,6 +10,7 @@ from promptad.errors import InputError
 MULTI_PROTOTYPE, SINGLE_ANCHOR = "multi-prototype", "single-anchor"
 LEVELS = ("image", "pixel")
 TEST_ORACLE = "test-oracle"  # keeps the epoch that the test labels like best
+IMAGE_SCORES = ("both", "class-token", "patches")
 SELECTIONS = ("last", "train-loss", TEST_ORACLE)
 EMBEDDED = "tiny"  # the backbone that lies in the package
 HEALTHY_USAGE = 0.4  # a normal prototype's share of the patches is healthy within 1/K, give or take this part of it
@@ -108,6 +109,7 @@ class ScoringSettings:
     resolution: int = 256  # pixels a side of the anomaly map
     sigma: float = 4.0  # pixels, of the Gaussian that smooths it
     calibration: str = "position"  # of the margins: "position", "prototype" or "none"
+    image_score: str = "both"  # what it is made of: the class token's term, the patches', or "both"
     memory: bool = False  # whether patches are also compared with those of the support images
 
     def __post_init__(self) -> None:
@@ -116,6 +118,7 @@ class ScoringSettings:
             raise InputError(f"--resolution {self.resolution}: must be at most {LARGEST_MAP}")
         _at_least(0, "--sigma", self.sigma)
         _one_of("--calibration", self.calibration, ("position", "prototype", "none"))
+        _one_of("--image-score", self.image_score, IMAGE_SCORES)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -80,6 +80,7 @@ class Backbone:
         read: Callable[[Any], Image.Image],
         advance: Callable[[int], None] = lambda _: None,
         taps: bool = False,
+        local: bool = True,
     ) -> ImageFeatures:
         """Encode N pictures, `batch_size` at a time, while the next batch is being read; known ones are looked up.
 
@@ -89,21 +90,22 @@ class Backbone:
             read: opens one picture; it is called in several threads.
             advance: told after each batch how many pictures are done with it, for a progress bar.
             taps: whether the layers that a memory bank reads are wanted too.
+            local: whether patch tokens are wanted; without them features have none, and are not kept.
         """
         with ThreadPoolExecutor() as pool:
             keys = [None] * len(pictures) if self.cache is None else list(pool.map(self._key, pictures))
-            features = list(pool.map(partial(self._look_up, taps=taps), keys))
+            features = list(pool.map(partial(self._look_up, taps=taps, local=local), keys))
             missing = [number for number, known in enumerate(features) if known is None]
             if len(missing) < len(pictures):
                 advance(len(pictures) - len(missing))
             batches = [missing[start : start + batch_size] for start in range(0, len(missing), batch_size)]
             reading = (pool.map(lambda i: self._square(read(pictures[i])), batch) for batch in batches)
             for batch, squares in zip(batches, _one_ahead(reading), strict=True):
-                encoded = self.image_tower.encode(self._normalised(list(squares)), taps)
+                encoded = self.image_tower.encode(self._normalised(list(squares)), taps, local)
                 for row, number in enumerate(batch):
                     features[number] = _row(encoded, row)
                 advance(len(batch))
-                if self.cache is not None:
+                if self.cache is not None and local:
                     list(pool.map(self.cache.write, [keys[i] for i in batch], [features[i] for i in batch]))
         if self.cache is not None and missing:
             self.cache.prune()
@@ -125,11 +127,14 @@ class Backbone:
         by = (self.settings.name, self.settings.precision, self.weights_sha256, self.device.type)
         return hashlib.sha256(repr((CACHED_FORMAT, picture_sha256(picture), prepared, by)).encode()).hexdigest()
 
-    def _look_up(self, key: str | None, taps: bool) -> ImageFeatures | None:
+    def _look_up(self, key: str | None, taps: bool, local: bool) -> ImageFeatures | None:
         if self.cache is None or key is None:
             return None
         known = self.cache.read(key, taps)
-        return None if known is None else moved(known, self.device)
+        if known is None:
+            return None
+        known = known if local else replace(known, patch_tokens=known.patch_tokens[:, :0])
+        return moved(known, self.device)
 
     def token_ids(self, text: str) -> list[int]:
         """Return the tokens of `text`, without start and end."""

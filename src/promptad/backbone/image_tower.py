@@ -31,13 +31,14 @@ class ImageTower:
         self.tapped = (len(self.blocks) // 4, 2 * len(self.blocks) // 3)
 
     @torch.inference_mode()
-    def encode(self, pixels: Tensor, taps: bool = False) -> ImageFeatures:
+    def encode(self, pixels: Tensor, taps: bool = False, local: bool = True) -> ImageFeatures:
         """Encode normalised pixels [N, 3, S, S] into unit class tokens [N, D] and patch tokens [N, side², D].
 
-        With `taps`, the two tapped layers come with them: unit vectors [N, side², width] each.
+        With `taps`, the two tapped layers come with them: unit vectors [N, side², width] each. Without `local` there
+        are no patch tokens: [N, 0, D].
         """
         with in_precision(pixels.device, self.precision):
-            features = self.read(self.embed(pixels), taps)
+            features = self.read(self.embed(pixels), taps, local)
         taps_ = features.taps and (features.taps[0].float(), features.taps[1].float())
         return ImageFeatures(features.class_token.float(), features.patch_tokens.float(), taps_)
 
@@ -45,13 +46,14 @@ class ImageTower:
         """Return what enters the first block: class and patch embeddings [N, 1 + side², width], positions added."""
         return self.visual._embeds(pixels)
 
-    def read(self, tokens: Tensor, taps: bool = False) -> ImageFeatures:
-        """Run both paths over embeddings [N, 1 + P, width], of all patches or of some of them."""
-        local = tokens[:, 1:]  # [image, patch, width]
+    def read(self, tokens: Tensor, taps: bool = False, local: bool = True) -> ImageFeatures:
+        """Run the class path, and the local one if asked, over embeddings [N, 1 + P, width] of all patches or some."""
+        patches = tokens[:, 1:] if local else tokens[:, :0]  # [image, patch, width]
         tapped: dict[int, Tensor] = {}
         for number, block in enumerate(self.blocks):
             query, key, value = project(block, tokens)
-            local = local + attend(block, value[:, :, 1:], value, value)
+            if local:
+                patches = patches + attend(block, value[:, :, 1:], value, value)
             tap, last = taps and number in self.tapped, number == len(self.blocks) - 1
             read = 1 if last and not tap else tokens.shape[1]
             tokens = tokens[:, :read] + attend(block, query[:, :, :read], key, value)
@@ -60,7 +62,7 @@ class ImageTower:
             tokens = add_mlp(block, tokens)
         first, second = self.tapped
         both = (tapped[first], tapped[second]) if taps else None
-        return ImageFeatures(self._to_text_space(tokens[:, 0]), self._to_text_space(local), both)
+        return ImageFeatures(self._to_text_space(tokens[:, 0]), self._to_text_space(patches), both)
 
     def _to_text_space(self, tokens: Tensor) -> Tensor:
         return F.normalize(self.visual.ln_post(tokens) @ self.visual.proj, dim=-1)

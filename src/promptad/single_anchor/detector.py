@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from promptad.backbone.clip import Backbone
@@ -13,7 +14,7 @@ from promptad.memory import MemoryBank
 from promptad.records import ImageFeatures, Prediction
 from promptad.scoring import Scores, smooth_maps
 from promptad.settings import Settings
-from promptad.single_anchor.scoring import score_features
+from promptad.single_anchor.scoring import score_features, text_score
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,10 +36,23 @@ class AnchorDetector(AnomalyDetector):
         resolution = self.settings.scoring.resolution
         return score_features(self.remember(features), self.anchors, self.backbone.log_temperature, resolution)
 
+    @property
+    def by_class_token(self) -> bool:
+        """Whether image scores are made of class tokens alone: without the memory bank they are."""
+        return not self.settings.scoring.memory
+
+    def score_class_tokens(self, class_token: Tensor) -> Tensor:
+        """Return the text scores of class tokens [N, D]."""
+        return text_score(class_token, self.anchors, self.backbone.log_temperature)
+
+    def readable(self, image_scores: Tensor) -> np.ndarray:
+        """Return image scores as they are."""
+        return image_scores.double().cpu().numpy()
+
     def to_prediction(self, scores: Scores) -> Prediction:
         """Return the scores as they are, and the maps resized and smoothed."""
         maps = smooth_maps(scores.patches, self.settings.scoring)
-        return Prediction(scores.image.double().cpu().numpy(), maps)
+        return Prediction(self.readable(scores.image), maps)
 
     def usage(self, features: ImageFeatures) -> None:  # noqa: ARG002 there is nothing to count
         """Return None: there are no prototypes."""

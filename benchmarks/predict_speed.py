@@ -1,0 +1,100 @@
+"""How fast pictures are judged, beside open_clip's bare `encode_image` on the same batch.
+
+python benchmarks/predict_speed.py [--json FILE]
+
+ViT-B-16-plus-240 with random weights, pictures of its own size in memory. In turns, several times: open_clip's
+`encode_image` on pixels that are ready; image scores by the class token (`--image-score class-token`); scores and maps.
+Ours include resizing, normalising, scoring, smoothing. A share is the median of ours against the bare one of its turn.
+"""
+
+import argparse
+import json
+import resource
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from PIL import Image
+from rich.console import Console
+from train_speed import ARCHITECTURE, random_backbone
+
+from promptad.backbone.clip import Backbone
+from promptad.data.demo.writer import draw_good
+from promptad.detection import AnomalyDetector, Subject
+from promptad.files import whole_file
+from promptad.fitting import encode_support
+from promptad.progress import add_task, progress_bar
+from promptad.settings import ScoringSettings, Settings, TrainingSettings
+from promptad.systems import learn
+
+CLASS = "carpet"
+
+
+def main() -> None:
+    """Time all three in turns; print and, if asked, write."""
+    options = _parse()
+    console = Console(highlight=False)
+    backbone = random_backbone(options.architecture)
+    pictures = [_picture(number, backbone) for number in range(options.batch_size)]
+    by_token, with_map = (untrained(backbone, pictures[:2], image_score) for image_score in ("class-token", "both"))
+    pixels = backbone.pixels(pictures)
+    rates: dict[str, list[float]] = {"bare": [], "image": [], "map": []}
+    with progress_bar(console) as progress, torch.inference_mode():
+        task = add_task(progress, "turns", options.turns)
+        for _ in range(options.turns):
+            rates["bare"].append(rate(lambda: backbone.text_tower.clip.encode_image(pixels), len(pictures)))
+            rates["image"].append(rate(lambda: by_token.score_pictures(pictures, len(pictures)), len(pictures)))
+            rates["map"].append(rate(lambda: with_map.predict(pictures, len(pictures)), len(pictures)))
+            progress.advance(task)
+    figures = {f"{name}_share": share(rates[name], rates["bare"]) for name in ("image", "map")}
+    figures["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    for name, own in rates.items():
+        console.print(f"{name:5} {statistics.median(own):6.2f} pictures a second")
+    for name, value in figures.items():
+        console.print(f"{name} {value:.2f}")
+    if options.json:
+        with whole_file(options.json) as temporary:
+            temporary.write_text(json.dumps(figures, indent=2) + "\n")
+
+
+def untrained(backbone: Backbone, pictures: list[Image.Image], image_score: str) -> AnomalyDetector:
+    """Return a detector of starting words: it judges as fast as a trained one."""
+    settings = Settings(
+        backbone=backbone.settings,
+        training=TrainingSettings(epochs=0, views=2),
+        scoring=replace(ScoringSettings(), image_score=image_score),
+    )
+    support = encode_support(backbone, pictures, settings)
+    return next(learn(backbone, Subject("demo", CLASS, (), ""), support, settings)).detector
+
+
+def rate(work: Callable[[], object], pictures: int) -> float:
+    """Return the pictures a second of some work."""
+    started = time.monotonic()
+    work()
+    return pictures / (time.monotonic() - started)
+
+
+def share(ours: list[float], bare: list[float]) -> float:
+    """Return the median of our rates, each against the bare one of its turn."""
+    return statistics.median(own / other for own, other in zip(ours, bare, strict=True))
+
+
+def _picture(number: int, backbone: Backbone) -> Image.Image:
+    return Image.fromarray(draw_good(CLASS, 0, number)).resize((backbone.resize, backbone.resize))
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--architecture", default=ARCHITECTURE, help="of open_clip, with random weights")
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--json", type=Path, help="file to write the figures to")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
