@@ -37,7 +37,7 @@ from promptad.options import names, numbers
 from promptad.progress import add_task, progress_bar
 from promptad.records import ImageFeatures
 from promptad.settings import EMBEDDED, MULTI_PROTOTYPE, SINGLE_ANCHOR, BackboneSettings, Settings, default_settings
-from promptad.systems import learn
+from promptad.systems import Pupil, learn
 
 BASELINE, TEXT, MEMORY = "baseline", "multi", "multi_memory"
 TITLES = {BASELINE: "baseline + memory", TEXT: "ours", MEMORY: "ours + memory"}
@@ -119,7 +119,7 @@ def trained(
     backbone: Backbone, subject: Subject, support: ImageFeatures, settings: Settings
 ) -> Iterator[tuple[str, AnomalyDetector]]:
     """Train a system and yield its detectors: ours learns the same with and without a memory bank."""
-    *_, last = learn(backbone, subject, support, settings)
+    *_, (last,) = learn(backbone, [Pupil(subject, support, settings)])
     detector = last.detector
     if not isinstance(detector, Detector):
         yield BASELINE, detector

@@ -28,7 +28,7 @@ from promptad.files import whole_file
 from promptad.fitting import encode_support
 from promptad.progress import add_task, progress_bar
 from promptad.settings import ScoringSettings, Settings, TrainingSettings
-from promptad.systems import learn
+from promptad.systems import Pupil, learn
 
 CLASS = "carpet"
 
@@ -68,7 +68,8 @@ def untrained(backbone: Backbone, pictures: list[Image.Image], image_score: str)
         scoring=replace(ScoringSettings(), image_score=image_score),
     )
     support = encode_support(backbone, pictures, settings)
-    return next(learn(backbone, Subject("demo", CLASS, (), ""), support, settings)).detector
+    (start,) = next(learn(backbone, [Pupil(Subject("demo", CLASS, (), ""), support, settings)]))
+    return start.detector
 
 
 def rate(work: Callable[[], object], pictures: int) -> float:

@@ -62,6 +62,47 @@ def test_train_all_goes_on_where_work_is_left(drawn: Path, tmp_path: Path) -> No
     assert_trains(set(), "--Epoch", "2")
 
 
+def test_classes_side_by_side_end_as_one_by_one(drawn: Path, tmp_path: Path) -> None:
+    data = ("--dataset", "demo", "--data-root", drawn, "--classes", ",".join(CLASSES), "--seeds", "0,1")
+    for system in ("multi-prototype", "single-anchor"):
+        folders = []
+        for together in ("False", "True"):
+            root = tmp_path / system / together
+            more = ("--Epoch", "12", "--views", "2", "--resolution", "32", "--system", system, "--together", together)
+            outcome = call("train-all", *data, "--root-dir", root, *more)
+            assert (outcome.code, outcome.errors) == (0, "")
+            assert ("carpet, Epoch 12/12:" in outcome.output) == (together == "True")
+            folders.append(root / "demo" / "k_2")
+        for seed in (0, 1):
+            alone, beside = (read_results(folder / "csv" / f"Seed_{seed}-results.csv") for folder in folders)
+            for one, other in zip(alone, beside, strict=True):
+                assert one["run"] == other["run"]
+                assert float(one["i_roc"]) == pytest.approx(float(other["i_roc"]), abs=1e-4)
+                assert float(one["p_roc"]) == pytest.approx(float(other["p_roc"]), abs=1e-3)
+
+
+def test_side_by_side_only_what_is_left_is_trained(drawn: Path, tmp_path: Path) -> None:
+    command = ("train-all", "--dataset", "demo", "--data-root", drawn, "--root-dir", tmp_path, *LIGHTEST)
+    assert call(*command, *ONLY_CARPET).code == 0
+    outcome = call(*command, "--classes", ",".join(CLASSES), "--together", "True")
+    assert (outcome.code, outcome.errors) == (0, "")
+    assert "carpet: finished before" in outcome.output
+    assert [row["class"] for row in read_results(tmp_path / "demo" / "k_2" / CSV)] == list(CLASSES)
+
+
+def test_a_class_that_fails_side_by_side_does_not_stop_the_others(drawn: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data" / "mvtec"
+    shutil.copytree(drawn / "demo", data)
+    shutil.copytree(data / "grid", data / "tile")
+    (data / "carpet" / "test" / "good" / "000.png").write_bytes(b"no picture")
+    command = ("train-all", "--dataset", "mvtec", "--data-root", data.parent, "--root-dir", tmp_path, *TINY, *LIGHTEST)
+    outcome = call(*command, "--together", "True")
+    assert "going on one by one" in outcome.output
+    assert_refused(outcome, "1 of 3 classes failed; carpet: not a picture")
+    rows = read_results(tmp_path / "mvtec" / "k_2" / CSV)
+    assert [row["class"] for row in rows] == ["grid", "tile"]
+
+
 def test_train_all_trains_only_what_was_deleted(copied: Trained, drawn: Path) -> None:
     command = ("train-all", "--dataset", "demo", "--data-root", drawn, "--root-dir", copied.results, *LIGHT)
     assert call(*command, "--classes", "carpet,grid").code == 0

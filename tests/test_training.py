@@ -17,7 +17,7 @@ from promptad.prompts.states import own_states
 from promptad.prototypes import Prototypes, without_centre
 from promptad.records import ImageFeatures
 from promptad.settings import LossWeights, PromptSettings, Settings, TrainingSettings
-from promptad.training import REPULSION_LIMIT, Epoch, Lesson, group_means, total_loss, train
+from promptad.training import REPULSION_LIMIT, Course, Epoch, Lesson, group_means, total_loss, train
 
 GROUPS = own_states(("with hole", "with cut", "broken {}", "with stain", "with thread", "with scratch"))
 LOSSES = tuple(field.name for field in fields(LossWeights))
@@ -44,7 +44,7 @@ def make_settings(
 
 
 def run(backbone: Backbone, support: ImageFeatures, settings: Settings) -> list[Epoch]:
-    return list(train(backbone, "carpet", GROUPS, support, settings))
+    return [epoch for (epoch,) in train([Course(backbone, "carpet", GROUPS, support, settings)])]
 
 
 def random_units(*shape: int, seed: int) -> Tensor:
@@ -234,6 +234,29 @@ def test_class_tokens_and_patch_tokens_both_teach(tiny: Backbone, support: Image
         assert abs(start.loss - plain.loss) > 1e-3
 
 
+def test_side_by_side_classes_learn_what_they_learn_alone(tiny: Backbone, support: ImageFeatures) -> None:
+    turned = replace(support, patch_tokens=support.patch_tokens.roll(1, 0))
+    other = PromptSettings(n_pro=2, n_pro_ab=4, n_ctx_ab=2)
+    given = [
+        ("carpet", support, make_settings(epochs=20)),
+        ("metal nut", turned, make_settings(epochs=20, prompts=other)),
+        ("pill", support, make_settings(epochs=20, seed=5)),
+    ]
+
+    def course(words: str, features: ImageFeatures, settings: Settings) -> Course:
+        return Course(tiny, words, GROUPS, features, settings)
+
+    *_, together = train([course(*own) for own in given])
+    for epoch, own in zip(together, given, strict=True):
+        *_, (alone,) = train([course(*own)])
+        assert epoch.number == alone.number == 20
+        assert epoch.loss == pytest.approx(alone.loss, abs=1e-4)
+        for name in ("normal", "abnormal", "centre"):
+            one, two = getattr(epoch.prototypes, name), getattr(alone.prototypes, name)
+            torch.testing.assert_close(one, two, rtol=0, atol=1e-4)
+
+
 def test_training_takes_nothing_of_a_test_split() -> None:
-    assert list(inspect.signature(train).parameters) == ["backbone", "words", "groups", "support", "settings"]
+    assert list(inspect.signature(Course).parameters) == ["backbone", "words", "groups", "support", "settings"]
+    assert list(inspect.signature(train).parameters) == ["courses"]
     assert set(inspect.get_annotations(Lesson)) == {"features", "patch_tokens", "state_groups", "start", "temperature"}

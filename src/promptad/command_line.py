@@ -69,7 +69,9 @@ def run_train_all(given: Arguments, console: Console) -> None:
     folder = _find_data(given, given["classes"] or DEMO_CLASSES, console)
     names = given["classes"] or class_names(given["dataset"], folder)
     classes = [read_class(given["dataset"], folder, name) for name in names]
-    train_all(_make_jobs(given, seeds, classes, console))
+    jobs = _make_jobs(given, seeds, classes, console)
+    on_gpu = jobs[0].run.backbone.device.type == "cuda"
+    train_all(jobs, together=on_gpu if given["together"] is None else given["together"])
 
 
 def run_test(given: Arguments, console: Console) -> None:

@@ -17,7 +17,7 @@ from promptad.fitting import encode_support, support_sha256
 from promptad.records import Prediction
 from promptad.selection import Selection
 from promptad.settings import MULTI_PROTOTYPE, Settings, default_settings
-from promptad.systems import learn, load_detector
+from promptad.systems import Pupil, learn, load_detector
 
 
 class PromptAD:
@@ -76,7 +76,7 @@ class PromptAD:
         names = tuple(Path(i).name if isinstance(i, str | Path) else f"image {n}" for n, i in enumerate(images))
         subject = Subject("own", self.class_name, names, support_sha256(images))
         selection = Selection(self.settings.training)
-        for step in learn(backbone, subject, support, self.settings):
+        for (step,) in learn(backbone, [Pupil(subject, support, self.settings)]):
             selection.offer(step)
         self._detector = selection.detector()
         return self

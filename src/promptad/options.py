@@ -193,6 +193,7 @@ OUTPUT = (
     Option("--vis", truth, "draw every test picture with its map, mask and contours", default=False),
 )
 CHECKPOINT = Option("--checkpoint", Path, "the detector to test (default: where train put it)")
+TOGETHER = Option("--together", truth, "train all classes side by side (default: on a GPU, which one does not fill)")
 CLASSES = Option("--classes", names, "classes, separated by commas (default: all)")
 DEMO = (
     Option("--output", Path, "folder to draw the class folders in", default=Path("data") / "demo"),
@@ -217,7 +218,7 @@ LEARNING = (*DATA, *METHOD, *TRAINING, *BACKBONE, *SCORING, *MACHINE, *OUTPUT)
 COMMANDS: dict[str, tuple[str, tuple[Option, ...]]] = {
     "train": ("train, measure and diagnose the detector of one class", LEARNING),
     "test": ("measure and diagnose a trained detector again", (*LEARNING, CHECKPOINT)),
-    "train-all": ("train all classes of a data set; start it again and it goes on", (*LEARNING, CLASSES)),
+    "train-all": ("train all classes of a data set; start it again and it goes on", (*LEARNING, CLASSES, TOGETHER)),
     "compare": ("compare two systems in results that are there, class by class", COMPARE),
     "demo-data": ("draw the demo data set", DEMO),
 }

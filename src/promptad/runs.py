@@ -8,12 +8,13 @@ from pathlib import Path
 from promptad.checkpoints import read_checkpoint
 from promptad.detection import AnomalyDetector, Subject
 from promptad.errors import InputError
-from promptad.evaluation import files_sha256
-from promptad.fitting import encode_support, fit, support_sha256
+from promptad.evaluation import TestSplit, files_sha256
+from promptad.fitting import Candidate, encode_support, fit, support_sha256
 from promptad.measuring import HASH_DIGITS, Run, is_measurable, measure, run_id, save_diagnostics, way_of
 from promptad.progress import add_task, progress_bar
 from promptad.records import ClassPictures
 from promptad.results import read_results, results_table, seeds_table
+from promptad.systems import Pupil
 
 
 @dataclass(frozen=True)
@@ -26,27 +27,55 @@ class Job:
 
 
 def train_class(job: Job) -> None:
-    """Train, save and measure the detector of one class.
+    """Train, save and measure the detector of one class."""
+    started = time.monotonic()
+    candidate = prepare(job)
+    ((detector, split),) = fit(job.run.backbone, [candidate], job.run.console)
+    finish(job, candidate, detector, split, started)
+
+
+def train_together(jobs: Sequence[Job]) -> None:
+    """Train the detectors of several jobs side by side, then save and measure each.
+
+    Raises:
+        InputError: one of them cannot be prepared or trained.
+    """
+    started = time.monotonic()
+    candidates = []
+    for job in jobs:
+        job.run.console.print(f"{_name_of(job, jobs)}: ", end="")
+        candidates.append(prepare(job))
+    fitted = fit(jobs[0].run.backbone, candidates, jobs[0].run.console)
+    shared = (time.monotonic() - started) / len(jobs)  # what one of them took
+    for job, candidate, (detector, split) in zip(jobs, candidates, fitted, strict=True):
+        job.run.console.rule(_name_of(job, jobs))
+        finish(job, candidate, detector, split, time.monotonic() - shared)
+
+
+def prepare(job: Job) -> Candidate:
+    """Encode all pictures of a job.
 
     Test pictures are encoded before training only so that a log can follow it: what learns cannot see them.
     """
-    started = time.monotonic()
-    run, pictures, console = job.run, job.pictures, job.run.console
-    chosen = ", ".join(path.name for path in job.support_images)
-    console.print(
-        f"learning from {len(job.support_images)} of {len(pictures.normal)} pictures: {chosen}", soft_wrap=True
+    run, pictures = job.run, job.pictures
+    names = tuple(path.name for path in job.support_images)
+    run.console.print(
+        f"learning from {len(names)} of {len(pictures.normal)} pictures: {', '.join(names)}", soft_wrap=True
     )
     support = encode_support(run.backbone, job.support_images, run.settings, run.batch_size)
     split = run.splits.read(run, pictures)
-    names = tuple(path.name for path in job.support_images)
     subject = Subject(pictures.dataset, pictures.class_name, names, support_sha256(job.support_images))
-    detector, split = fit(run.backbone, subject, support, run.settings, split, console)
-    checkpoint = run.results.checkpoint(pictures.class_name)
+    return Candidate(Pupil(subject, support, run.settings), split)
+
+
+def finish(job: Job, candidate: Candidate, detector: AnomalyDetector, split: TestSplit | None, started: float) -> None:
+    """Save and measure a detector."""
+    run, checkpoint = job.run, job.run.results.checkpoint(job.pictures.class_name)
     detector.save(checkpoint)
-    console.print(f"checkpoint: {checkpoint}", soft_wrap=True)
+    run.console.print(f"checkpoint: {checkpoint}", soft_wrap=True)
     if split is None:
-        console.print("no test split with good and defective pictures: nothing to measure on")
-        save_diagnostics(run, detector, support)
+        run.console.print("no test split with good and defective pictures: nothing to measure on")
+        save_diagnostics(run, detector, candidate.pupil.support)
     else:
         measure(run, detector, split, started)
 
@@ -75,33 +104,54 @@ def train_one(jobs: Sequence[Job]) -> None:
         print_seeds([job.run for job in jobs], {job.pictures.class_name for job in jobs})
 
 
-def train_all(jobs: Sequence[Job]) -> None:
+def train_all(jobs: Sequence[Job], *, together: bool = False) -> None:
     """Do many jobs, leaving out those that are finished, and print the table of all.
 
-    A class that fails while it is trained or measured does not stop the others.
+    With `together` all are trained side by side, with the features of all their pictures in memory; where that cannot
+    be, one by one. A class that fails while it is trained or measured does not stop the others.
 
     Raises:
         InputError: what was wrong with such classes, after all others are done.
     """
     failures, console = [], jobs[0].run.console
+    pending = [job for job in jobs if not _was_finished(job, jobs)]
     with progress_bar(console) as progress:
         task = add_task(progress, "all classes", len(jobs))
-        for number, job in enumerate(jobs, start=1):
+        progress.update(task, completed=len(jobs) - len(pending))
+        if together and len(pending) > 1 and _can_be_together(pending):
+            pending = []
+            progress.update(task, completed=len(jobs))
+        for job in pending:
             name = _name_of(job, jobs)
             progress.update(task, note=name)
-            if is_finished(job):
-                console.print(f"{name}: finished before, left as it is")
-            else:
-                console.rule(f"{name} ({number} of {len(jobs)})")
-                try:
-                    train_class(job)
-                except InputError as error:
-                    failures.append(f"{name}: {error}")
-                    console.print(f"{name} failed: {error}", style="red", soft_wrap=True)
+            console.rule(f"{name} ({jobs.index(job) + 1} of {len(jobs)})")
+            try:
+                train_class(job)
+            except InputError as error:
+                failures.append(f"{name}: {error}")
+                console.print(f"{name} failed: {error}", style="red", soft_wrap=True)
             progress.advance(task)
     _print_tables(jobs)
     if failures:
         raise InputError(f"{len(failures)} of {len(jobs)} classes failed; " + "; ".join(failures))
+
+
+def _was_finished(job: Job, jobs: Sequence[Job]) -> bool:
+    """Return whether there is nothing left to do for a job, and say so."""
+    if not is_finished(job):
+        return False
+    job.run.console.print(f"{_name_of(job, jobs)}: finished before, left as it is")
+    return True
+
+
+def _can_be_together(jobs: Sequence[Job]) -> bool:
+    """Train jobs side by side; return whether none of them stood in the way."""
+    try:
+        train_together(jobs)
+    except InputError as error:
+        jobs[0].run.console.print(f"{error}; going on one by one", style="red", soft_wrap=True)
+        return False
+    return True
 
 
 def is_finished(job: Job) -> bool:

@@ -1,6 +1,6 @@
 """The two systems behind one door: each learns a detector from support features, and loads one from a checkpoint."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from promptad.detector import Detector, restore_prototypes
 from promptad.errors import InputError
 from promptad.memory import CalibratedMemory, MemoryBank
 from promptad.prompts.contexts import start_vectors
-from promptad.prompts.states import class_words, state_groups
+from promptad.prompts.states import StateGroup, class_words, state_groups
 from promptad.prototypes import Prototypes
 from promptad.records import ImageFeatures
 from promptad.scoring import calibrate
@@ -23,7 +23,7 @@ from promptad.settings import MULTI_PROTOTYPE, SINGLE_ANCHOR, Settings
 from promptad.single_anchor.detector import AnchorDetector, restore_anchors
 from promptad.single_anchor.prompts import AnchorPrompts, prompt_tokens
 from promptad.single_anchor.training import lesson_of, train_anchors
-from promptad.training import train
+from promptad.training import Course, train
 
 
 @dataclass(frozen=True)
@@ -40,17 +40,28 @@ class Step:
         return self.assemble()
 
 
-def learn(backbone: Backbone, subject: Subject, support: ImageFeatures, settings: Settings) -> Iterator[Step]:
-    """Train a detector of the system that the settings name, and yield its state at the start and after each epoch.
+@dataclass(frozen=True)
+class Pupil:
+    """What one detector is to learn: about a subject, from the features of its support images, with these settings."""
 
-    The features of the support images (of their views, where the system has them) are all there is to learn from. The
-    generator takes nothing back, so whatever its caller measures between epochs cannot reach it.
+    subject: Subject
+    support: ImageFeatures
+    settings: Settings
+
+
+def learn(backbone: Backbone, pupils: Sequence[Pupil]) -> Iterator[tuple[Step, ...]]:
+    """Train detectors side by side, of the one system and for the epochs that all settings name.
+
+    Yields their states at the start and after each epoch. The features of the support images (of their views, where
+    the system has them) are all there is to learn from. The generator takes nothing back, so whatever its caller
+    measures between epochs cannot reach it.
 
     Raises:
         InputError: the loss leaves the numbers, or a prompt is too long.
     """
-    learner = _learn_anchors if settings.system == SINGLE_ANCHOR else _learn_prototypes
-    return learner(backbone, subject, support, settings)
+    if pupils[0].settings.system == SINGLE_ANCHOR:
+        return zip(*(_learn_anchors(backbone, pupil) for pupil in pupils), strict=True)
+    return _learn_prototypes(backbone, pupils)
 
 
 def load_detector(
@@ -93,28 +104,40 @@ def load_detector(
     return restore(path, checkpoint, backbone)
 
 
-def _learn_prototypes(
-    backbone: Backbone, subject: Subject, support: ImageFeatures, settings: Settings
-) -> Iterator[Step]:
-    memory = None
-    if settings.scoring.memory:
-        memory, support = CalibratedMemory.of(support, settings.support_views, settings.scoring.calibration)
+def _learn_prototypes(backbone: Backbone, pupils: Sequence[Pupil]) -> Iterator[tuple[Step, ...]]:
+    courses, assemblers = [], []
+    for pupil in pupils:
+        settings, support, memory = pupil.settings, pupil.support, None
+        if settings.scoring.memory:
+            memory, support = CalibratedMemory.of(support, settings.support_views, settings.scoring.calibration)
+        courses.append(Course(backbone, *_words_of(pupil), support, settings))
+        assemblers.append(partial(_assemble, backbone, replace(pupil, support=support), memory))
+    for epochs in train(courses):
+        yield tuple(
+            Step(epoch.number, epoch.loss, partial(assemble, epoch.prototypes, epoch.offsets))
+            for epoch, assemble in zip(epochs, assemblers, strict=True)
+        )
 
-    def assemble(prototypes: Prototypes, offsets: Tensor) -> AnomalyDetector:
-        calibration = calibrate(support, prototypes, settings.scoring, memory, offsets)
-        return Detector(backbone, prototypes, calibration, settings, subject, memory)
 
-    words, groups = class_words(subject.class_name), state_groups(subject.class_name, settings.prompts.states)
-    for epoch in train(backbone, words, groups, support, settings):
-        yield Step(epoch.number, epoch.loss, partial(assemble, epoch.prototypes, epoch.offsets))
+def _assemble(
+    backbone: Backbone, pupil: Pupil, memory: CalibratedMemory | None, prototypes: Prototypes, offsets: Tensor
+) -> AnomalyDetector:
+    calibration = calibrate(pupil.support, prototypes, pupil.settings.scoring, memory, offsets)
+    return Detector(backbone, prototypes, calibration, pupil.settings, pupil.subject, memory)
 
 
-def _learn_anchors(backbone: Backbone, subject: Subject, support: ImageFeatures, settings: Settings) -> Iterator[Step]:
-    words, groups = class_words(subject.class_name), state_groups(subject.class_name, settings.prompts.states)
+def _learn_anchors(backbone: Backbone, pupil: Pupil) -> Iterator[Step]:
+    settings, (words, groups) = pupil.settings, _words_of(pupil)
     tokens = prompt_tokens(backbone, words, groups, settings.prompts)
     contexts = start_vectors(backbone, groups, settings.prompts, settings.training.seed)
-    prompts, bank = AnchorPrompts(backbone.text_tower, tokens, *contexts), MemoryBank.of(support)
-    lesson = lesson_of(support, settings.level)
+    prompts, bank = AnchorPrompts(backbone.text_tower, tokens, *contexts), MemoryBank.of(pupil.support)
+    lesson = lesson_of(pupil.support, settings.level)
     for epoch in train_anchors(prompts, lesson, backbone.log_temperature, settings):
         loss = float(epoch.losses.total.detach())
-        yield Step(epoch.number, loss, partial(AnchorDetector, backbone, epoch.anchors, bank, settings, subject))
+        yield Step(epoch.number, loss, partial(AnchorDetector, backbone, epoch.anchors, bank, settings, pupil.subject))
+
+
+def _words_of(pupil: Pupil) -> tuple[str, tuple[StateGroup, ...]]:
+    """Return what a class is called in a prompt, and its manual states."""
+    name = pupil.subject.class_name
+    return class_words(name), state_groups(name, pupil.settings.prompts.states)

@@ -9,6 +9,7 @@ from torch import Tensor
 from promptad import losses
 from promptad.assignment import balanced_assignment, balanced_offsets, spread
 from promptad.backbone.clip import Backbone
+from promptad.backbone.prompt_tree import PromptTree
 from promptad.errors import InputError
 from promptad.prompts.contexts import Contexts, encode_states, start_contexts
 from promptad.prompts.states import StateGroup
@@ -40,42 +41,76 @@ class Lesson:
     temperature: float
 
 
-def train(
-    backbone: Backbone, words: str, groups: Sequence[StateGroup], support: ImageFeatures, settings: Settings
-) -> Iterator[Epoch]:
-    """Train the contexts of one class, one step an epoch, and yield the state at the start and after each epoch.
+class Course:
+    """The training of one class: its contexts, what they learn from, and how far they have come."""
 
-    The features of the support images' views are all there is to learn from. The generator takes nothing back, so
-    whatever its caller measures between epochs cannot reach it; the last epoch counts.
+    def __init__(
+        self, backbone: Backbone, words: str, groups: Sequence[StateGroup], support: ImageFeatures, settings: Settings
+    ) -> None:
+        """Take the start.
 
-    Args:
-        backbone: the frozen CLIP.
-        words: what the part is called in a prompt.
-        groups: its manual states.
-        support: features of the views of the support images.
-        settings: of which the level, prompts and training parts count.
+        Args:
+            backbone: the frozen CLIP.
+            words: what the part is called in a prompt.
+            groups: its manual states.
+            support: features of the views of the support images: with the words, all there is to learn from.
+            settings: of which the level, prompts and training parts count.
+        """
+        self.training, self.text_tower = settings.training, backbone.text_tower
+        self.contexts = start_contexts(backbone, words, groups, settings.prompts, settings.training.seed)
+        prototypes = Prototypes.from_features(*self.contexts())
+        self.lesson = _prepare(backbone, words, groups, support, prototypes.detach(), settings.level)
+        self.optimizer, self.schedule = _make_optimizer(self.contexts, settings.training)
+        self.number, self.offsets = -1, torch.zeros(len(prototypes.normal), device=backbone.device)
+        self.arrive(prototypes)
+
+    def arrive(self, prototypes: Prototypes) -> None:
+        """Come to the prototypes of the next epoch.
+
+        Raises:
+            InputError: the loss leaves the numbers.
+        """
+        self.number += 1
+        self.prototypes = prototypes
+        self.offsets = balanced_offsets(self.lesson.patch_tokens @ prototypes.normal.T, self.offsets)
+        self.loss = total_loss(prototypes, self.lesson, self.training.weights, self.offsets)
+        if not torch.isfinite(self.loss):
+            raise InputError(
+                f"--lr {self.training.lr}: the loss of epoch {self.number} is no number any more; lower it"
+            )
+
+    def step(self) -> None:
+        """Move the contexts by the gradients that they have."""
+        self.optimizer.step()
+        self.schedule.step()
+        self.optimizer.zero_grad()
+
+    def epoch(self) -> Epoch:
+        """Return the state that was come to."""
+        return Epoch(self.number, float(self.loss.detach()), self.prototypes.detach(), self.offsets)
+
+
+def train(courses: Sequence[Course]) -> Iterator[tuple[Epoch, ...]]:
+    """Train the contexts of classes side by side, one step an epoch; yield their states at the start and after each.
+
+    The prompts of all of them go through the text tower together: one class alone does not fill a GPU. The generator
+    takes nothing back, so whatever its caller measures between epochs cannot reach it; the last epoch counts.
 
     Raises:
-        InputError: the loss leaves the numbers.
+        InputError: the loss of one leaves the numbers.
     """
-    contexts = start_contexts(backbone, words, groups, settings.prompts, settings.training.seed)
-    prototypes = Prototypes.from_features(*contexts())
-    lesson = _prepare(backbone, words, groups, support, prototypes.detach(), settings.level)
-    offsets = balanced_offsets(lesson.patch_tokens @ prototypes.normal.T)
-    loss = total_loss(prototypes, lesson, settings.training.weights, offsets)
-    yield Epoch(0, float(loss.detach()), prototypes.detach(), offsets)
-    optimizer, schedule = _make_optimizer(contexts, settings.training)
-    for number in range(1, settings.training.epochs + 1):
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        schedule.step()
-        prototypes = Prototypes.from_features(*contexts())
-        offsets = balanced_offsets(lesson.patch_tokens @ prototypes.normal.T, offsets)
-        loss = total_loss(prototypes, lesson, settings.training.weights, offsets)
-        if not torch.isfinite(loss):
-            raise InputError(f"--lr {settings.training.lr}: the loss of epoch {number} is no number any more; lower it")
-        yield Epoch(number, float(loss.detach()), prototypes.detach(), offsets)
+    contexts = [course.contexts for course in courses]
+    prompts = [len(own.tree.leaf_of) for own in contexts]
+    tree = PromptTree.joined([own.tree for own in contexts], [len(own.vectors()) for own in contexts])
+    yield tuple(course.epoch() for course in courses)
+    for _ in range(courses[0].training.epochs):
+        torch.stack([course.loss for course in courses]).sum().backward()  # type: ignore[no-untyped-call]
+        for course in courses:
+            course.step()
+        encoded = courses[0].text_tower.encode(torch.cat([own.vectors() for own in contexts]), tree)
+        for course, features in zip(courses, torch.split(encoded, prompts), strict=True):
+            course.arrive(Prototypes.from_features(*course.contexts.split(features)))
+        yield tuple(course.epoch() for course in courses)
 
 
 def total_loss(prototypes: Prototypes, lesson: Lesson, weights: LossWeights, offsets: Tensor) -> Tensor:

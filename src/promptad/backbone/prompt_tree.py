@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -34,6 +35,28 @@ class PromptTree:
         leaves, leaf_of = torch.unique(torch.tensor([path[-1] for path in paths]), return_inverse=True)
         rows = torch.tensor([row for _, row in nodes])
         return cls(*(part.to(device) for part in (rows, places, sees, leaves, leaf_of)))
+
+    @classmethod
+    def joined(cls, trees: Sequence["PromptTree"], vectors: Sequence[int]) -> "PromptTree":
+        """Put trees beside each other, each over its own `vectors` rows of one table: no node sees another tree's."""
+        tables = _starts(vectors)
+        nodes, leaves = _starts([len(tree.rows) for tree in trees]), _starts([len(tree.leaves) for tree in trees])
+        return cls(
+            torch.cat([tree.rows + start for tree, start in zip(trees, tables, strict=True)]),
+            torch.cat([tree.places for tree in trees]),
+            torch.block_diag(*(tree.sees for tree in trees)),  # type: ignore[no-untyped-call]
+            torch.cat([tree.leaves + start for tree, start in zip(trees, nodes, strict=True)]),
+            torch.cat([tree.leaf_of + start for tree, start in zip(trees, leaves, strict=True)]),
+        )
+
+
+def _starts(counts: Sequence[int]) -> list[int]:
+    """Return where each of some runs of these lengths starts.
+
+    >>> _starts([3, 5, 2])
+    [0, 3, 8]
+    """
+    return [0, *accumulate(counts)][:-1]
 
 
 def _path(prompt: Sequence[int], nodes: dict[tuple[int, int], int]) -> list[int]:

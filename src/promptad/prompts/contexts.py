@@ -55,9 +55,15 @@ class Contexts(nn.Module):
 
     def forward(self) -> tuple[Tensor, Tensor]:
         """Return the unit text features of the normal prompts [K, D] and of the abnormal ones [K, M, D]."""
+        return self.split(self.text_tower.encode(self.vectors(), self.tree))
+
+    def vectors(self) -> Tensor:
+        """Return all vectors that stand in the prompts [row, width], as the tree counts them."""
+        return torch.cat([self.frame, self.normal_context.flatten(0, 1), self.abnormal_context.flatten(0, 1)])
+
+    def split(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Return features [K + K * M, D] of all prompts as those of normal [K, D] and of abnormal ones [K, M, D]."""
         normal_count, abnormal_count = len(self.normal_context), len(self.abnormal_context)
-        vectors = torch.cat([self.frame, self.normal_context.flatten(0, 1), self.abnormal_context.flatten(0, 1)])
-        features = self.text_tower.encode(vectors, self.tree)
         return features[:normal_count], features[normal_count:].view(normal_count, abnormal_count, -1)
 
 
