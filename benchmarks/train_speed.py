@@ -17,6 +17,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import cast
 
 import cv2
 import numpy as np
@@ -30,22 +31,21 @@ from torch import Tensor, nn
 
 from promptad.backbone.clip import Backbone, make_backbone
 from promptad.data.demo import DEFECT_FOLDERS
+from promptad.data.demo.canvas import Mask, Picture
 from promptad.data.demo.writer import draw_defective, draw_good, write_png
 from promptad.data.layouts import read_class
 from promptad.data.pictures import read_picture
 from promptad.data.support import choose_support
-from promptad.evaluation import true_mask
 from promptad.files import whole_file
 from promptad.measuring import Run
 from promptad.memory import nearest_distances
-from promptad.metrics import image_auroc, pixel_metrics
+from promptad.metrics import image_auroc
 from promptad.progress import add_task, progress_bar
 from promptad.prompts.contexts import start_vectors
 from promptad.prompts.states import class_words, state_groups
 from promptad.records import ClassPictures, ImageFeatures
 from promptad.result_folder import ResultFolder
 from promptad.runs import Job, train_class
-from promptad.scoring import smooth_maps
 from promptad.settings import MULTI_PROTOTYPE, SINGLE_ANCHOR, BackboneSettings, Settings, default_settings
 from promptad.single_anchor.anchors import average_anchors
 from promptad.single_anchor.prompts import PromptTokens, TextFeatures, prompt_tokens
@@ -88,7 +88,7 @@ def main() -> None:
 
 def random_backbone(architecture: str) -> Backbone:
     """Build an architecture of open_clip with random weights."""
-    config = get_model_config(architecture)
+    config = get_model_config(architecture)  # type: ignore[no-untyped-call]
     torch.manual_seed(0)
     clip = CLIP(**{part: config[part] for part in ("embed_dim", "vision_cfg", "text_cfg")})
     return make_backbone(clip, BackboneSettings(name=architecture, pretrained="random"), torch.device("cpu"))
@@ -169,14 +169,13 @@ class Ancestor:
             self.optimizer, training.epochs, settings.single_anchor.eta_min
         )
 
-    def epoch(
-        self, support: Sequence[Path], pictures: ClassPictures, bank: tuple[Tensor, Tensor]
-    ) -> tuple[float, float]:
-        """Learn from the support images, then measure on the test pictures: image and pixel AUROC."""
+    def epoch(self, support: Sequence[Path], pictures: ClassPictures, bank: tuple[Tensor, Tensor]) -> float:
+        """Learn from the support images, then measure on the test pictures: image AUROC."""
         features, temperature = self.encode(support), self.backbone.log_temperature
         text = self.prompts()
         self.optimizer.zero_grad()
-        compute_losses(text, features.class_token, temperature, self.settings.single_anchor.lambda1).total.backward()
+        losses = compute_losses(text, features.class_token, temperature, self.settings.single_anchor.lambda1)
+        losses.total.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         self.schedule.step()
         with torch.no_grad():
@@ -188,20 +187,15 @@ class Ancestor:
         pixels = self.backbone.pixels([read_picture(file) for file in files])
         return encode_whole(self.backbone.text_tower.clip.visual, pixels, self.backbone.image_tower.tapped)
 
-    def _measure(self, pictures: ClassPictures, anchors: Tensor, bank: tuple[Tensor, Tensor]) -> tuple[float, float]:
-        resolution, temperature = self.settings.scoring.resolution, self.backbone.log_temperature
-        scores, maps = [], []
+    def _measure(self, pictures: ClassPictures, anchors: Tensor, bank: tuple[Tensor, Tensor]) -> float:
+        resolution, scores = self.settings.scoring.resolution, []
         for start in range(0, len(pictures.test), BATCH):
             seen = self.encode([picture.path for picture in pictures.test[start : start + BATCH]])
             assert seen.taps is not None
             first, second = (nearest_distances(t, b.flatten(0, 1)) for t, b in zip(seen.taps, bank, strict=True))
             asked = ImageFeatures(seen.class_token, seen.patch_tokens, None, (first + second) / 2)
-            found = score_features(asked, anchors, temperature, resolution)
-            scores.append(found.image)
-            maps.append(torch.from_numpy(smooth_maps(found.patches, self.settings.scoring)))
-        labels = np.array([picture.is_anomalous for picture in pictures.test])
-        masks = np.stack([true_mask(self.backbone, picture, resolution) for picture in pictures.test])
-        return image_auroc(torch.cat(scores).numpy(), labels), pixel_metrics(torch.cat(maps).numpy(), masks)[0]
+            scores.append(score_features(asked, anchors, self.backbone.log_temperature, resolution).image)
+        return image_auroc(torch.cat(scores).numpy(), np.array([picture.is_anomalous for picture in pictures.test]))
 
 
 class WholePrompts(nn.Module):
@@ -240,7 +234,7 @@ def encode_whole(visual: VisionTransformer, pixels: Tensor, tapped: tuple[int, i
     """Run both paths through every block to the end, attention written out."""
     tokens = visual._embeds(pixels)
     local, taps = tokens, []
-    for number, block in enumerate(visual.transformer.resblocks):
+    for number, block in enumerate(cast(list[ResidualAttentionBlock], list(visual.transformer.resblocks))):
         query, key, value = _projected(block, tokens)
         local = local + block.attn.out_proj(_mixed(value, value, value))
         tokens = tokens + block.attn.out_proj(_mixed(query, key, value))
@@ -259,7 +253,8 @@ def _projected(block: ResidualAttentionBlock, tokens: Tensor) -> Tensor:
 
 def _mixed(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     weights = (query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5).softmax(-1)
-    return (weights @ value).transpose(1, 2).flatten(2)
+    mixed: Tensor = weights @ value
+    return mixed.transpose(1, 2).flatten(2)
 
 
 def _kind_and_place(number: int, counts: Sequence[int]) -> tuple[int, int]:
@@ -271,8 +266,9 @@ def _kind_and_place(number: int, counts: Sequence[int]) -> tuple[int, int]:
     raise AssertionError(number)
 
 
-def _enlarged(pixels: "cv2.typing.MatLike") -> "cv2.typing.MatLike":
-    return cv2.resize(pixels, (SIDE, SIDE), interpolation=cv2.INTER_NEAREST if pixels.ndim == 2 else cv2.INTER_CUBIC)
+def _enlarged(pixels: Picture | Mask) -> Picture:
+    way = cv2.INTER_NEAREST if pixels.ndim == 2 else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(pixels, (SIDE, SIDE), interpolation=way), np.uint8)
 
 
 def _parse() -> argparse.Namespace:
