@@ -21,7 +21,8 @@ from rich.console import Console
 from rich.table import Table
 from train_speed import random_backbone
 
-from promptad.backbone.clip import Backbone, load_backbone
+from promptad.backbone.clip import Backbone
+from promptad.backbone.loading import load_backbone
 from promptad.data.demo import make_demo_class
 from promptad.data.layouts import read_class
 from promptad.data.support import choose_support

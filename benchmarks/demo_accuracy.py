@@ -23,7 +23,8 @@ from rich.console import Console
 from rich.table import Table
 
 import promptad
-from promptad.backbone.clip import Backbone, load_backbone
+from promptad.backbone.clip import Backbone
+from promptad.backbone.loading import load_backbone
 from promptad.data.demo import DEMO_CLASSES, DIFFICULTIES, make_demo_class
 from promptad.data.layouts import read_class
 from promptad.data.support import choose_support

@@ -22,9 +22,10 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from promptad.backbone.clip import Backbone, load_backbone
+from promptad.backbone.clip import Backbone
 from promptad.backbone.embedded import embedded_config
 from promptad.backbone.image_tower import ImageTower
+from promptad.backbone.loading import load_backbone
 from promptad.data.demo import DEFECT_FOLDERS, DEMO_CLASSES
 from promptad.data.demo.writer import GOOD_TEST_PICTURES, PICTURES_A_DEFECT, TRAIN_PICTURES, draw_defective, draw_good
 from promptad.data.geometry import square_picture

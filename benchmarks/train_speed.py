@@ -29,7 +29,8 @@ from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from rich.console import Console
 from torch import Tensor, nn
 
-from promptad.backbone.clip import Backbone, make_backbone
+from promptad.backbone.clip import Backbone
+from promptad.backbone.loading import make_backbone
 from promptad.data.demo import DEFECT_FOLDERS
 from promptad.data.demo.canvas import Mask, Picture
 from promptad.data.demo.writer import draw_defective, draw_good, write_png

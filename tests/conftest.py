@@ -8,7 +8,8 @@ import pytest
 import torch
 from helpers import CLASSES, LIGHT, Trained, call, draw_small_class
 
-from promptad.backbone.clip import Backbone, load_backbone
+from promptad.backbone.clip import Backbone
+from promptad.backbone.loading import load_backbone
 from promptad.settings import BackboneSettings
 
 

@@ -15,7 +15,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from promptad.backbone import embedded
-from promptad.backbone.clip import Backbone, choose_device, load_backbone, make_backbone
+from promptad.backbone.clip import Backbone
+from promptad.backbone.loading import choose_device, load_backbone, make_backbone
 from promptad.errors import InputError
 from promptad.prompts.contexts import encode_texts
 from promptad.settings import BackboneSettings
@@ -262,7 +263,7 @@ def test_without_a_network_one_line_names_three_cures(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(huggingface_hub, "get_session", Session)
-    monkeypatch.setattr("promptad.backbone.clip.create_model", create_model)
+    monkeypatch.setattr("promptad.backbone.loading.create_model", create_model)
     with pytest.raises(InputError) as refusal:
         load_backbone(BackboneSettings(), CPU)
     message = str(refusal.value)

@@ -12,9 +12,10 @@ import torch
 from helpers import LIGHTEST, assert_refused, call, contents, draw
 from PIL import Image
 
-from promptad.backbone.clip import Backbone, load_backbone
+from promptad.backbone.clip import Backbone
 from promptad.backbone.feature_cache import FeatureCache, default_cache_folder
 from promptad.backbone.image_tower import ImageTower
+from promptad.backbone.loading import load_backbone
 from promptad.data.pictures import read_picture
 from promptad.errors import InputError
 from promptad.records import ImageFeatures

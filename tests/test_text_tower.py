@@ -9,7 +9,8 @@ from helpers import slow_text_feature
 from open_clip.model import CLIP
 from torch import Tensor
 
-from promptad.backbone.clip import Backbone, make_backbone
+from promptad.backbone.clip import Backbone
+from promptad.backbone.loading import make_backbone
 from promptad.backbone.prompt_tree import PromptTree
 from promptad.prompts.contexts import END_OF_TEXT, START_OF_TEXT, Contexts, encode_texts
 from promptad.settings import BackboneSettings

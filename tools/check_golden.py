@@ -16,7 +16,8 @@ import torch
 from open_clip.model import CLIP
 from torch import Tensor
 
-from promptad.backbone.clip import Backbone, make_backbone
+from promptad.backbone.clip import Backbone
+from promptad.backbone.loading import make_backbone
 from promptad.errors import InputError
 from promptad.memory import MemoryBank
 from promptad.scoring import smooth_maps

@@ -54,9 +54,16 @@ ADJECTIVES = {
     "poke": ("dented",),
 }
 # Words for what is wrong in general: true of all kinds, or of a family of them only, so that they stay apart.
-FAULTY_PHRASES = ("defective {}", "{} with defect", "{} with a flaw", "abnormal {}", "imperfect {}", "faulty {}")
+FAULTY_PHRASES: tuple[str, ...] = (
+    "defective {}",
+    "{} with defect",
+    "{} with a flaw",
+    "abnormal {}",
+    "imperfect {}",
+    "faulty {}",
+)
 FAULTY_PHRASES += ("{} with an anomaly", "{} with a blemish", "{} of poor quality", "{} to be rejected")
-FAMILIES = {
+FAMILIES: dict[tuple[str, ...], tuple[str, ...]] = {
     ("damaged {}", "broken {}", "{} with damage", "ruined {}"): (
         *("hole", "cut", "crack", "bent", "missing part", "broken edge", "poke", "scratch"),
     ),
@@ -65,7 +72,7 @@ FAMILIES = {
     ),
 }
 # The groups of written states that are a drawn kind under another name; where a class has its own, by class and group.
-KIND_OF_GROUP = {
+KIND_OF_GROUP: dict[str | tuple[str, str], str] = {
     **{kind: kind for kind in KINDS},
     **{"chipped": "broken edge", "missing": "missing part", "stain": "color stain", "border": "broken edge"},
     **{"winding": "broken edge", "tip": "bent", "fold": "bent", "liquid": "glue", "fabric": "cut", "case": "crack"},

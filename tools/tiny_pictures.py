@@ -41,7 +41,7 @@ def draw_shards(folder: Path, count: int, advance: Callable[[], None]) -> None:
     with multiprocessing.get_context("spawn").Pool() as pool:
         for number, arrays in pool.imap_unordered(_draw_shard, missing):
             with whole_file(shard_file(folder, number)) as temporary:
-                np.savez(temporary, **arrays)
+                np.savez(temporary, **arrays)  # type: ignore[arg-type]
             advance()
 
 
@@ -87,6 +87,6 @@ def _draw_trio(trio: int) -> dict[str, np.ndarray]:
     return {
         "pictures": np.stack(pictures),
         "masks": cv2.resize(mask, (PATCHES, PATCHES), interpolation=cv2.INTER_AREA),
-        "classes": np.int64(DEMO_CLASSES.index(name)),
-        "kinds": np.int64(KINDS.index(kind)),
+        "classes": np.array(DEMO_CLASSES.index(name)),
+        "kinds": np.array(KINDS.index(kind)),
     }

@@ -9,113 +9,28 @@ lines that the demo never shows (`tiny_pictures.seeds_of`).
 import argparse
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from open_clip.model import CLIP
-from open_clip.tokenizer import SimpleTokenizer
 from rich.console import Console
-from safetensors.torch import save_file
-from tiny_captions import ANY_DEFECT, KINDS, NORMAL, STATES, TEMPLATES, caption, family_phrases, phrases
+from tiny_losses import TRIOS, Batch, losses
 from tiny_pictures import SHARD, Shard, draw_shards, read_shard
-from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
+from tiny_student import Student, write_weights
+from torch import nn
 
 from promptad.backbone.embedded import embedded_config, load_embedded
-from promptad.backbone.image_tower import ImageTower
-from promptad.backbone.prompt_tree import PromptTree
-from promptad.backbone.text_tower import TextTower
 from promptad.data.demo import DEMO_CLASSES
 from promptad.files import whole_file
 from promptad.progress import add_task, progress_bar
-from promptad.prompts.contexts import A_TREE, END_OF_TEXT, START_OF_TEXT
-from promptad.prompts.states import class_words
-from promptad.records import ImageFeatures
 
-TRIOS = 24  # a batch
 MATRIX_LR, OTHER_LR = 1e-3, 5e-4  # peaks of the learning rates
 WARM_UP, FLOOR = 100, 0.02  # steps that they rise for, share of them that remains at the end
-KEPT = 80  # patches of a picture that are looked at in the first part of the training, its defect among them
 ALL_PATCHES_FROM = 0.93  # of the training
-ANOMALOUS, CLEAN = 0.2, 0.02  # share of a patch that is defective: above is, below is not, between does not count
-HOT = 4.6052  # largest logarithm of the temperature
-STATE_COUNT, TEXTURES = len(STATES), ("carpet", "grid", "leather", "tile", "wood")
-
-
-@dataclass(frozen=True)
-class Batch:
-    """TRIOS good pictures, as many other good parts of the same production lines, and the latter's defective twins."""
-
-    pixels: Tensor  # [image, 3, side, side], normalised
-    masks: Tensor  # [image, patch], share of a patch that is defective
-    classes: Tensor  # [image]
-    kinds: Tensor  # [trio], of the defective ones
-
-
-class Words(nn.Module):
-    """The trained rows of the token table; all other tokens share the mean of them."""
-
-    def __init__(self, clip: CLIP, tokenizer: SimpleTokenizer) -> None:
-        super().__init__()
-        ids = sorted(_vocabulary(tokenizer))
-        self.register_buffer("ids", torch.tensor(ids))
-        self.row_of = {token: row for row, token in enumerate(ids)}
-        table = clip.token_embedding.weight.detach()
-        spread = torch.randn(len(ids), table.shape[1]) * table[ids].std() * 0.3  # words that are new must not be equal
-        counts = torch.tensor([float((table == row).all(1).sum() > 1) for row in table[ids]])[:, None]
-        self.rows = nn.Parameter(table[ids] + spread * counts)
-
-
-class Student(nn.Module):
-    """A CLIP that learns: its towers as the package runs them, and its words."""
-
-    def __init__(self, clip: CLIP, precision: torch.dtype) -> None:
-        super().__init__()
-        self.clip, self.tokenizer, self.precision = clip, SimpleTokenizer(), precision
-        self.words = Words(clip, self.tokenizer)
-        clip.token_embedding.requires_grad_(requires_grad=False)
-        self.images, self.texts = ImageTower(clip.visual), TextTower(clip)
-        self.nearness = nn.Parameter(torch.tensor([[20.0, 0.8]]).repeat(3, 1))  # [layer, steepness and middle]
-
-    def encode_texts(self, texts: list[str]) -> Tensor:
-        """Encode captions into unit features [text, D]."""
-        vectors = self.words.rows
-        prompts = [
-            [self.words.row_of[token] for token in (START_OF_TEXT, *_token_ids(self.tokenizer, text), END_OF_TEXT)]
-            for text in texts
-        ]
-        parts = [prompts[start : start + A_TREE] for start in range(0, len(prompts), A_TREE)]
-        with self._towers(A_TREE):
-            features = [self.texts.encode(vectors, PromptTree.of(part, vectors.device)) for part in parts]
-        return torch.cat(features).float()
-
-    def encode_images(self, tokens: Tensor) -> ImageFeatures:
-        """Encode embeddings [image, 1 + patch, width] as the package does, with taps."""
-        with self._towers(tokens.shape[1]):
-            features = self.images.read(tokens, taps=True)
-        assert features.taps is not None
-        first, second = features.taps
-        return ImageFeatures(
-            features.class_token.float(), features.patch_tokens.float(), (first.float(), second.float())
-        )
-
-    @contextmanager
-    def _towers(self, length: int) -> Iterator[None]:
-        """Run what is inside in the student's precision, with the attention that is fastest then for so many tokens."""
-        halved = self.precision != torch.float32
-        plain = sdpa_kernel(SDPBackend.MATH) if halved and length <= 1 + KEPT else nullcontext()
-        with torch.autocast("cpu", self.precision, enabled=halved), plain:
-            yield
-
-    def scale(self) -> Tensor:
-        """What cosines are multiplied by."""
-        return self.clip.logit_scale.clamp(max=HOT).exp()
+TEXTURES = ("carpet", "grid", "leather", "tile", "wood")
 
 
 def main() -> None:
@@ -154,7 +69,7 @@ def train(student: Student, options: argparse.Namespace) -> Iterator[tuple[int, 
         random = np.random.default_rng([options.seed, step])
         batch = make_batch(_shard_of(options, step), step, options.shards, random)
         terms = losses(student, batch, random, every_patch=share >= ALL_PATCHES_FROM)
-        torch.stack(list(terms.values())).sum().backward()
+        torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(parameters, 1.0)
         for part in optimizers:
             part.step()
@@ -191,142 +106,6 @@ def make_batch(shard: Shard, step: int, shards: int, random: np.random.Generator
         classes.repeat(3),
         torch.from_numpy(shard.kinds[chosen]),
     )
-
-
-def losses(student: Student, batch: Batch, random: np.random.Generator, *, every_patch: bool) -> dict[str, Tensor]:
-    """Return the losses of one batch.
-
-    contrastive: pictures against one caption of each class in each state (Radford et al., CLIP, 2021), with several
-    that are true of a defective picture. anomaly: good against faulty words of the picture's class. kind: its kind
-    among the kinds of its class. family: words that are true of some kinds only. dense and dense_kind: the same of
-    patch tokens on the local path, told by the mask. memory: see `_memory_loss`.
-    """
-    texts = student.encode_texts(_captions(random)).view(len(DEMO_CLASSES), STATE_COUNT, -1)  # [class, state, D]
-    tokens, masks = student.images.embed(batch.pixels), batch.masks
-    if not every_patch:
-        tokens, masks = _keep_some_patches(tokens, masks, random)
-    features = student.encode_images(tokens)
-    scale, images, bad = student.scale(), torch.arange(3 * TRIOS), torch.arange(2 * TRIOS, 3 * TRIOS)
-    logits = scale * torch.einsum("nd,csd->ncs", features.class_token, texts)  # [image, class, state]
-    own = logits[images, batch.classes]  # [image, state]
-    true = torch.zeros_like(logits)
-    true[images[: 2 * TRIOS], batch.classes[: 2 * TRIOS], STATES.index(NORMAL)] = 1
-    true[bad, batch.classes[bad], STATES.index(ANY_DEFECT)] = 1
-    true[bad, batch.classes[bad], 2 + batch.kinds] = 1
-    patches = scale * torch.einsum("npd,nsd->nps", features.patch_tokens, texts[batch.classes])  # [image, patch, state]
-    on_defect = masks[bad] * (masks[bad] > ANOMALOUS)
-    kind_of_patch = batch.kinds[:, None, None].expand(-1, masks.shape[1], 1)
-    patch_kinds = patches[bad, :, 2:].log_softmax(-1).gather(2, kind_of_patch)[..., 0]  # [trio, patch]
-    return {
-        "contrastive": _multi_positive(logits.flatten(1), true.flatten(1)),
-        "anomaly": 1.5 * F.binary_cross_entropy_with_logits(own[:, 1] - own[:, 0], (images >= 2 * TRIOS).float()),
-        "kind": 0.5 * F.cross_entropy(own[bad, 2:], batch.kinds),
-        "family": 0.3 * _family_loss(student, features.class_token[bad], batch, own[bad, 0], random),
-        "dense": _anomaly_of_patches(patches[..., 1] - patches[..., 0], masks),
-        "dense_kind": -0.3 * (patch_kinds * on_defect).sum() / on_defect.sum().clamp_min(1),
-        "memory": _memory_loss(student, features, masks),
-    }
-
-
-def _keep_some_patches(tokens: Tensor, masks: Tensor, random: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Keep KEPT patches of each picture, the same of a trio's three: those with the defect first, others by chance."""
-    rank = torch.from_numpy(random.random((TRIOS, masks.shape[1]), dtype=np.float32))
-    kept = (rank + 1.5 * (masks[2 * TRIOS :] > CLEAN)).topk(KEPT, 1).indices.repeat(3, 1)  # [image, kept]
-    patches = tokens[:, 1:].gather(1, kept[..., None].expand(-1, -1, tokens.shape[-1]))
-    return torch.cat([tokens[:, :1], patches], 1), masks.gather(1, kept)
-
-
-def _anomaly_of_patches(logits: Tensor, masks: Tensor) -> Tensor:
-    """Return the cross-entropy of patches [image, patch] being anomalous, told by their shares of defect."""
-    weight = ((masks < CLEAN) | (masks > ANOMALOUS)).float()
-    return F.binary_cross_entropy_with_logits(logits, (masks > ANOMALOUS).float(), weight, pos_weight=torch.tensor(6.0))
-
-
-def _memory_loss(student: Student, features: ImageFeatures, masks: Tensor) -> Tensor:
-    """Tell defects by how far a patch is from the nearest one of another good part of the line, at three layers.
-
-    So a patch memory (Roth et al., PatchCore, 2022) has something to remember: the same material is to look the same
-    under another light, pose and focus, and a defect is to look like nothing of it. Of each picture the patches count,
-    and the one that is farthest from all that is known, which is what a picture is judged by.
-    """
-    assert features.taps is not None
-    terms = []
-    for layer, (steepness, middle) in zip((features.patch_tokens, *features.taps), student.nearness, strict=True):
-        known, *asked = layer.chunk(3)  # [trio, patch, width] each
-        nearest = torch.cat([(patches @ known.transpose(1, 2)).amax(2) for patches in asked])  # [good and bad, patch]
-        logits = steepness * (middle - nearest)
-        is_bad = (torch.arange(2 * TRIOS) >= TRIOS).float()
-        terms.append(_anomaly_of_patches(logits, masks[TRIOS:]))
-        terms.append(0.3 * F.binary_cross_entropy_with_logits(logits.amax(1), is_bad))
-    return torch.stack(terms).sum() / 3
-
-
-def _multi_positive(logits: Tensor, true: Tensor) -> Tensor:
-    """Return the mean of both directions' cross-entropy, with several targets a row and a column."""
-    rows = -((true / true.sum(1, keepdim=True)) * logits.log_softmax(1)).sum(1).mean()
-    told = true.sum(0) > 0
-    columns = -((true / true.sum(0).clamp_min(1)) * logits.log_softmax(0)).sum(0)[told].mean()
-    return (rows + columns) / 2
-
-
-def _family_loss(
-    student: Student, bad: Tensor, batch: Batch, normal_logits: Tensor, random: np.random.Generator
-) -> Tensor:
-    """Tell for one family word a picture whether it is true of its kind, against good words of its class."""
-    said, told = [], []
-    for number, kind in zip(batch.classes[:TRIOS].tolist(), batch.kinds.tolist(), strict=True):
-        choices = _families(DEMO_CLASSES[number])
-        phrase, kinds = choices[random.integers(len(choices))]
-        said.append(caption(phrase, random))
-        told.append(float(KINDS[kind] in kinds))
-    logits = student.scale() * (bad * student.encode_texts(said)).sum(1)
-    return F.binary_cross_entropy_with_logits(logits - normal_logits.detach(), torch.tensor(told))
-
-
-def write_weights(student: Student, file: Path) -> None:
-    """Write the weights in float16, of the token table only the rows that were trained and one for all others."""
-    state = {k: v.detach() for k, v in student.clip.state_dict().items() if not k.startswith("token_embedding.")}
-    rows = student.words.rows.detach()
-    packed = {name: value.half() for name, value in state.items() if name != "attn_mask"} | {
-        "token_embedding.ids": student.words.ids.int(),
-        "token_embedding.rows": rows.half(),
-        "token_embedding.other_row": rows.mean(0).half(),
-    }
-    with whole_file(file) as temporary:
-        save_file({name: value.contiguous() for name, value in packed.items()}, temporary)
-
-
-def _captions(random: np.random.Generator) -> list[str]:
-    """Draw one caption of each class in each state."""
-    said = _phrases()
-    chosen = []
-    for name in DEMO_CLASSES:
-        for state in STATES:
-            choices = said[name, state]
-            chosen.append(caption(choices[random.integers(len(choices))], random))
-    return chosen
-
-
-@cache
-def _phrases() -> dict[tuple[str, str], list[str]]:
-    return phrases()
-
-
-@cache
-def _families(class_name: str) -> list[tuple[str, tuple[str, ...]]]:
-    return family_phrases(class_words(class_name))
-
-
-@cache
-def _token_ids(tokenizer: SimpleTokenizer, text: str) -> tuple[int, ...]:
-    return tuple(tokenizer.encode(text))
-
-
-def _vocabulary(tokenizer: SimpleTokenizer) -> set[int]:
-    """Return the tokens of all captions, of start and of end."""
-    texts = {phrase for choices in phrases().values() for phrase in choices}
-    texts |= {phrase for name in DEMO_CLASSES for phrase, _ in _families(name)} | {f"{name}." for name in TEMPLATES}
-    return {START_OF_TEXT, END_OF_TEXT} | {token for text in texts for token in tokenizer.encode(text)}
 
 
 def _make_optimizers(student: Student) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:

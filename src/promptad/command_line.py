@@ -9,8 +9,9 @@ import torch
 from rich.console import Console
 
 from promptad.arguments import Arguments, chosen_system, leave_out_what_does_not_apply, make_seeds, parse, settings_of
-from promptad.backbone.clip import Backbone, choose_device, load_backbone
+from promptad.backbone.clip import Backbone
 from promptad.backbone.feature_cache import FeatureCache, default_cache_folder
+from promptad.backbone.loading import choose_device, load_backbone
 from promptad.comparison.differences import compare
 from promptad.comparison.figure import draw_comparison
 from promptad.comparison.report import print_comparison, write_csv, write_markdown

@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 from PIL import Image
 
-from promptad.backbone.clip import choose_device, load_backbone
+from promptad.backbone.loading import choose_device, load_backbone
 from promptad.data.pictures import ImageLike
 from promptad.detection import AnomalyDetector, Subject
 from promptad.errors import InputError

@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from promptad.backbone.clip import Backbone, load_backbone
+from promptad.backbone.clip import Backbone
+from promptad.backbone.loading import load_backbone
 from promptad.checkpoints import check_backbone, read_checkpoint
 from promptad.detection import AnomalyDetector, Subject
 from promptad.detector import Detector, restore_prototypes

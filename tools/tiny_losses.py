@@ -1,0 +1,141 @@
+"""What the tiny CLIP learns from one batch."""
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from tiny_captions import ANY_DEFECT, KINDS, NORMAL, STATES, caption, family_phrases, phrases
+from tiny_student import Student
+from torch import Tensor
+
+from promptad.data.demo import DEMO_CLASSES
+from promptad.prompts.states import class_words
+from promptad.records import ImageFeatures
+
+TRIOS = 24  # a batch
+KEPT = 80  # patches of a picture that are looked at in the first part of the training, its defect among them
+ANOMALOUS, CLEAN = 0.2, 0.02  # share of a patch that is defective: above is, below is not, between does not count
+STATE_COUNT = len(STATES)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """TRIOS good pictures, as many other good parts of the same production lines, and the latter's defective twins."""
+
+    pixels: Tensor  # [image, 3, side, side], normalised
+    masks: Tensor  # [image, patch], share of a patch that is defective
+    classes: Tensor  # [image]
+    kinds: Tensor  # [trio], of the defective ones
+
+
+def losses(student: Student, batch: Batch, random: np.random.Generator, *, every_patch: bool) -> dict[str, Tensor]:
+    """Return the losses of one batch.
+
+    contrastive: pictures against one caption of each class in each state (Radford et al., CLIP, 2021), with several
+    that are true of a defective picture. anomaly: good against faulty words of the picture's class. kind: its kind
+    among the kinds of its class. family: words that are true of some kinds only. dense and dense_kind: the same of
+    patch tokens on the local path, told by the mask. memory: see `_memory_loss`.
+    """
+    texts = student.encode_texts(_captions(random)).view(len(DEMO_CLASSES), STATE_COUNT, -1)  # [class, state, D]
+    tokens, masks = student.images.embed(batch.pixels), batch.masks
+    if not every_patch:
+        tokens, masks = _keep_some_patches(tokens, masks, random)
+    features = student.encode_images(tokens)
+    scale, images, bad = student.scale(), torch.arange(3 * TRIOS), torch.arange(2 * TRIOS, 3 * TRIOS)
+    logits = scale * torch.einsum("nd,csd->ncs", features.class_token, texts)  # [image, class, state]
+    own = logits[images, batch.classes]  # [image, state]
+    true = torch.zeros_like(logits)
+    true[images[: 2 * TRIOS], batch.classes[: 2 * TRIOS], STATES.index(NORMAL)] = 1
+    true[bad, batch.classes[bad], STATES.index(ANY_DEFECT)] = 1
+    true[bad, batch.classes[bad], 2 + batch.kinds] = 1
+    patches = scale * torch.einsum("npd,nsd->nps", features.patch_tokens, texts[batch.classes])  # [image, patch, state]
+    on_defect = masks[bad] * (masks[bad] > ANOMALOUS)
+    kind_of_patch = batch.kinds[:, None, None].expand(-1, masks.shape[1], 1)
+    patch_kinds = patches[bad, :, 2:].log_softmax(-1).gather(2, kind_of_patch)[..., 0]  # [trio, patch]
+    return {
+        "contrastive": _multi_positive(logits.flatten(1), true.flatten(1)),
+        "anomaly": 1.5 * F.binary_cross_entropy_with_logits(own[:, 1] - own[:, 0], (images >= 2 * TRIOS).float()),
+        "kind": 0.5 * F.cross_entropy(own[bad, 2:], batch.kinds),
+        "family": 0.3 * _family_loss(student, features.class_token[bad], batch, own[bad, 0], random),
+        "dense": _anomaly_of_patches(patches[..., 1] - patches[..., 0], masks),
+        "dense_kind": -0.3 * (patch_kinds * on_defect).sum() / on_defect.sum().clamp_min(1),
+        "memory": _memory_loss(student, features, masks),
+    }
+
+
+def _keep_some_patches(tokens: Tensor, masks: Tensor, random: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Keep KEPT patches of each picture, the same of a trio's three: those with the defect first, others by chance."""
+    rank = torch.from_numpy(random.random((TRIOS, masks.shape[1]), dtype=np.float32))
+    kept = (rank + 1.5 * (masks[2 * TRIOS :] > CLEAN)).topk(KEPT, 1).indices.repeat(3, 1)  # [image, kept]
+    patches = tokens[:, 1:].gather(1, kept[..., None].expand(-1, -1, tokens.shape[-1]))
+    return torch.cat([tokens[:, :1], patches], 1), masks.gather(1, kept)
+
+
+def _anomaly_of_patches(logits: Tensor, masks: Tensor) -> Tensor:
+    """Return the cross-entropy of patches [image, patch] being anomalous, told by their shares of defect."""
+    weight = ((masks < CLEAN) | (masks > ANOMALOUS)).float()
+    return F.binary_cross_entropy_with_logits(logits, (masks > ANOMALOUS).float(), weight, pos_weight=torch.tensor(6.0))
+
+
+def _memory_loss(student: Student, features: ImageFeatures, masks: Tensor) -> Tensor:
+    """Tell defects by how far a patch is from the nearest one of another good part of the line, at three layers.
+
+    So a patch memory (Roth et al., PatchCore, 2022) has something to remember: the same material is to look the same
+    under another light, pose and focus, and a defect is to look like nothing of it. Of each picture the patches count,
+    and the one that is farthest from all that is known, which is what a picture is judged by.
+    """
+    assert features.taps is not None
+    terms = []
+    for layer, (steepness, middle) in zip((features.patch_tokens, *features.taps), student.nearness, strict=True):
+        known, *asked = layer.chunk(3)  # [trio, patch, width] each
+        nearest = torch.cat([(patches @ known.transpose(1, 2)).amax(2) for patches in asked])  # [good and bad, patch]
+        logits = steepness * (middle - nearest)
+        is_bad = (torch.arange(2 * TRIOS) >= TRIOS).float()
+        terms.append(_anomaly_of_patches(logits, masks[TRIOS:]))
+        terms.append(0.3 * F.binary_cross_entropy_with_logits(logits.amax(1), is_bad))
+    return torch.stack(terms).sum() / 3
+
+
+def _multi_positive(logits: Tensor, true: Tensor) -> Tensor:
+    """Return the mean of both directions' cross-entropy, with several targets a row and a column."""
+    rows = -((true / true.sum(1, keepdim=True)) * logits.log_softmax(1)).sum(1).mean()
+    told = true.sum(0) > 0
+    columns = -((true / true.sum(0).clamp_min(1)) * logits.log_softmax(0)).sum(0)[told].mean()
+    return (rows + columns) / 2
+
+
+def _family_loss(
+    student: Student, bad: Tensor, batch: Batch, normal_logits: Tensor, random: np.random.Generator
+) -> Tensor:
+    """Tell for one family word a picture whether it is true of its kind, against good words of its class."""
+    said, told = [], []
+    for number, kind in zip(batch.classes[:TRIOS].tolist(), batch.kinds.tolist(), strict=True):
+        choices = _families(DEMO_CLASSES[number])
+        phrase, kinds = choices[random.integers(len(choices))]
+        said.append(caption(phrase, random))
+        told.append(float(KINDS[kind] in kinds))
+    logits = student.scale() * (bad * student.encode_texts(said)).sum(1)
+    return F.binary_cross_entropy_with_logits(logits - normal_logits.detach(), torch.tensor(told))
+
+
+def _captions(random: np.random.Generator) -> list[str]:
+    """Draw one caption of each class in each state."""
+    said = _phrases()
+    chosen = []
+    for name in DEMO_CLASSES:
+        for state in STATES:
+            choices = said[name, state]
+            chosen.append(caption(choices[random.integers(len(choices))], random))
+    return chosen
+
+
+@cache
+def _phrases() -> dict[tuple[str, str], list[str]]:
+    return phrases()
+
+
+@cache
+def _families(class_name: str) -> list[tuple[str, tuple[str, ...]]]:
+    return family_phrases(class_words(class_name))

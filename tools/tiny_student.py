@@ -1,0 +1,115 @@
+"""The tiny CLIP while it learns: its towers as the package runs them, and its words."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from functools import cache
+from pathlib import Path
+
+import torch
+from open_clip.model import CLIP
+from open_clip.tokenizer import SimpleTokenizer
+from safetensors.torch import save_file
+from tiny_captions import TEMPLATES, family_phrases, phrases
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from promptad.backbone.image_tower import ImageTower
+from promptad.backbone.prompt_tree import PromptTree
+from promptad.backbone.text_tower import TextTower
+from promptad.data.demo import DEMO_CLASSES
+from promptad.files import whole_file
+from promptad.prompts.contexts import A_TREE, END_OF_TEXT, START_OF_TEXT
+from promptad.prompts.states import class_words
+from promptad.records import ImageFeatures
+
+HOT = 4.6052  # largest logarithm of the temperature
+FEW = 100  # tokens, up to which attention written out is faster to learn through in half precision
+
+
+class Words(nn.Module):
+    """The trained rows of the token table; all other tokens share the mean of them."""
+
+    ids: Tensor  # [row], tokens
+
+    def __init__(self, clip: CLIP, tokenizer: SimpleTokenizer) -> None:
+        super().__init__()
+        ids = sorted(_vocabulary(tokenizer))
+        self.register_buffer("ids", torch.tensor(ids))
+        self.row_of = {token: row for row, token in enumerate(ids)}
+        table = clip.token_embedding.weight.detach()
+        spread = torch.randn(len(ids), table.shape[1]) * table[ids].std() * 0.3  # words that are new must not be equal
+        counts = torch.tensor([float((table == row).all(1).sum() > 1) for row in table[ids]])[:, None]
+        self.rows = nn.Parameter(table[ids] + spread * counts)
+
+
+class Student(nn.Module):
+    """A CLIP that learns: its towers as the package runs them, and its words."""
+
+    def __init__(self, clip: CLIP, precision: torch.dtype) -> None:
+        super().__init__()
+        self.clip, self.tokenizer, self.precision = clip, SimpleTokenizer(), precision
+        self.words = Words(clip, self.tokenizer)
+        clip.token_embedding.requires_grad_(requires_grad=False)
+        self.images, self.texts = ImageTower(clip.visual), TextTower(clip)
+        self.nearness = nn.Parameter(torch.tensor([[20.0, 0.8]]).repeat(3, 1))  # [layer, steepness and middle]
+
+    def encode_texts(self, texts: list[str]) -> Tensor:
+        """Encode captions into unit features [text, D]."""
+        vectors = self.words.rows
+        prompts = [
+            [self.words.row_of[token] for token in (START_OF_TEXT, *_token_ids(self.tokenizer, text), END_OF_TEXT)]
+            for text in texts
+        ]
+        parts = [prompts[start : start + A_TREE] for start in range(0, len(prompts), A_TREE)]
+        with self._towers(A_TREE):
+            features = [self.texts.encode(vectors, PromptTree.of(part, vectors.device)) for part in parts]
+        return torch.cat(features).float()
+
+    def encode_images(self, tokens: Tensor) -> ImageFeatures:
+        """Encode embeddings [image, 1 + patch, width] as the package does, with taps."""
+        with self._towers(tokens.shape[1]):
+            features = self.images.read(tokens, taps=True)
+        assert features.taps is not None
+        first, second = features.taps
+        return ImageFeatures(
+            features.class_token.float(), features.patch_tokens.float(), (first.float(), second.float())
+        )
+
+    @contextmanager
+    def _towers(self, length: int) -> Iterator[None]:
+        """Run what is inside in the student's precision, with the attention that is fastest then for so many tokens."""
+        halved = self.precision != torch.float32
+        plain = sdpa_kernel(SDPBackend.MATH) if halved and length <= FEW else nullcontext()
+        with torch.autocast("cpu", self.precision, enabled=halved), plain:
+            yield
+
+    def scale(self) -> Tensor:
+        """What cosines are multiplied by."""
+        return self.clip.logit_scale.clamp(max=HOT).exp()
+
+
+def write_weights(student: Student, file: Path) -> None:
+    """Write the weights in float16, of the token table only the rows that were trained and one for all others."""
+    state = {k: v.detach() for k, v in student.clip.state_dict().items() if not k.startswith("token_embedding.")}
+    rows = student.words.rows.detach()
+    packed = {name: value.half() for name, value in state.items() if name != "attn_mask"} | {
+        "token_embedding.ids": student.words.ids.int(),
+        "token_embedding.rows": rows.half(),
+        "token_embedding.other_row": rows.mean(0).half(),
+    }
+    with whole_file(file) as temporary:
+        save_file({name: value.contiguous() for name, value in packed.items()}, temporary)
+
+
+@cache
+def _token_ids(tokenizer: SimpleTokenizer, text: str) -> tuple[int, ...]:
+    return tuple(tokenizer.encode(text))  # type: ignore[no-untyped-call]
+
+
+def _vocabulary(tokenizer: SimpleTokenizer) -> set[int]:
+    """Return the tokens of all captions, of start and of end."""
+    texts = {phrase for choices in phrases().values() for phrase in choices}
+    texts |= {phrase for name in DEMO_CLASSES for phrase, _ in family_phrases(class_words(name))} | {
+        f"{name}." for name in TEMPLATES
+    }
+    return {START_OF_TEXT, END_OF_TEXT} | {token for text in texts for token in _token_ids(tokenizer, text)}
