@@ -156,6 +156,32 @@ def test_a_folder_that_cannot_be_written_to_costs_no_result(tiny: Backbone, file
     assert_same(encode(walled, files), encode(tiny, files))
 
 
+def test_a_folder_of_another_user_is_read_and_left_as_it_is(
+    cached: Backbone, files: list[Path], read_count: Count, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cached.cache
+    first, kept = encode(cached, files), contents(cached.cache.folder)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    for name in ("utime", "unlink"):
+        monkeypatch.setattr(os, name, refuse)
+    assert_same(encode(cached, files), first)
+    FeatureCache(cached.cache.folder, 0).prune()
+    assert read_count() == 3
+    assert contents(cached.cache.folder) == kept
+
+
+def test_another_release_of_a_library_has_features_of_its_own(
+    cached: Backbone, files: list[Path], read_count: Count, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encode(cached, files)
+    monkeypatch.setattr("promptad.backbone.clip.LIBRARIES", ("another", "release"))
+    encode(cached, files)
+    assert read_count() == 6
+
+
 def test_two_writers_do_not_disturb_each_other(cached: Backbone, files: list[Path]) -> None:
     assert cached.cache
     features, cache = encode(cached, files[:1]), cached.cache

@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 import numpy as np
+import PIL
 import torch
 from open_clip.tokenizer import SimpleTokenizer
 from PIL import Image
@@ -24,6 +25,7 @@ from promptad.records import ImageFeatures
 from promptad.settings import BackboneSettings
 
 CACHED_FORMAT = 1  # goes up with every change of what features are
+LIBRARIES = (PIL.__version__, torch.__version__)  # others may decode, resize or multiply otherwise in the last bits
 
 Item = TypeVar("Item")
 
@@ -112,7 +114,7 @@ class Backbone:
     def _key(self, picture: Any) -> str:
         """Return the cache's key of a picture: all that decides its features."""
         prepared = (self.resize, self.image_tower.image_size, self.mean.tolist(), self.std.tolist())
-        by = (self.settings.name, self.settings.precision, self.weights_sha256, self.device.type)
+        by = (self.settings.name, self.settings.precision, self.weights_sha256, self.device.type, *LIBRARIES)
         return hashlib.sha256(repr((CACHED_FORMAT, picture_sha256(picture), prepared, by)).encode()).hexdigest()
 
     def _look_up(self, key: str | None, taps: bool, local: bool) -> ImageFeatures | None:

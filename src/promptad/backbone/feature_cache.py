@@ -63,8 +63,9 @@ class FeatureCache:
         for _, bytes_, file in sorted(found):
             if size <= self.limit:
                 return
-            file.unlink(missing_ok=True)
-            size -= bytes_
+            with suppress(OSError):  # of another user, or deleted by another process
+                file.unlink()
+                size -= bytes_
 
     def _file(self, key: str, part: str) -> Path:
         return self.folder / key[:2] / f"{key}.{part}"
@@ -99,7 +100,8 @@ def _read_file(file: Path) -> dict[str, Tensor] | None:
         content = file.read_bytes()
         if zlib.crc32(content[CHECKSUM:]).to_bytes(CHECKSUM, "big") != content[:CHECKSUM]:
             return None
-        os.utime(file)
+        with suppress(OSError):  # a folder of another user may be read all the same
+            os.utime(file)
         return load(content[CHECKSUM:])
     except (OSError, SafetensorError):
         return None
