@@ -11,7 +11,7 @@ from torch import Tensor
 
 from promptad.backbone.clip import Backbone
 from promptad.backbone.loading import make_backbone
-from promptad.backbone.prompt_tree import PromptTree
+from promptad.backbone.prompt_trees import PromptTrees
 from promptad.prompts.contexts import END_OF_TEXT, START_OF_TEXT, Contexts, encode_texts
 from promptad.settings import BackboneSettings
 
@@ -40,18 +40,35 @@ def small() -> Backbone:
     return make_backbone(clip, BackboneSettings(name="small", pretrained="small"), CPU)
 
 
+def seen(trees: PromptTrees) -> list[list[list[int]]]:
+    """Which nodes each node of each tree sees."""
+    return [[[node for node, sees in enumerate(row) if sees] for row in tree] for tree in trees.sees.tolist()]
+
+
 def test_a_tree_holds_a_shared_beginning_once() -> None:
-    tree = PromptTree.of([[7, 8, 9], [7, 8, 5, 9], [7, 9], [7, 8, 9]], CPU)
-    assert tree.rows.tolist() == [7, 8, 9, 5, 9, 9]
-    assert tree.places.tolist() == [0, 1, 2, 2, 3, 1]
-    assert tree.leaves[tree.leaf_of].tolist() == [2, 4, 5, 2]
-    seen = [[node for node, sees in enumerate(row) if sees] for row in tree.sees.tolist()]
-    assert seen == [[0], [0, 1], [0, 1, 2], [0, 1, 3], [0, 1, 3, 4], [0, 5]]
+    trees = PromptTrees.of([[7, 8, 9], [7, 8, 5, 9], [7, 9], [7, 8, 9]], CPU)
+    assert trees.rows.tolist() == [[7, 8, 9, 5, 9, 9]]
+    assert trees.places.tolist() == [[0, 1, 2, 2, 3, 1]]
+    assert trees.leaves.flatten()[trees.leaf_of].tolist() == [2, 4, 5, 2]
+    assert seen(trees) == [[[0], [0, 1], [0, 1, 2], [0, 1, 3], [0, 1, 3, 4], [0, 5]]]
+
+
+def test_trees_are_filled_up_with_nodes_that_nobody_reads() -> None:
+    trees = PromptTrees.of([[7, 8, 9], [7, 9], [7, 9, 9]], CPU, [0, 1, 1])
+    assert trees.rows.tolist() == [[7, 8, 9], [7, 9, 9]]
+    assert trees.leaves.tolist() == [[2, 0], [1, 2]]
+    assert trees.leaf_of.tolist() == [0, 2, 3]
+    both = PromptTrees.joined([trees, PromptTrees.of([[0, 1, 2, 3], [0, 2], [0, 3]], CPU)], [10, 4])
+    assert both.rows.tolist() == [[7, 8, 9, 0, 0, 0], [7, 9, 9, 0, 0, 0], [10, 11, 12, 13, 12, 13]]
+    assert both.leaves.tolist() == [[2, 0, 0], [1, 2, 0], [3, 4, 5]]
+    assert both.leaf_of.tolist() == [0, 3, 4, 6, 7, 8]
+    assert seen(both)[0] == [[0], [0, 1], [0, 1, 2], [3], [4], [5]]
+    assert seen(both)[2] == [[0], [0, 1], [0, 1, 2], [0, 1, 2, 3], [0, 4], [0, 5]]
 
 
 def test_a_prompt_may_end_where_another_goes_on(small: Backbone) -> None:
     vectors = torch.randn(4, 32, generator=torch.Generator().manual_seed(0))
-    found = small.text_tower.encode_raw(vectors, PromptTree.of([[0, 1], [0, 1, 2, 3]], CPU))
+    found = small.text_tower.encode_raw(vectors, PromptTrees.of([[0, 1], [0, 1, 2, 3]], CPU))
     for feature, length in zip(found, (2, 4), strict=True):
         expected = slow_text_feature(small.text_tower, vectors[:length])
         torch.testing.assert_close(feature, expected, rtol=0, atol=1e-5)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from promptad.backbone.image_tower import ImageTower
-from promptad.backbone.prompt_tree import PromptTree
+from promptad.backbone.prompt_trees import PromptTrees
 from promptad.backbone.text_tower import TextTower
 from promptad.data.demo import DEMO_CLASSES
 from promptad.files import whole_file
@@ -62,7 +62,7 @@ class Student(nn.Module):
         ]
         parts = [prompts[start : start + A_TREE] for start in range(0, len(prompts), A_TREE)]
         with self._towers(A_TREE):
-            features = [self.texts.encode(vectors, PromptTree.of(part, vectors.device)) for part in parts]
+            features = [self.texts.encode(vectors, PromptTrees.of(part, vectors.device)) for part in parts]
         return torch.cat(features).float()
 
     def encode_images(self, tokens: Tensor) -> ImageFeatures:

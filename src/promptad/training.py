@@ -9,7 +9,7 @@ from torch import Tensor
 from promptad import losses
 from promptad.assignment import balanced_assignment, balanced_offsets, spread
 from promptad.backbone.clip import Backbone
-from promptad.backbone.prompt_tree import PromptTree
+from promptad.backbone.prompt_trees import PromptTrees
 from promptad.errors import InputError
 from promptad.prompts.contexts import Contexts, encode_states, start_contexts
 from promptad.prompts.states import StateGroup
@@ -100,14 +100,14 @@ def train(courses: Sequence[Course]) -> Iterator[tuple[Epoch, ...]]:
         InputError: the loss of one leaves the numbers.
     """
     contexts = [course.contexts for course in courses]
-    prompts = [len(own.tree.leaf_of) for own in contexts]
-    tree = PromptTree.joined([own.tree for own in contexts], [len(own.vectors()) for own in contexts])
+    prompts = [len(own.trees.leaf_of) for own in contexts]
+    trees = PromptTrees.joined([own.trees for own in contexts], [len(own.vectors()) for own in contexts])
     yield tuple(course.epoch() for course in courses)
     for _ in range(courses[0].training.epochs):
         torch.stack([course.loss for course in courses]).sum().backward()  # type: ignore[no-untyped-call]
         for course in courses:
             course.step()
-        encoded = courses[0].text_tower.encode(torch.cat([own.vectors() for own in contexts]), tree)
+        encoded = courses[0].text_tower.encode(torch.cat([own.vectors() for own in contexts]), trees)
         for course, features in zip(courses, torch.split(encoded, prompts), strict=True):
             course.arrive(Prototypes.from_features(*course.contexts.split(features)))
         yield tuple(course.epoch() for course in courses)

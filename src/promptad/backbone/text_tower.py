@@ -9,11 +9,11 @@ from open_clip.transformer import ResidualAttentionBlock
 from torch import Tensor
 
 from promptad.backbone.attention import add_mlp, attend, in_precision, project
-from promptad.backbone.prompt_tree import PromptTree
+from promptad.backbone.prompt_trees import PromptTrees
 
 
 class TextTower:
-    """The frozen text transformer of CLIP, run over a tree of prompts.
+    """The frozen text transformer of CLIP, run over trees of prompts.
 
     Attention is causal and the feature is read at the end-of-text token (Radford et al., CLIP, 2021, section 2.4). So
     what stands behind a prompt's end is never computed, what prompts begin with alike is computed once, and of the
@@ -31,29 +31,31 @@ class TextTower:
         embeddings: Tensor = self.clip.token_embedding(tokens)
         return embeddings
 
-    def encode(self, vectors: Tensor, tree: PromptTree) -> Tensor:
+    def encode(self, vectors: Tensor, trees: PromptTrees) -> Tensor:
         """Encode prompts as `encode_raw` does, into text features of length 1."""
-        return F.normalize(self.encode_raw(vectors, tree), dim=-1)
+        return F.normalize(self.encode_raw(vectors, trees), dim=-1)
 
-    def encode_raw(self, vectors: Tensor, tree: PromptTree) -> Tensor:
+    def encode_raw(self, vectors: Tensor, trees: PromptTrees) -> Tensor:
         """Encode prompts into text features [prompt, D] of any length; gradients flow to `vectors`.
 
         Args:
             vectors: [row, width], embeddings of tokens and learned vectors, each once.
-            tree: the prompts, by rows of `vectors`.
+            trees: the prompts, by rows of `vectors`.
         """
         with in_precision(vectors.device, self.precision):
-            return self._read(vectors, tree).float()
+            return self._read(vectors, trees).float()
 
-    def _read(self, vectors: Tensor, tree: PromptTree) -> Tensor:
+    def _read(self, vectors: Tensor, trees: PromptTrees) -> Tensor:
         # Looking up by F.embedding: its gradient is summed in the same order whatever the number of threads.
-        hidden = (F.embedding(tree.rows, vectors) + self.clip.positional_embedding[tree.places])[None]
+        hidden = F.embedding(trees.rows, vectors) + self.clip.positional_embedding[trees.places]  # [tree, node, width]
+        sees = trees.sees[:, None]  # [tree, any head, node, node]
         for block in self.blocks[:-1]:
             query, key, value = project(block, hidden)
-            hidden = add_mlp(block, hidden + attend(block, query, key, value, tree.sees))
-        last = self.blocks[-1]
+            hidden = add_mlp(block, hidden + attend(block, query, key, value, sees))
+        last, tree = self.blocks[-1], torch.arange(len(trees.rows), device=hidden.device)[:, None]
         query, key, value = project(last, hidden)
-        leaves = hidden[:, tree.leaves] + attend(last, query[:, :, tree.leaves], key, value, tree.sees[tree.leaves])
-        read = self.clip.ln_final(add_mlp(last, leaves)[0])  # [leaf, width]
-        features: Tensor = F.embedding(tree.leaf_of, read @ self.clip.text_projection)
+        of_leaves = query.transpose(1, 2)[tree, trees.leaves].transpose(1, 2)  # [tree, head, leaf, width of a head]
+        leaves = hidden[tree, trees.leaves] + attend(last, of_leaves, key, value, sees[tree, 0, trees.leaves][:, None])
+        read = self.clip.ln_final(add_mlp(last, leaves)).flatten(0, 1)  # [leaf of any tree, width]
+        features: Tensor = F.embedding(trees.leaf_of, read @ self.clip.text_projection)
         return features

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from promptad.backbone.clip import Backbone
-from promptad.backbone.prompt_tree import PromptTree
+from promptad.backbone.prompt_trees import PromptTrees
 from promptad.errors import InputError
 from promptad.prompts.states import StateGroup
 from promptad.settings import PromptSettings
@@ -51,32 +51,31 @@ class Contexts(nn.Module):
                 f"prompts of {length} tokens exceed CLIP's {self.text_tower.context_length}:"
                 " lower --n_ctx or --n_ctx_ab, or shorten the class name"
             )
-        self.tree = PromptTree.of(prompts, backbone.device)
+        trees = [number // (1 + len(abnormal_context)) for number in range(len(prompts))]  # one a normal context
+        self.trees = PromptTrees.of(prompts, backbone.device, trees)
 
     def forward(self) -> tuple[Tensor, Tensor]:
         """Return the unit text features of the normal prompts [K, D] and of the abnormal ones [K, M, D]."""
-        return self.split(self.text_tower.encode(self.vectors(), self.tree))
+        return self.split(self.text_tower.encode(self.vectors(), self.trees))
 
     def vectors(self) -> Tensor:
-        """Return all vectors that stand in the prompts [row, width], as the tree counts them."""
+        """Return all vectors that stand in the prompts [row, width], as the trees count them."""
         return torch.cat([self.frame, self.normal_context.flatten(0, 1), self.abnormal_context.flatten(0, 1)])
 
     def split(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Return features [K + K * M, D] of all prompts as those of normal [K, D] and of abnormal ones [K, M, D]."""
-        normal_count, abnormal_count = len(self.normal_context), len(self.abnormal_context)
-        return features[:normal_count], features[normal_count:].view(normal_count, abnormal_count, -1)
+        """Return features [K * (1 + M), D] of all prompts as those of normal [K, D] and of abnormal ones [K, M, D]."""
+        of_contexts = features.view(len(self.normal_context), 1 + len(self.abnormal_context), -1)
+        return of_contexts[:, 0], of_contexts[:, 1:]
 
 
 def _prompt_rows(frame: int, normal: Sequence[int], abnormal: Sequence[int]) -> list[list[int]]:
     """Return all prompts as rows of the frame's tokens, then the normal contexts' [K, n_ctx], then the abnormal ones'.
 
-    First come the K normal prompts, then the K * M abnormal ones.
+    Of each normal context first its normal prompt comes, then its M abnormal ones.
     """
     opening, closing = [0], list(range(1, frame))
     normal_rows, abnormal_rows = context_rows(frame, normal), context_rows(frame + normal[0] * normal[1], abnormal)
-    return [opening + own + closing for own in normal_rows] + [
-        opening + own + state + closing for own in normal_rows for state in abnormal_rows
-    ]
+    return [opening + own + state + closing for own in normal_rows for state in ([], *abnormal_rows)]
 
 
 def context_rows(first: int, shape: Sequence[int]) -> list[list[int]]:
@@ -152,7 +151,7 @@ def encode_texts(backbone: Backbone, texts: Sequence[str]) -> Tensor:
     )
     rows = [[row_of[token] for token in prompt] for prompt in prompts]
     parts = [rows[start : start + A_TREE] for start in range(0, len(rows), A_TREE)]
-    return torch.cat([tower.encode(vectors, PromptTree.of(part, backbone.device)) for part in parts])
+    return torch.cat([tower.encode(vectors, PromptTrees.of(part, backbone.device)) for part in parts])
 
 
 def _tell_apart(starts: Tensor, generator: torch.Generator) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from promptad.backbone.clip import Backbone
-from promptad.backbone.prompt_tree import PromptTree
+from promptad.backbone.prompt_trees import PromptTrees
 from promptad.backbone.text_tower import TextTower
 from promptad.errors import InputError
 from promptad.prompts.contexts import END_OF_TEXT, START_OF_TEXT, context_rows
@@ -68,12 +68,13 @@ class AnchorPrompts(nn.Module):
                 end = row.index(max(row))  # CLIP's largest token
                 rest = row[1 + len(own) : end + 1]
                 prompts.append([row_of[row[0]], *own, *(row_of[token] for token in rest)])
-        self.tree = PromptTree.of(prompts, used.device)
+        trees = [i % len(normal) for count in self.counts for i in range(count)]  # one a normal context
+        self.trees = PromptTrees.of(prompts, used.device, trees)
 
     def forward(self) -> TextFeatures:
         """Encode every prompt with the contexts as they are now."""
         vectors = torch.cat([self.constants, self.normal_context.flatten(0, 1), self.abnormal_context.flatten(0, 1)])
-        features = self.text_tower.encode_raw(vectors, self.tree)
+        features = self.text_tower.encode_raw(vectors, self.trees)
         return TextFeatures(*torch.split(features, self.counts))
 
 
