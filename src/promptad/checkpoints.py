@@ -61,7 +61,7 @@ def read_checkpoint(path: Path, system: str) -> dict[str, Any]:
             f"{path} has format version {checkpoint['format_version']}, this promptad reads up to {FORMAT_VERSION};"
             " install a newer promptad"
         )
-    if checkpoint.get("format_version", 0) < FORMAT_VERSION and system == MULTI_PROTOTYPE:
+    if checkpoint.get("format_version", FORMAT_VERSION) < FORMAT_VERSION and system == MULTI_PROTOTYPE:
         raise InputError(
             f"{path} is of an older promptad, whose detectors do not decide: train the class again, with promptad train"
         )

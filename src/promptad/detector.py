@@ -36,8 +36,8 @@ class Detector(AnomalyDetector):
 
     def deciding(self, normal_scores: NormalScores, rate: float) -> "Detector":
         """Return the detector with its thresholds where good pictures exceed them at a false-alarm rate."""
-        calibration = normal_scores.decide(self.calibration, rate)
         settings = replace(self.settings, scoring=replace(self.settings.scoring, false_alarm_rate=rate))
+        calibration = normal_scores.decide(self.calibration, rate)
         return replace(self, calibration=calibration, settings=settings, normal_scores=normal_scores)
 
     def remember(self, features: ImageFeatures) -> ImageFeatures:

@@ -56,10 +56,9 @@ class Judgement(Prediction):
 
 def title_of(prediction: Prediction, number: int) -> str:
     """Return what is written over a picture: its decision, its score and, if it is rejected, what it is like."""
-    score = f"{prediction.score[number]:.2f}"
+    score = f"score {prediction.score[number]:.2f}, highest in the map {prediction.map[number].max():.2f}"
     if prediction.threshold is None:
-        return f"score {score}"
+        return score
     if prediction.decision[number] != ANOMALY:
-        return f"good, score {score}"
-    words = prediction.explanations[number].most_like if prediction.explanations else ()
-    return f"anomaly, score {score}" + (f"\nmost like: {', '.join(words)}" if words else "")
+        return f"good, {score}"
+    return f"anomaly, {score}\nmost like: {', '.join(prediction.explanations[number].most_like)}"

@@ -61,8 +61,7 @@ def draw_overlay(overlay: Overlay, panels: Sequence[Axes]) -> None:
     heated.imshow(overlay.heat, cmap="inferno", vmin=0, vmax=1, alpha=0.6, extent=place)
     if overlay.regions:
         heated.contour(overlay.heat, [THRESHOLD], colors="white", linewidths=1.4, origin="upper", extent=place)
-    caption(boxed, overlay.title)
-    caption(heated, f"map, highest {overlay.heat.max():.2f}")
+    caption(boxed, overlay.title)  # across both panels
     for axes in panels:
         axes.set(xticks=[], yticks=[], xlim=extent[:2], ylim=extent[2:], aspect="equal", anchor="NW")
 
