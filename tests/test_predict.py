@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from promptad import PromptAD
 from promptad.data.pictures import read_picture
+from promptad.inspection import ONE_PICTURE
 
 
 @dataclass(frozen=True)
@@ -196,3 +197,11 @@ def test_a_judgement_is_what_predict_writes_and_can_be_looked_at(own: Own, tmp_p
     assert repr(judgement).startswith(
         f"Judgement({len(lines)} pictures, {judgement.decision.count('anomaly')} rejected"
     )
+
+
+def test_a_single_good_picture_is_warned_of(own: Own, tmp_path: Path) -> None:
+    (good, *_) = sorted(own.good.iterdir())
+    learn = ("train", "--good", good, "--name", "c", "--root-dir", tmp_path, *TINY, *LIGHTEST)
+    for outcome in (call(*learn), call("predict", tmp_path / "c", good, "--output", tmp_path)):
+        assert outcome.code == 0, outcome.errors
+        assert ONE_PICTURE in outcome.output

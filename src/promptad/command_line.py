@@ -25,7 +25,7 @@ from promptad.detection import Subject
 from promptad.detector import Detector
 from promptad.errors import InputError, check_choice
 from promptad.files import writable_folder
-from promptad.inspection import LINES, Inspection, tell
+from promptad.inspection import LINES, ONE_PICTURE, Inspection, tell
 from promptad.measuring import Run
 from promptad.options import names
 from promptad.progress import add_task, progress_bar
@@ -73,6 +73,8 @@ def run_train(given: Arguments, console: Console) -> None:
     train_one(_make_jobs(given, seeds, [own or _read_one_class(given, console)], console))
     if own:
         folder = _result_folder(given, seeds[0]).folder
+        if seeds[0].training.k_shot == 1:
+            console.print(ONE_PICTURE, soft_wrap=True)
         console.print(f"judge pictures with: promptad predict {shlex.quote(str(folder))} PICTURES", soft_wrap=True)
 
 
@@ -87,6 +89,8 @@ def run_predict(given: Arguments, console: Console) -> int:
         raise InputError(f"{path} was saved before its training ended and has no threshold: train the class again")
     if (rate := given["false_alarm_rate"]) is not None:
         detector = detector.deciding(detector.normal_scores, rate)
+    if len(detector.subject.support_images) == 1:
+        console.print(ONE_PICTURE, soft_wrap=True)
     lines = Inspection(detector, given["output"], console, given["batch_size"], given["overlays"]).judge(pictures)
     tell(lines, console)
     console.print(f"written: {given['output'] / LINES}", soft_wrap=True)

@@ -23,6 +23,10 @@ from promptad.records import ANOMALY, Prediction
 from promptad.regions import find_regions
 
 LINES = "predictions.jsonl"
+ONE_PICTURE = (
+    "learned from one good picture: how much good parts differ is not known, so many more of them will be rejected than"
+    " the false-alarm rate says; two pictures are enough to mend that"
+)
 MOST_TOLD = 20  # rejected or unreadable pictures that are named in the terminal
 
 
