@@ -118,9 +118,9 @@ def train_all(jobs: Sequence[Job], *, together: bool = False) -> None:
     with progress_bar(console) as progress:
         task = add_task(progress, "all classes", len(jobs))
         progress.update(task, completed=len(jobs) - len(pending))
-        if together and len(pending) > 1 and _can_be_together(pending):
-            pending = []
-            progress.update(task, completed=len(jobs))
+        if together and len(pending) > 1:
+            pending = _left_of_together(pending)
+            progress.update(task, completed=len(jobs) - len(pending))
         for job in pending:
             name = _name_of(job, jobs)
             progress.update(task, note=name)
@@ -144,14 +144,14 @@ def _was_finished(job: Job, jobs: Sequence[Job]) -> bool:
     return True
 
 
-def _can_be_together(jobs: Sequence[Job]) -> bool:
-    """Train jobs side by side; return whether none of them stood in the way."""
+def _left_of_together(jobs: Sequence[Job]) -> list[Job]:
+    """Train jobs side by side, and return those that are still to be done where one stood in the way of the others."""
     try:
         train_together(jobs)
     except InputError as error:
         jobs[0].run.console.print(f"{error}; going on one by one", style="red", soft_wrap=True)
-        return False
-    return True
+        return [job for job in jobs if not is_finished(job)]
+    return []
 
 
 def is_finished(job: Job) -> bool:
