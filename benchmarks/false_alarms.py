@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from demo_accuracy import settings_of
 from rich.console import Console
 from rich.table import Table
 
@@ -33,7 +34,7 @@ from promptad.fitting import encode_support
 from promptad.options import names, numbers
 from promptad.progress import add_task, progress_bar
 from promptad.records import ClassPictures, ImageFeatures
-from promptad.settings import EMBEDDED, BackboneSettings, Settings
+from promptad.settings import EMBEDDED, MULTI_PROTOTYPE, BackboneSettings, Settings
 from promptad.systems import Pupil, learn
 
 RATES = (0.01, 0.05, 0.1)
@@ -74,24 +75,18 @@ def measure_class(
     test = backbone.encode_pictures([p.path for p in pictures.test], 32, read_picture, taps=True)
     labels = np.array([picture.is_anomalous for picture in pictures.test])
     for seed in seeds:
-        settings = settings_of(seed, max(shots))
+        settings = settings_of(MULTI_PROTOTYPE, seed, None)
         chosen = choose_support(pictures.normal, max(shots), seed)
         known = encode_support(backbone, chosen, settings)
         for k in shots:
             support = known.rows(slice(0, k * settings.support_views))
             for memory in (False, True):
-                own = replace(settings_of(seed, k), scoring=replace(settings.scoring, memory=memory))
+                training, scoring = replace(settings.training, k_shot=k), replace(settings.scoring, memory=memory)
+                own = replace(settings, training=training, scoring=scoring)
                 detector = trained(backbone, pictures.class_name, support, own)
                 seen = test if memory else replace(test, taps=None)
                 row = {"class": pictures.class_name, "seed": seed, "k": k, "memory": memory}
                 yield from (row | counted for counted in count(detector, seen, labels))
-
-
-def settings_of(seed: int, k: int) -> Settings:
-    """Return the default settings on `tiny`, with a memory bank."""
-    plain = Settings(backbone=BackboneSettings(name=EMBEDDED))
-    training = replace(plain.training, seed=seed, k_shot=k)
-    return replace(plain, training=training, scoring=replace(plain.scoring, memory=True))
 
 
 def trained(backbone: Backbone, class_name: str, support: ImageFeatures, settings: Settings) -> Detector:

@@ -68,12 +68,7 @@ class Student(nn.Module):
     def encode_images(self, tokens: Tensor) -> ImageFeatures:
         """Encode embeddings [image, 1 + patch, width] as the package does, with taps."""
         with self._towers(tokens.shape[1]):
-            features = self.images.read(tokens, taps=True)
-        assert features.taps is not None
-        first, second = features.taps
-        return ImageFeatures(
-            features.class_token.float(), features.patch_tokens.float(), (first.float(), second.float())
-        )
+            return self.images.read(tokens, taps=True).each(Tensor.float)
 
     @contextmanager
     def _towers(self, length: int) -> Iterator[None]:

@@ -1,6 +1,7 @@
 """Typed records that travel between the rooms of the house."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -46,15 +47,18 @@ class ImageFeatures:
     taps: tuple[Tensor, Tensor] | None = None  # [N, side * side, width] each, unit: for a memory bank, where asked for
     distances: Tensor | None = None  # [N, side * side], to the memory bank that was asked
 
+    def each(self, change: Callable[[Tensor], Tensor]) -> "ImageFeatures":
+        """Return the features with the same change made to every tensor that is there."""
+        return ImageFeatures(
+            change(self.class_token),
+            change(self.patch_tokens),
+            self.taps and (change(self.taps[0]), change(self.taps[1])),
+            None if self.distances is None else change(self.distances),
+        )
+
     def rows(self, chosen: Tensor | slice) -> "ImageFeatures":
         """Return the features of some of the pictures."""
-        return replace(
-            self,
-            class_token=self.class_token[chosen],
-            patch_tokens=self.patch_tokens[chosen],
-            taps=self.taps and (self.taps[0][chosen], self.taps[1][chosen]),
-            distances=None if self.distances is None else self.distances[chosen],
-        )
+        return self.each(lambda tensor: tensor[chosen])
 
 
 @dataclass(frozen=True)

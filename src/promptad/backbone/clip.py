@@ -124,18 +124,12 @@ class Backbone:
         if known is None:
             return None
         known = known if local else replace(known, patch_tokens=known.patch_tokens[:, :0])
-        return moved(known, self.device)
+        return known.each(lambda tensor: tensor.to(self.device))
 
     def token_ids(self, text: str) -> list[int]:
         """Return the tokens of `text`, without start and end."""
         ids: list[int] = self.tokenizer.encode(text)  # type: ignore[no-untyped-call]
         return ids
-
-
-def moved(features: ImageFeatures, device: torch.device) -> ImageFeatures:
-    """Return features on a device."""
-    taps = features.taps and (features.taps[0].to(device), features.taps[1].to(device))
-    return ImageFeatures(features.class_token.to(device), features.patch_tokens.to(device), taps)
 
 
 def _joined(batches: Sequence[ImageFeatures]) -> ImageFeatures:

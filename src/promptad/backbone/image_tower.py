@@ -38,9 +38,7 @@ class ImageTower:
         are no patch tokens: [N, 0, D].
         """
         with in_precision(pixels.device, self.precision):
-            features = self.read(self.embed(pixels), taps, local)
-        taps_ = features.taps and (features.taps[0].float(), features.taps[1].float())
-        return ImageFeatures(features.class_token.float(), features.patch_tokens.float(), taps_)
+            return self.read(self.embed(pixels), taps, local).each(Tensor.float)
 
     def embed(self, pixels: Tensor) -> Tensor:
         """Return what enters the first block: class and patch embeddings [N, 1 + side², width], positions added."""
