@@ -25,6 +25,9 @@ from promptad.files import writable_folder
 from promptad.measuring import Run
 from promptad.progress import add_task, progress_bar
 from promptad.records import ClassPictures
+from promptad.report.findings import gather
+from promptad.report.gallery import make_galleries
+from promptad.report.page import write_page
 from promptad.result_folder import ResultFolder
 from promptad.runs import Job, print_seeds, test_class, train_all, train_one
 from promptad.settings import Settings
@@ -104,9 +107,7 @@ def run_test(given: Arguments, console: Console) -> None:
 
 def run_compare(given: Arguments, console: Console) -> None:
     """Compare two systems in saved results."""
-    filters = {name: given[name] or () for name in ("k_shot", "seeds", "classes")}
-    roots = given["root_dir"] or (Path("result"),)
-    choice = Choice(given["dataset"], roots, given["baseline"], given["ours"], **filters, select=given["select"])
+    choice = _make_choice(given, given["k_shot"] or ())
     comparison = compare(comparable_rows(choice), choice)
     print_comparison(comparison, console)
     if given["output"]:
@@ -114,6 +115,15 @@ def run_compare(given: Arguments, console: Console) -> None:
         write_csv(comparison, given["output"] / "comparison.csv")
         write_markdown(comparison, "comparison.png", given["output"] / "comparison.md")
         console.print(f"written: comparison.md, .csv and .png in {given['output']}", soft_wrap=True)
+
+
+def run_report(given: Arguments, console: Console) -> None:
+    """Write saved results as one page."""
+    if given["output"].is_dir():
+        raise InputError(f"--output {given['output']} is a folder: name the page, such as report.html")
+    findings = gather(_make_choice(given, () if given["k_shot"] is None else (given["k_shot"],)))
+    write_page(findings, make_galleries(findings, _find_device(given, console), console), given["output"])
+    console.print(f"report: {given['output']}", soft_wrap=True)
 
 
 def run_demo_data(given: Arguments, console: Console) -> None:
@@ -129,8 +139,23 @@ RUNNERS: dict[str, Callable[[Arguments, Console], None]] = {
     "test": run_test,
     "train-all": run_train_all,
     "compare": run_compare,
+    "report": run_report,
     "demo-data": run_demo_data,
 }
+
+
+def _make_choice(given: Arguments, k_shot: tuple[int, ...]) -> Choice:
+    """Return which saved results are asked for."""
+    return Choice(
+        given["dataset"],
+        given["root_dir"] or (Path("result"),),
+        given["baseline"],
+        given["ours"],
+        k_shot,
+        given["seeds"] or (),
+        given["classes"] or (),
+        given["select"],
+    )
 
 
 def _read_one_class(given: Arguments, console: Console) -> ClassPictures:

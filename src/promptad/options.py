@@ -214,11 +214,20 @@ COMPARE = (
     Option("--output", Path, "folder to write comparison.csv, .md and .png to (default: none)"),
 )
 
+REPORT = (
+    *COMPARE[:4],
+    Option("--k-shot", int, "number of support images (default: the only one that has results)"),
+    *COMPARE[5:-1],
+    Option("--output", Path, "the page to write", default=Path("report.html")),
+    *MACHINE[:2],
+)
+
 LEARNING = (*DATA, *METHOD, *TRAINING, *BACKBONE, *SCORING, *MACHINE, *OUTPUT)
 COMMANDS: dict[str, tuple[str, tuple[Option, ...]]] = {
     "train": ("train, measure and diagnose the detector of one class", LEARNING),
     "test": ("measure and diagnose a trained detector again", (*LEARNING, CHECKPOINT)),
     "train-all": ("train all classes of a data set; start it again and it goes on", (*LEARNING, CLASSES, TOGETHER)),
     "compare": ("compare two systems in results that are there, class by class", COMPARE),
+    "report": ("write results that are there as one HTML page, with figures and the worst pictures", REPORT),
     "demo-data": ("draw the demo data set", DEMO),
 }
