@@ -17,7 +17,7 @@ from promptad.comparison.figure import draw_comparison
 from promptad.comparison.report import print_comparison, write_csv, write_markdown
 from promptad.comparison.rows import Choice, comparable_rows
 from promptad.data.demo import DEFECT_FOLDERS, DEMO_CLASSES, make_demo_class, write_sheet
-from promptad.data.layouts import class_names, dataset_folder, default_data_root, read_class
+from promptad.data.layouts import class_names, dataset_folder, default_data_root, no_classes, read_class
 from promptad.data.support import choose_support, read_support_list
 from promptad.detection import Subject
 from promptad.errors import InputError, check_choice
@@ -72,6 +72,8 @@ def run_train_all(given: Arguments, console: Console) -> None:
         _result_folder(given, settings).check_writable()
     folder = _find_data(given, given["classes"] or DEMO_CLASSES, console)
     names = given["classes"] or class_names(given["dataset"], folder)
+    if left_out := no_classes(given["dataset"], folder):
+        console.print(f"left out, for they hold no good/: {', '.join(left_out)}", soft_wrap=True)
     classes = [read_class(given["dataset"], folder, name) for name in names]
     jobs = _make_jobs(given, seeds, classes, console)
     on_gpu = jobs[0].run.backbone.device.type == "cuda"

@@ -12,6 +12,7 @@ from promptad.comparison.differences import Comparison, Line, compare
 from promptad.comparison.rows import MEMORY, Choice, SavedRow, comparable_rows, read_rows, result_folders, saved_rows
 from promptad.errors import InputError
 from promptad.result_folder import ResultFolder
+from promptad.results import METRIC_TITLES
 from promptad.saved_scores import ScoredPicture, read_scores
 from promptad.settings import SINGLE_ANCHOR
 
@@ -75,6 +76,11 @@ class ClassFindings:
     def healthy(self) -> bool:
         """Whether all verdicts are good."""
         return all(verdict["healthy"] for verdict in self.verdicts)
+
+    @property
+    def complete(self) -> bool:
+        """Whether all metrics were measured."""
+        return self.line is not None and self.line.pairs.keys() == METRIC_TITLES.keys()
 
     def kinds(self) -> dict[str, tuple[Counts, float]]:
         """Return for each kind of picture, good first, the decisions on it and its mean score."""
