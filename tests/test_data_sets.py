@@ -90,7 +90,13 @@ def test_a_tree_of_own_parts_is_trained_part_by_part(bracket: Path, drawn: Path,
 
 def test_the_parts_of_a_tree_are_compared(tmp_path: Path) -> None:
     for system, memory in (("single-anchor", "yes"), ("multi-prototype", "no")):
-        row = {"class": "floor_tile", "system": system, "memory": memory, "level": "image", "select": "last"}
+        row: dict[str, object] = {
+            "class": "floor_tile",
+            "system": system,
+            "memory": memory,
+            "level": "image",
+            "select": "last",
+        }
         row |= {"dataset": "folder", "data": "d", "k": 2, "seed": 0, "backbone": "tiny", "weights": "w"}
         write_result(ResultFolder(tmp_path, "folder", 2, 0).csv, row | {"test_images": 8, "i_roc": 0.75})
     outcome = call("compare", "--dataset", "folder", "--root-dir", tmp_path)

@@ -67,7 +67,14 @@ def save_run(root: Path, name: str, seed: int = 0, system: str = OURS, k: int = 
     """Write a row with metrics of its own, and scores: 3 good pictures and 3 defective ones, one of each misjudged."""
     metrics = {metric: 0.5 + 0.01 * place + 0.1 * seed for place, metric in enumerate(METRIC_TITLES)}
     base, memory = system.removesuffix("+memory"), "yes" if system.endswith("+memory") else "no"
-    row = {"class": name, "system": base, "memory": memory, "level": "image", "select": "last", "dataset": "demo"}
+    row: dict[str, object] = {
+        "class": name,
+        "system": base,
+        "memory": memory,
+        "level": "image",
+        "select": "last",
+        "dataset": "demo",
+    }
     row |= {"data": f"data of {name}", "k": k, "seed": seed, "n_pro": 3, "n_pro_ab": 6, "epochs": 5, "run": "a run"}
     folder = ResultFolder(root, "demo", k, seed, base)
     write_result(folder.csv, row | {"backbone": "tiny", "weights": "abc", "test_images": 6} | metrics | cells)

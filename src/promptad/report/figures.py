@@ -62,7 +62,7 @@ def histogram(pictures: Sequence[ScoredPicture], words: str, *, decides: bool) -
 
     def draw(axes: Axes) -> None:
         scores, labels = _scores(pictures), _labels(pictures)
-        bins = np.linspace(0, 1, BINS + 1)
+        bins = np.linspace(0, 1, BINS + 1).tolist()
         names, colours = ["good", "defective"], [BLUE, ORANGE]
         axes.hist([scores[~labels], scores[labels]], bins, stacked=True, color=colours, label=names, rwidth=0.86)
         if decides:
@@ -90,7 +90,8 @@ def prototype_figures(name: str, diagnostics: Mapping[str, Any]) -> list[Markup]
 def _figure(draw: Callable[[Axes], None], words: str) -> Markup:
     """Draw one panel as an SVG element, which `words` tell to those who cannot see it."""
     written = StringIO()
-    with mpl.rc_context({**STYLE, "svg.hashsalt": words}):  # so that names within two figures differ
+    style: Any = {**STYLE, "svg.hashsalt": words}  # so that names within two figures differ
+    with mpl.rc_context(style):
         figure = Figure(SIZE, layout="constrained")
         axes = figure.add_subplot()
         draw(axes)

@@ -70,7 +70,7 @@ class ClassFindings:
     @property
     def verdicts(self) -> Sequence[Mapping[str, Any]]:
         """The verdicts on the prototypes; none where there are no diagnostics."""
-        return () if self.diagnostics is None else self.diagnostics["verdicts"]  # type: ignore[no-any-return]
+        return () if self.diagnostics is None else self.diagnostics["verdicts"]
 
     @property
     def healthy(self) -> bool:

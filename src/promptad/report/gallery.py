@@ -119,7 +119,7 @@ def heated(square: np.ndarray, heat: np.ndarray) -> np.ndarray:
     """Lay a map [S, S] in [0, 1] over a picture [S, S, 3] uint8 in grey; the colours mean the same everywhere."""
     grey = cv2.cvtColor(square, cv2.COLOR_RGB2GRAY)[..., None] / 255
     colours = colormaps["inferno"](heat)[..., :3]
-    return np.round(255 * ((1 - HEAT) * grey + HEAT * colours)).astype(np.uint8)
+    return np.asarray(255 * ((1 - HEAT) * grey + HEAT * colours) + 0.5, np.uint8)
 
 
 def outlined(square: np.ndarray, region: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
