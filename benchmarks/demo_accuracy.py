@@ -114,7 +114,7 @@ def measure_place(protocol: Protocol, place: Place, backbone: Backbone) -> Itera
             for k in protocol.shots:
                 own = replace(settings, training=replace(settings.training, k_shot=k))
                 subject = Subject("demo", place.class_name, tuple(path.name for path in chosen[:k]), "")
-                support = _first(known, k * settings.support_views)
+                support = known.rows(slice(0, k * settings.support_views))
                 for name, detector in trained(backbone, subject, support, own):
                     yield {"k": k, "seed": seed, "system": name, **vars(place), **figures(detector, split)}
 
@@ -235,13 +235,6 @@ def _run(job: tuple[Protocol, Place]) -> None:
 
 def _one_thread() -> None:
     torch.set_num_threads(1)
-
-
-def _first(features: ImageFeatures, count: int) -> ImageFeatures:
-    """Return the features of the first pictures."""
-    assert features.taps is not None
-    first, second = features.taps
-    return ImageFeatures(features.class_token[:count], features.patch_tokens[:count], (first[:count], second[:count]))
 
 
 def _is_ours(row: dict[str, Any], k: int, class_name: str) -> bool:

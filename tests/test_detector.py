@@ -13,7 +13,7 @@ from PIL import Image
 from promptad import InputError, PromptAD, Settings
 from promptad.backbone.clip import Backbone
 from promptad.data.demo import draw_picture, draw_twins
-from promptad.data.pictures import ImageLike
+from promptad.data.pictures import ImageLike, read_picture
 from promptad.settings import BackboneSettings, LossWeights, PromptSettings, ScoringSettings, TrainingSettings
 from promptad.systems import load_detector
 
@@ -177,9 +177,14 @@ def test_no_pictures_to_score_are_refused(fitted: Fitted) -> None:
         fitted.estimator.predict([])
 
 
-def test_one_picture_alone_is_named_as_such(fitted: Fitted) -> None:
-    with pytest.raises(InputError, match="list"):
-        make_estimator().fit(str(fitted.paths[0]))
+def test_one_picture_alone_counts_as_a_list_of_one(fitted: Fitted) -> None:
+    path = fitted.paths[0]
+    expected = fitted.estimator.predict([path]).raw
+    picture = read_picture(path)
+    pixels = np.asarray(picture)
+    tensor = torch.from_numpy(pixels.copy()).permute(2, 0, 1)
+    for image in (path, str(path), picture, pixels, pixels / 255, tensor, tensor / 255, tensor[None]):
+        assert fitted.estimator.predict(image).raw == pytest.approx(expected, abs=1e-4)
 
 
 def test_states_in_one_text_are_refused() -> None:

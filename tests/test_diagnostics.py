@@ -22,6 +22,7 @@ from promptad.prototypes import Prototypes
 from promptad.records import ImageFeatures
 from promptad.scoring import calibrate
 from promptad.settings import Settings
+from promptad.vocabulary import Vocabulary
 
 DIMENSIONS = 16
 PATCHES = 9
@@ -43,7 +44,9 @@ def make_detector(backbone: Backbone, normal: Tensor, abnormal: Tensor, support:
     prototypes = Prototypes(normal, abnormal, axes(-1)[0], half.expand(len(normal)), half.expand(len(abnormal)))
     settings = Settings()
     calibration = calibrate(support, prototypes, settings.scoring)
-    return Detector(backbone, prototypes, calibration, settings, Subject("demo", "carpet", ("000.png",), "0" * 64))
+    subject = Subject("demo", "carpet", ("000.png",), "0" * 64)
+    vocabulary = Vocabulary.of([["{} with hole"]], [random_units(1, seed=9)], prototypes, support)
+    return Detector(backbone, prototypes, calibration, settings, subject, vocabulary)
 
 
 def random_features(images: int, seed: int) -> ImageFeatures:

@@ -11,7 +11,7 @@ import promptad
 # A floor's number, then a step on it: rooms on one step do not know each other.
 FLOORS = {
     "errors": 1.0,
-    "records": 1.0,
+    "records": 1.1,
     "settings": 1.1,
     "files": 1.1,
     "data": 2.0,
@@ -22,6 +22,9 @@ FLOORS = {
     "moments": 2.0,
     "memory": 2.1,
     "scoring": 2.2,
+    "decision": 2.3,
+    "vocabulary": 2.3,
+    "regions": 2.3,
     "backbone": 3.0,
     "prompts": 4.0,
     "checkpoints": 4.0,
@@ -36,6 +39,8 @@ FLOORS = {
     "saved_scores": 6.0,
     "drawing": 6.0,
     "progress": 6.0,
+    "overlays": 6.1,
+    "judgement": 6.2,
     "systems": 6.1,
     "selection": 6.2,
     "fitting": 6.3,
@@ -45,13 +50,20 @@ FLOORS = {
     "measuring": 7.0,
     "arguments": 7.1,
     "runs": 7.1,
+    "inspection": 7.1,
     "estimator": 7.2,
     "command_line": 7.2,
     "__init__": 7.3,
     "__main__": 7.3,
 }
 LEARNING = (
-    *("promptad.training", "promptad.single_anchor.training", "promptad.scoring", "promptad.memory"),
+    *(
+        "promptad.training",
+        "promptad.single_anchor.training",
+        "promptad.scoring",
+        "promptad.memory",
+        "promptad.decision",
+    ),
     *("promptad.prompts.contexts", "promptad.single_anchor.prompts", "promptad.data.views"),
 )
 CHOOSING = ("promptad.systems", "promptad.selection")

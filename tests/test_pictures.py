@@ -4,10 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from helpers import RED, draw, refusal
 from PIL import Image
 
-from promptad.data.pictures import list_pictures, read_mask, read_picture
+from promptad.data.pictures import find_pictures, list_pictures, read_mask, read_picture
 
 WHITE = (255, 255, 255)
 
@@ -77,15 +78,48 @@ def test_arrays_are_read_as_rgb() -> None:
     "array",
     [
         np.zeros((2, 2), np.uint8),
-        np.zeros((3, 4, 4), np.uint8),
+        np.zeros((4, 4, 4), np.uint8),
         np.zeros((1, 2, 2, 3), np.uint8),
         np.zeros((0, 2, 3), np.uint8),
-        np.zeros((2, 2, 3), np.float32),
+        np.zeros((2, 2, 3), np.int64),
     ],
 )
 def test_other_arrays_are_refused(array: np.ndarray) -> None:
-    expected = f"a {array.dtype} array of shape {list(array.shape)}: give uint8 RGB [height, width, 3]"
+    expected = f"a {array.dtype} array of shape {list(array.shape)}: give RGB [height, width, 3] or [3, height, width]"
     assert expected in refusal(read_picture, array)
+
+
+def test_arrays_and_tensors_of_either_layout_are_the_same_picture() -> None:
+    array = np.random.default_rng(0).integers(0, 256, (4, 5, 3), np.uint8)
+    channels_first = torch.from_numpy(array.copy()).permute(2, 0, 1)
+    for image in (
+        array.transpose(2, 0, 1),
+        array / 255,
+        channels_first,
+        channels_first / 255,
+        channels_first.half() / 255,
+    ):
+        assert (np.asarray(read_picture(image)) == array).all()
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.1, 200.0, np.nan])
+def test_floats_beyond_0_to_1_are_refused(value: float) -> None:
+    assert "scale them to 0 to 1" in refusal(read_picture, np.full((2, 2, 3), value))
+
+
+def test_pictures_are_found_by_file_folder_and_pattern_each_once(tmp_path: Path) -> None:
+    for name in ("b/2.png", "a/1.jpg", "a/deep/3.png", "a/.hidden/4.png", "out/5.png"):
+        draw(tmp_path / name)
+    (tmp_path / "a" / "notes.txt").touch()
+
+    def found(*named: str) -> list[str]:
+        pictures = find_pictures([str(tmp_path / name) for name in named], besides=tmp_path / "out")
+        return [path.relative_to(tmp_path).as_posix() for path in pictures]
+
+    assert found("") == ["a/1.jpg", "a/deep/3.png", "b/2.png"]
+    assert found("b/2.png", "*/*.png", "gone.png") == ["b/2.png", "out/5.png", "gone.png"]
+    for name in ("out", "*.png"):
+        assert "no pictures in" in refusal(found, name)
 
 
 @pytest.mark.parametrize("mode", ["F", "I"])

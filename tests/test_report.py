@@ -114,7 +114,7 @@ def test_the_scores_that_are_saved_are_those_that_were_measured(trained: Trained
     assert (len(saved), int(labels.sum())) == (8, 4)
     assert f"{100 * image_auroc(scores, labels):.2f}" == row["i_roc"]
     assert all((one.picture.mask_path is not None) == one.picture.is_anomalous for one in saved)
-    assert all(0 < one.peak < 1 for one in saved)
+    assert all(0 < one.peak <= 1 for one in saved)
 
 
 def test_the_page_asks_no_network(page: Page) -> None:
@@ -338,7 +338,8 @@ def test_a_map_lies_over_its_picture_and_its_outline_round_it() -> None:
     over = heated(square, heat)
     assert over[12, 12].sum() > over[24, 24].sum()
     lined = outlined(square, heat > 0.5, (0, 255, 255))
-    assert (lined[8, 12] == (0, 255, 255)).all()
+    red, green, blue = lined[8, 12].tolist()
+    assert red < 100 < min(green, blue)  # the line is smooth
     assert (lined[24, 24] == 100).all()
     assert (square == 100).all()
 

@@ -16,7 +16,6 @@ from promptad.prototypes import Prototypes
 from promptad.records import ImageFeatures
 from promptad.scoring import (
     MAP_QUANTILE,
-    STEEPNESS,
     Calibration,
     Scores,
     calibrate,
@@ -58,6 +57,8 @@ def make_calibration(abnormal: int = 3, positions: int = PATCHES) -> Calibration
         numbers(positions, abnormal),
         numbers(abnormal),
         numbers(abnormal),
+        numbers(1)[0],
+        numbers(1)[0],
         numbers(1)[0],
         numbers(1)[0],
     )
@@ -188,7 +189,7 @@ def test_a_prediction_equals_its_slow_twin() -> None:
     assert prediction.score.dtype == np.float64
     assert prediction.map.dtype == np.float32
     for picture in range(2):
-        deviation = (float(scores.image[picture]) - float(calibration.image_level)) / STEEPNESS
+        deviation = (float(scores.image[picture]) - float(calibration.image_level)) / float(calibration.image_spread)
         assert prediction.score[picture] == pytest.approx(1 / (1 + math.exp(-deviation)), abs=1e-6)
         resized = np.zeros((6, 6))
         for y in range(6):
@@ -199,7 +200,7 @@ def test_a_prediction_equals_its_slow_twin() -> None:
                 lower = (1 - column) * corners[1, 0] + column * corners[1, 1]
                 resized[y, x] = (1 - row) * upper + row * lower
         smooth = gaussian_filter(resized, 1.0)
-        expected = 1 / (1 + np.exp(-(smooth - float(calibration.map_level)) / STEEPNESS))
+        expected = 1 / (1 + np.exp(-(smooth - float(calibration.map_level)) / float(calibration.map_spread)))
         np.testing.assert_allclose(prediction.map[picture], expected, rtol=0, atol=1e-5)
 
 

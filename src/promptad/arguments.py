@@ -85,7 +85,7 @@ def make_seeds(given: Mapping[str, Any]) -> list[Settings]:
 
 
 def settings_of(path: Path, given: Arguments, asked: Settings) -> Settings:
-    """Return the settings of a checkpoint, at the resolution and with the weight file that are asked for now.
+    """Return the settings of a checkpoint, at the resolution, false-alarm rate and weights that are asked for now.
 
     A checkpoint that the ancestor wrote holds none: those `asked` for by the command line count.
 
@@ -97,7 +97,7 @@ def settings_of(path: Path, given: Arguments, asked: Settings) -> Settings:
         return asked
     trained: Settings = checkpoint["settings"]
     plain = trained.to_dict()
-    free = ("scoring.resolution", "scoring.sigma", "backbone.pretrained")
+    free = ("scoring.resolution", "scoring.sigma", "scoring.false_alarm_rate", "backbone.pretrained")
     for option in LEARNING:
         if option.setting in free or not option.setting or option.name not in given:
             continue
@@ -105,7 +105,8 @@ def settings_of(path: Path, given: Arguments, asked: Settings) -> Settings:
             raise InputError(
                 f"{option.flag} {given[option.name]}: {path} was trained with {value}; leave it out, or train again"
             )
-    scoring = {name: given.get(name, getattr(trained.scoring, name)) for name in ("resolution", "sigma")}
+    changed = ("resolution", "sigma", "false_alarm_rate")
+    scoring = {name: given.get(name, getattr(trained.scoring, name)) for name in changed}
     return replace(trained, scoring=replace(trained.scoring, **scoring))
 
 
@@ -125,15 +126,18 @@ def _dashed(word: str) -> str:
 def _add_option(parser: argparse.ArgumentParser, option: Option) -> None:
     default = _setting(Settings().to_dict(), option.setting.split(".")) if option.setting else option.default
     told = "" if default in (None, ()) or "(default" in option.help else f" (default: {default})"
-    bare: dict[str, Any] = {"nargs": "?", "const": True} if option.read is truth else {}
+    more: dict[str, Any] = {"nargs": "?", "const": True} if option.read is truth else {}
+    if option.flag.startswith("-"):
+        more |= {"dest": option.name, "action": "append" if option.several else "store"}
+    else:
+        more |= {"nargs": "+"} if option.several else {}
     parser.add_argument(
-        option.flag,
+        option.flag if option.flag.startswith("-") else option.name,
         type=option.read,
-        dest=option.name,
         help=option.help + told,
         metavar=option.name.upper(),
         default=argparse.SUPPRESS if option.setting else option.default,
-        **bare,
+        **more,
     )
 
 

@@ -13,12 +13,12 @@ from promptad.errors import InputError
 from promptad.files import whole_file
 from promptad.settings import MULTI_PROTOTYPE, SINGLE_ANCHOR, BackboneSettings, Settings
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 2: normal scores, which the decision is made of, and words
 FORMATS = {MULTI_PROTOTYPE: "promptad multi-prototype", SINGLE_ANCHOR: "promptad single-anchor"}
 LEARNED_KEYS = {
     MULTI_PROTOTYPE: {
         *("normal_prototypes", "abnormal_prototypes", "centre", "normal_share", "abnormal_share", "calibration"),
-        "memory",
+        *("memory", "normal_scores", "vocabulary"),
     },
     SINGLE_ANCHOR: {"text_features", "feature_gallery1", "feature_gallery2"},  # all that the ancestor itself writes
 }
@@ -60,6 +60,10 @@ def read_checkpoint(path: Path, system: str) -> dict[str, Any]:
         raise InputError(
             f"{path} has format version {checkpoint['format_version']}, this promptad reads up to {FORMAT_VERSION};"
             " install a newer promptad"
+        )
+    if checkpoint.get("format_version", FORMAT_VERSION) < FORMAT_VERSION and system == MULTI_PROTOTYPE:
+        raise InputError(
+            f"{path} is of an older promptad, whose detectors do not decide: train the class again, with promptad train"
         )
     if missing := (LEARNED_KEYS[system] | PLAIN_KEYS) - keys:
         raise InputError(f"{path} is incomplete ({', '.join(sorted(missing))}): train the class again")

@@ -1,5 +1,6 @@
 """The command line, `promptad` and its commands; the ancestor's scripts go over it."""
 
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -18,36 +19,45 @@ from promptad.comparison.report import print_comparison, write_csv, write_markdo
 from promptad.comparison.rows import Choice, comparable_rows
 from promptad.data.demo import DEFECT_FOLDERS, DEMO_CLASSES, make_demo_class, write_sheet
 from promptad.data.layouts import class_names, dataset_folder, default_data_root, no_classes, read_class
+from promptad.data.pictures import find_pictures
 from promptad.data.support import choose_support, read_support_list
 from promptad.detection import Subject
+from promptad.detector import Detector
 from promptad.errors import InputError, check_choice
 from promptad.files import writable_folder
+from promptad.inspection import LINES, ONE_PICTURE, Inspection, tell
 from promptad.measuring import Run
+from promptad.options import names
 from promptad.progress import add_task, progress_bar
-from promptad.records import ClassPictures
+from promptad.records import ANOMALY, ClassPictures
 from promptad.report.findings import gather
 from promptad.report.gallery import make_galleries
 from promptad.report.page import write_page
-from promptad.result_folder import ResultFolder
+from promptad.result_folder import OWN_CHECKPOINT, OwnFolder, ResultFolder
 from promptad.runs import Job, print_seeds, test_class, train_all, train_one
 from promptad.settings import Settings
 from promptad.systems import load_detector
 
+REJECTED = 3  # exit code of predict --fail-on-anomaly
+MOST_OWN = 8  # good pictures that are learned from where --k-shot does not say
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; return 0, or 2 after a user's mistake, which is printed in one line (130 after Ctrl-C)."""
+    """Run a command; return 0, or 2 after a user's mistake, which is printed in one line (130 after Ctrl-C).
+
+    `predict` may return 3, for what it rejected.
+    """
     console = Console(highlight=False, markup=False)
     try:
         command, given = parse(sys.argv[1:] if arguments is None else arguments)
         leave_out_what_does_not_apply(given, console)
-        RUNNERS[command](given, console)
+        return RUNNERS[command](given, console) or 0
     except InputError as error:
         return _complain(str(error), 2)
     except torch.OutOfMemoryError:
         return _complain("the GPU is out of memory: lower --batch-size or --resolution, or use --use-cpu True", 2)
     except KeyboardInterrupt:
         return _complain("interrupted; what was finished is kept", 130)
-    return 0
 
 
 def _complain(line: str, code: int) -> int:
@@ -56,11 +66,41 @@ def _complain(line: str, code: int) -> int:
 
 
 def run_train(given: Arguments, console: Console) -> None:
-    """Train one class."""
+    """Train one class, or a part of the user's own."""
+    own = _read_own(given) if given["good"] else None
+    if own is None and given["name"]:
+        raise InputError(f"--name {given['name']!r} is of your own pictures: give them with --good")
     seeds = make_seeds(given)
     for settings in seeds:
         _result_folder(given, settings).check_writable()
-    train_one(_make_jobs(given, seeds, [_read_one_class(given, console)], console))
+    train_one(_make_jobs(given, seeds, [own or _read_one_class(given, console)], console))
+    if own:
+        folder = _result_folder(given, seeds[0]).folder
+        if seeds[0].training.k_shot == 1:
+            console.print(ONE_PICTURE, soft_wrap=True)
+        console.print(f"judge pictures with: promptad predict {shlex.quote(str(folder))} PICTURES", soft_wrap=True)
+
+
+def run_predict(given: Arguments, console: Console) -> int:
+    """Judge pictures without labels; return the exit code."""
+    path = given["checkpoint"] / OWN_CHECKPOINT if given["checkpoint"].is_dir() else given["checkpoint"]
+    _check_batch_size(given)
+    pictures = find_pictures(given["pictures"], besides=given["output"])
+    detector = load_detector(path, _find_device(given, console), weights=given["pretrained_dataset"])
+    assert isinstance(detector, Detector)
+    if detector.normal_scores is None:
+        raise InputError(f"{path} was saved before its training ended and has no threshold: train the class again")
+    if (rate := given["false_alarm_rate"]) is not None:
+        detector = detector.deciding(detector.normal_scores, rate)
+    if len(detector.subject.support_images) == 1:
+        console.print(ONE_PICTURE, soft_wrap=True)
+    lines = Inspection(detector, given["output"], console, given["batch_size"], given["overlays"]).judge(pictures)
+    tell(lines, console)
+    console.print(f"written: {given['output'] / LINES}", soft_wrap=True)
+    if all("error" in line for line in lines):
+        raise InputError("none of the pictures could be read: see their lines above")
+    bad = any(line.get("decision") == ANOMALY or "error" in line for line in lines)
+    return REJECTED if bad and given["fail_on_anomaly"] else 0
 
 
 def run_train_all(given: Arguments, console: Console) -> None:
@@ -71,10 +111,10 @@ def run_train_all(given: Arguments, console: Console) -> None:
     for settings in seeds:
         _result_folder(given, settings).check_writable()
     folder = _find_data(given, given["classes"] or DEMO_CLASSES, console)
-    names = given["classes"] or class_names(given["dataset"], folder)
+    found = given["classes"] or class_names(given["dataset"], folder)
     if left_out := no_classes(given["dataset"], folder):
         console.print(f"left out, for they hold no good/: {', '.join(left_out)}", soft_wrap=True)
-    classes = [read_class(given["dataset"], folder, name) for name in names]
+    classes = [read_class(given["dataset"], folder, name) for name in found]
     jobs = _make_jobs(given, seeds, classes, console)
     on_gpu = jobs[0].run.backbone.device.type == "cuda"
     train_all(jobs, together=on_gpu if given["together"] is None else given["together"])
@@ -136,8 +176,9 @@ def run_demo_data(given: Arguments, console: Console) -> None:
         _draw_sheet(given["sheet"], classes, given["line"], given["difficulty"], console)
 
 
-RUNNERS: dict[str, Callable[[Arguments, Console], None]] = {
+RUNNERS: dict[str, Callable[[Arguments, Console], int | None]] = {
     "train": run_train,
+    "predict": run_predict,
     "test": run_test,
     "train-all": run_train_all,
     "compare": run_compare,
@@ -160,12 +201,32 @@ def _make_choice(given: Arguments, k_shot: tuple[int, ...]) -> Choice:
     )
 
 
+def _read_own(given: Arguments) -> ClassPictures:
+    """Return the user's own good pictures, and note among the options given how many are learned from."""
+    for name, usual in (("dataset", "mvtec"), ("seeds", None), ("support_list", None), ("class_name", None)):
+        if given[name] != usual:
+            flag = f"--{name.replace('_', '-')}"
+            raise InputError(f"{flag} {given[name]} does not go with --good: leave it out (the part's name is --name)")
+    if given["name"] is None:
+        raise InputError("--name is missing: say what the part is, such as --name 'metal bracket'")
+    _check_plain("--name", given["name"])
+    named = [part for word in given["good"] for part in ([word] if Path(word).exists() else names(word))]
+    pictures = find_pictures(named)
+    given["dataset"] = "own"
+    given.setdefault("k_shot", min(len(pictures), MOST_OWN))
+    return ClassPictures("own", given["name"], pictures, ())
+
+
+def _check_plain(flag: str, name: str) -> None:
+    if not name.strip() or Path(name).name != name:
+        raise InputError(f"{flag} {name!r}: give a plain name, such as carpet; files are called by it")
+
+
 def _read_one_class(given: Arguments, console: Console) -> ClassPictures:
     name = given["class_name"]
     if name is None:
         raise InputError("--class-name is missing: name the part, such as --class-name carpet")
-    if not name.strip() or Path(name).name != name:
-        raise InputError(f"--class-name {name!r}: give a plain name, such as carpet; files are called by it")
+    _check_plain("--class-name", name)
     return read_class(given["dataset"], _find_data(given, (name,), console), name)
 
 
@@ -230,6 +291,9 @@ def _choose_support(given: Arguments, settings: Settings, pictures: ClassPicture
 
 def _result_folder(given: Arguments, settings: Settings) -> ResultFolder:
     k, seed = settings.training.k_shot, settings.training.seed
+    if given.get("good"):
+        own = given["root_dir"] / "_".join(given["name"].split())
+        return OwnFolder(own, "own", k, seed, settings.system, settings.level)
     return ResultFolder(given["root_dir"], given["dataset"], k, seed, settings.system, settings.level)
 
 
@@ -242,9 +306,13 @@ def _find_device(given: Arguments, console: Console) -> torch.device:
     return device
 
 
-def _make_run(given: Arguments, settings: Settings, console: Console, backbone: Backbone) -> Run:
+def _check_batch_size(given: Arguments) -> None:
     if given["batch_size"] < 1:
         raise InputError(f"--batch-size {given['batch_size']}: must be at least 1")
+
+
+def _make_run(given: Arguments, settings: Settings, console: Console, backbone: Backbone) -> Run:
+    _check_batch_size(given)
     if not given["cache_size"] >= 0:
         raise InputError(f"--cache-size {given['cache_size']}: must be a number of at least 0")
     cache = FeatureCache(default_cache_folder(), given["cache_size"] * 2**30) if given["feature_cache"] else None

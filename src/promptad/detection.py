@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from promptad.backbone.clip import Backbone
 from promptad.checkpoints import write_checkpoint
 from promptad.data.pictures import ImageLike, read_picture
 from promptad.errors import InputError
-from promptad.records import ImageFeatures, Prediction
+from promptad.records import Explanation, ImageFeatures, Prediction
 from promptad.scoring import Scores
 from promptad.settings import Settings
 
@@ -85,6 +85,10 @@ class AnomalyDetector(ABC):
         """Turn scores into what a user sees: scores and smooth maps in [0, 1]."""
 
     @abstractmethod
+    def explain(self, features: ImageFeatures) -> tuple[Explanation, ...]:
+        """Tell why N pictures have their scores, by their features; nothing where a detector cannot."""
+
+    @abstractmethod
     def usage(self, features: ImageFeatures) -> Tensor | None:
         """Return the share [N, K] of each normal prototype in the patches of N pictures; None without prototypes."""
 
@@ -93,8 +97,9 @@ class AnomalyDetector(ABC):
         """Return what was learned, as tensors on the CPU, by its names in a checkpoint."""
 
     def predict(self, pictures: Sequence[ImageLike], batch_size: int = BATCH_SIZE) -> Prediction:
-        """Score N pictures in [0, 1] and map where they are anomalous."""
-        return self.to_prediction(self.score(self.encode(pictures, batch_size)))
+        """Score N pictures in [0, 1], map where they are anomalous, decide and explain."""
+        features = self.remember(self.encode(pictures, batch_size))
+        return replace(self.to_prediction(self.score(features)), explanations=self.explain(features))
 
     def score_pictures(self, pictures: Sequence[ImageLike], batch_size: int = BATCH_SIZE) -> np.ndarray:
         """Score N pictures in [0, 1] without mapping them: no patch is encoded where none is asked for the score."""

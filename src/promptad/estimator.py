@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import torch
 from PIL import Image
 
 from promptad.backbone.loading import choose_device, load_backbone
@@ -14,7 +15,7 @@ from promptad.data.pictures import ImageLike
 from promptad.detection import AnomalyDetector, Subject
 from promptad.errors import InputError
 from promptad.fitting import encode_support, support_sha256
-from promptad.records import Prediction
+from promptad.judgement import Judgement
 from promptad.selection import Selection
 from promptad.settings import MULTI_PROTOTYPE, Settings, default_settings
 from promptad.systems import Pupil, learn, load_detector
@@ -60,8 +61,10 @@ class PromptAD:
             warnings.warn(remark, stacklevel=2)
         self._detector: AnomalyDetector | None = None
 
-    def fit(self, images: Iterable[ImageLike]) -> Self:
-        """Learn from normal images: paths, PIL images or uint8 RGB arrays [H, W, 3].
+    def fit(self, images: Iterable[ImageLike] | ImageLike) -> Self:
+        """Learn from normal images, or from one: paths, PIL images, or RGB arrays or tensors.
+
+        Arrays and tensors are [H, W, 3] or [3, H, W], in uint8 or in floats from 0 to 1.
 
         Raises:
             InputError: no image, or one that cannot be read.
@@ -92,14 +95,16 @@ class PromptAD:
             raise InputError("this PromptAD has learned nothing yet: call fit, or PromptAD.load")
         return self._detector
 
-    def predict(self, images: Iterable[ImageLike]) -> Prediction:
-        """Return scores [N] in [0, 1] and maps [N, resolution, resolution] of N images.
+    def predict(self, images: Iterable[ImageLike] | ImageLike) -> Judgement:
+        """Judge N images, given as for `fit`: scores [N] in [0, 1], maps [N, resolution, resolution], decisions.
 
-        0.5 is as unusual as the most unusual view of the images that were learned from.
+        0.5 is the threshold that a good picture exceeds at the false-alarm rate of the settings.
         """
-        return self.detector.predict(_as_list(images))
+        pictures, detector = _as_list(images), self.detector
+        whole, _ = detector.backbone.square_of(detector.settings.scoring.resolution)
+        return Judgement(**vars(detector.predict(pictures)), pictures=pictures, whole=whole)
 
-    def score(self, images: Iterable[ImageLike]) -> np.ndarray:
+    def score(self, images: Iterable[ImageLike] | ImageLike) -> np.ndarray:
         """Return the scores [N] of N images, without maps: faster where the image score is that of the class token."""
         return self.detector.score_pictures(_as_list(images))
 
@@ -122,7 +127,10 @@ class PromptAD:
         return loaded
 
 
-def _as_list(images: Iterable[ImageLike]) -> list[ImageLike]:
+def _as_list(images: Iterable[ImageLike] | ImageLike) -> list[ImageLike]:
+    """Return images as a list; one alone is known by its type, or by its three axes."""
     if isinstance(images, str | Path | Image.Image):
-        raise InputError("one image was given where a list of images is expected: put it into a list, [image]")
+        return [images]
+    if isinstance(images, np.ndarray | torch.Tensor) and images.ndim == 3:
+        return [images]
     return list(images)

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,7 +45,10 @@ def read_test_split(
     features = backbone.encode_pictures([p.path for p in pictures], batch_size, read_picture, advance, taps)
     labels = np.array([picture.is_anomalous for picture in pictures])
     masked = all(picture.mask_path for picture in pictures if picture.is_anomalous)
-    masks = np.stack([true_mask(backbone, picture, resolution) for picture in pictures]) if masked else None
+    masks = None
+    if masked:
+        with ThreadPoolExecutor() as pool:
+            masks = np.stack(list(pool.map(lambda picture: true_mask(backbone, picture, resolution), pictures)))
     if masks is not None and labels.any() and not masks.any():
         raise InputError(f"--resolution {resolution}: too small to show any of the defects; make it larger")
     return TestSplit(tuple(pictures), features, labels, masks, files_sha256(pictures))

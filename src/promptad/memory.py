@@ -57,13 +57,19 @@ class CalibratedMemory:
         Returns also the support features with the distances of `left_out_distances`, which are calibrated on: at each
         position with `calibration` "position", over all with "prototype"; with "none" distances stay as they are.
         """
-        bank, distances = MemoryBank.of(support), left_out_distances(support, views)
+        distances = left_out_distances(support, views)
+        calibrated = cls.calibrated(MemoryBank.of(support), distances, calibration)
+        return calibrated, replace(support, taps=None, distances=distances)
+
+    @classmethod
+    def calibrated(cls, bank: MemoryBank, distances: Tensor, calibration: str) -> "CalibratedMemory":
+        """Calibrate a bank on the distances [view, patch] of normal pictures to it."""
         everywhere = moments(distances.flatten())
         if calibration == "none":
             everywhere = torch.zeros_like(everywhere[0]), torch.ones_like(everywhere[1])
         here = position_moments(distances) if calibration == "position" else everywhere
         patch_mean, patch_std = (moment.view(-1) for moment in here)
-        return cls(bank, patch_mean, patch_std, *everywhere), replace(support, taps=None, distances=distances)
+        return cls(bank, patch_mean, patch_std, *everywhere)
 
     def image_term(self, distances: Tensor) -> Tensor:
         """Return the largest deviation [N] of N pictures' patch distances [N, patch]."""

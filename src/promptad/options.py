@@ -1,7 +1,7 @@
 """The options of the command line: what each is called, sets and means."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +67,10 @@ def folders(text: str) -> tuple[Path, ...]:
 
 @dataclass(frozen=True)
 class Option:
-    """One option; `setting` is the path of what it sets, such as "training.lr", or empty if it sets nothing saved."""
+    """One option; `setting` is the path of what it sets, such as "training.lr", or empty if it sets nothing saved.
+
+    A flag without dashes is an argument that is told from others by its place.
+    """
 
     flag: str
     read: Callable[[str], Any]
@@ -75,6 +78,7 @@ class Option:
     setting: str = ""
     default: Any = None
     system: str = ""  # the one that it applies to, if not to both
+    several: bool = False  # whether it may be given more than once
 
     @property
     def name(self) -> str:
@@ -181,12 +185,25 @@ SCORING = (
         "scoring.memory",
     ),
 )
+FALSE_ALARM_RATE = Option(
+    "--false-alarm-rate",
+    float,
+    "share of good pictures that the decision may reject",
+    "scoring.false_alarm_rate",
+    system=MULTI_PROTOTYPE,
+)
+WEIGHTS = BACKBONE[1]
+GPU = Option("--gpu-id", int, "number of the GPU (default: 0 where there is one, else the CPU)")
+CPU = Option("--use-cpu", truth, "work on the CPU even where there is a GPU", default=False)
+BATCH = Option(
+    "--batch-size", int, "pictures that are encoded together; lower it if memory runs out", default=BATCH_SIZE
+)
 MACHINE = (
-    Option("--gpu-id", int, "number of the GPU (default: 0 where there is one, else the CPU)"),
-    Option("--use-cpu", truth, "work on the CPU even where there is a GPU", default=False),
+    GPU,
+    CPU,
     Option("--feature-cache", truth, "keep the features of pictures on disk for the next run", default=True),
     Option("--cache-size", float, "GB of features that are kept in $PROMPTAD_CACHE (or the user's cache)", default=4.0),
-    Option("--batch-size", int, "pictures that are encoded together; lower it if memory runs out", default=BATCH_SIZE),
+    BATCH,
 )
 OUTPUT = (
     Option("--save-diagnostics", truth, "write the prototypes' diagnostics, as JSON and drawn", default=True),
@@ -219,12 +236,30 @@ REPORT = (
     Option("--k-shot", int, "number of support images (default: the only one that has results)"),
     *COMPARE[5:-1],
     Option("--output", Path, "the page to write", default=Path("report.html")),
-    *MACHINE[:2],
+    GPU,
+    CPU,
+)
+OWN = (
+    Option("--good", str, "your own pictures of good parts: a folder, or files, by commas or repeated", several=True),
+    Option("--name", str, "what your own part is called in the prompts, such as 'metal bracket'"),
+)
+PREDICT = (
+    Option("CHECKPOINT", Path, "the trained detector: its file, or the folder of a part of your own"),
+    Option("PICTURES", str, "pictures to judge: files, folders (with all below them) or patterns", several=True),
+    Option("--output", Path, "folder to write predictions.jsonl to, and overlays/", default=Path("predictions")),
+    Option("--overlays", truth, "draw each picture with its map and the regions that are anomalous", default=False),
+    Option("--fail-on-anomaly", truth, "exit with 3 if a picture is rejected or cannot be read", default=False),
+    replace(FALSE_ALARM_RATE, setting="", help=FALSE_ALARM_RATE.help + " (default: as trained)"),
+    replace(WEIGHTS, setting="", help="the weight file, if it has moved (default: as trained)"),
+    GPU,
+    CPU,
+    BATCH,
 )
 
-LEARNING = (*DATA, *METHOD, *TRAINING, *BACKBONE, *SCORING, *MACHINE, *OUTPUT)
+LEARNING = (*DATA, *METHOD, *TRAINING, *BACKBONE, *SCORING, FALSE_ALARM_RATE, *MACHINE, *OUTPUT)
 COMMANDS: dict[str, tuple[str, tuple[Option, ...]]] = {
-    "train": ("train, measure and diagnose the detector of one class", LEARNING),
+    "train": ("train, measure and diagnose the detector of one class", (*LEARNING, *OWN)),
+    "predict": ("judge pictures without labels: a decision, and where the defect is", PREDICT),
     "test": ("measure and diagnose a trained detector again", (*LEARNING, CHECKPOINT)),
     "train-all": ("train all classes of a data set; start it again and it goes on", (*LEARNING, CLASSES, TOGETHER)),
     "compare": ("compare two systems in results that are there, class by class", COMPARE),

@@ -1,10 +1,14 @@
 """Typed records that travel between the rooms of the house."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor
+
+from promptad.errors import InputError
+
+ANOMALY, GOOD = "anomaly", "good"  # the two decisions
 
 
 @dataclass(frozen=True)
@@ -42,13 +46,61 @@ class ImageFeatures:
     taps: tuple[Tensor, Tensor] | None = None  # [N, side * side, width] each, unit: for a memory bank, where asked for
     distances: Tensor | None = None  # [N, side * side], to the memory bank that was asked
 
+    def rows(self, chosen: Tensor | slice) -> "ImageFeatures":
+        """Return the features of some of the pictures."""
+        return replace(
+            self,
+            class_token=self.class_token[chosen],
+            patch_tokens=self.patch_tokens[chosen],
+            taps=self.taps and (self.taps[0][chosen], self.taps[1][chosen]),
+            distances=None if self.distances is None else self.distances[chosen],
+        )
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why a picture has its score: the terms, in deviations from normal, whose sum is the raw score, and words."""
+
+    prototype: int  # the abnormal prototype that answers most, counted from 1
+    most_like: tuple[str, ...]  # the manual states that its most unusual place is most like
+    class_token: float | None  # term of the class token; None where it takes no part
+    patches: float | None  # term of the patches
+    memory: float | None  # term of the memory bank
+
+
+@dataclass(frozen=True)
+class Region:
+    """A part of a picture that is anomalous, in pixels of the upright original picture."""
+
+    left: int
+    top: int
+    right: int  # the first column that is not in it any more
+    bottom: int
+    peak: float  # highest value of the map, above 0.5
+    x: int  # where that is
+    y: int
+
 
 @dataclass(frozen=True)
 class Prediction:
-    """Anomaly scores of N pictures."""
+    """Anomaly scores of N pictures: 0.5 is the threshold, where the detector has one."""
 
     score: np.ndarray  # [N] float64 in [0, 1]
     map: np.ndarray  # [N, resolution, resolution] float32 in [0, 1]
+    raw: np.ndarray  # [N] float64, what the score is made of: deviations from normal, unbounded
+    threshold: float | None = None  # of the raw score
+    explanations: tuple[Explanation, ...] = ()  # one for each picture, where the detector can tell
+
+    @property
+    def decision(self) -> tuple[str, ...]:
+        """For each picture "anomaly" where its raw score is above the threshold, else "good".
+
+        Raises:
+            InputError: the single-anchor baseline has no threshold.
+        """
+        if self.threshold is None:
+            raise InputError("the single-anchor baseline calibrates nothing and decides nothing: use its scores alone")
+        return tuple(ANOMALY if raw > self.threshold else GOOD for raw in self.raw)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ from pathlib import Path
 from promptad.files import writable_folder
 from promptad.settings import MULTI_PROTOTYPE, SINGLE_ANCHOR
 
+OWN_CHECKPOINT = "detector.pt"
+
 
 @dataclass(frozen=True)
 class ResultFolder:
@@ -67,3 +69,26 @@ class ResultFolder:
         for folder in (self.csv.parent, self.checkpoint("").parent, self.diagnostics("").parent):
             with writable_folder(folder), tempfile.TemporaryFile(dir=folder):
                 pass
+
+
+@dataclass(frozen=True)
+class OwnFolder(ResultFolder):
+    """Where what was learned of a part of one's own lies: `root` is the part's folder, and holds nothing else."""
+
+    @property
+    def folder(self) -> Path:
+        """The part's folder."""
+        return self.root
+
+    @property
+    def csv(self) -> Path:
+        """The table of results, which a part without a test split does not have."""
+        return self.folder / "results.csv"
+
+    def checkpoint(self, class_name: str) -> Path:  # noqa: ARG002 the folder is of one class
+        """The detector."""
+        return self.folder / OWN_CHECKPOINT
+
+    def diagnostics(self, class_name: str, suffix: str = "json") -> Path:  # noqa: ARG002 the folder is of one class
+        """The diagnostics, as JSON or drawn (`suffix` "png")."""
+        return self.folder / f"diagnostics.{suffix}"

@@ -31,9 +31,10 @@ def write_scores(file: Path, run: str, pictures: Sequence[TestPicture], predicti
             "defect": picture.defect,
             "mask": picture.mask_path and str(picture.mask_path.resolve()),
             "score": float(score),
+            "raw": float(raw),
             "peak": float(heat.max()),
         }
-        for picture, score, heat in zip(pictures, prediction.score, prediction.map, strict=True)
+        for picture, score, raw, heat in zip(pictures, prediction.score, prediction.raw, prediction.map, strict=True)
     ]
     with whole_file(file) as temporary:
         temporary.write_text(json.dumps({"run": run, "pictures": lines}, indent=1) + "\n", encoding="utf-8")

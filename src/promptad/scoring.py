@@ -16,16 +16,16 @@ from promptad.records import ImageFeatures, Prediction
 from promptad.settings import ScoringSettings
 
 MAP_QUANTILE = 0.995  # of the patches of normal views that lie below 0.5 in a map
-STEEPNESS = 2.0  # deviations above the support level that take a score from 0.5 to 0.73
+STEEPNESS = 2.0  # deviations, the spread of scores before normal ones are known
 
 
 @dataclass(frozen=True)
 class Calibration:
     """What the responses are on normal pictures, learned from label-free views of the support images alone.
 
-    A margin is an abnormal response less the best normal one. Scores are counted in deviations of the margins; an image
-    score of 0.5 is the level of the most unusual view, 0.5 in a map that of the most unusual patch in two hundred,
-    before smoothing.
+    A margin is an abnormal response less the best normal one. Scores are counted in deviations of the margins. 0.5 lies
+    at the two levels: at first at the most unusual view, and in a map at the most unusual patch in two hundred before
+    smoothing; in the detector that is kept, at the thresholds of its decision.
     """
 
     normal_offsets: Tensor  # [K], taken from the normal responses so that each prototype owns its share of the patches
@@ -35,8 +35,10 @@ class Calibration:
     patch_std: Tensor  # [side * side or 1, M]
     map_mean: Tensor  # [M], the same over all positions, for the map
     map_std: Tensor  # [M]
-    image_level: Tensor  # [], deviations
-    map_level: Tensor  # [], deviations
+    image_level: Tensor  # [], deviations: the raw score that is shown as 0.5
+    map_level: Tensor  # [], deviations, the same of a map
+    image_spread: Tensor  # [], deviations: so much above the level a score is shown as 0.73, so much below it as 0.27
+    map_spread: Tensor  # [], deviations, the same of a map
 
 
 @dataclass(frozen=True)
@@ -73,15 +75,16 @@ def calibrate(
     patch_margins = margins(support.patch_tokens, prototypes, offsets)  # [view, patch, M]
     everywhere = moments(patch_margins.flatten(0, 1))
     zero = torch.zeros((), device=offsets.device)
+    levels = zero, zero, zero + STEEPNESS, zero + STEEPNESS
     if settings.calibration == "none":
         flat = torch.zeros_like(everywhere[0]), torch.ones_like(everywhere[1])
-        calibration = Calibration(offsets, *flat, flat[0][None], flat[1][None], *flat, zero, zero)
+        calibration = Calibration(offsets, *flat, flat[0][None], flat[1][None], *flat, *levels)
     else:
         here = position_moments(patch_margins) if settings.calibration == "position" else everywhere
         patch_mean, patch_std = (moment.view(-1, len(prototypes.abnormal)) for moment in here)
-        calibration = Calibration(offsets, *moments(class_margins), patch_mean, patch_std, *everywhere, zero, zero)
-    levels = score_features(support, prototypes, calibration, memory, settings.image_score)
-    return replace(calibration, image_level=levels.image.max(), map_level=levels.patches.quantile(MAP_QUANTILE))
+        calibration = Calibration(offsets, *moments(class_margins), patch_mean, patch_std, *everywhere, *levels)
+    scores = score_features(support, prototypes, calibration, memory, settings.image_score)
+    return replace(calibration, image_level=scores.image.max(), map_level=scores.patches.quantile(MAP_QUANTILE))
 
 
 def score_features(
@@ -118,17 +121,18 @@ def class_scores(class_token: Tensor, prototypes: Prototypes, calibration: Calib
 def to_prediction(scores: Scores, calibration: Calibration, settings: ScoringSettings) -> Prediction:
     """Turn deviations into scores in [0, 1], and patch scores into smooth maps of `settings.resolution` pixels a side.
 
-    0.5 is the level of the most unusual view of the support images, in a map that of their most unusual patches. Maps
-    are resized bilinearly and smoothed by a Gaussian of `settings.sigma` pixels, as PromptAD's (Li et al., 2024).
+    0.5 is the calibration's level, of image scores and of maps. Maps are resized bilinearly and smoothed by a Gaussian
+    of `settings.sigma` pixels, as PromptAD's (Li et al., 2024).
     """
     smooth = smooth_maps(scores.patches, settings)
-    heat = torch.sigmoid((torch.from_numpy(smooth) - calibration.map_level.cpu()) / STEEPNESS)
-    return Prediction(readable(scores.image, calibration), heat.numpy())
+    heat = torch.sigmoid((torch.from_numpy(smooth) - calibration.map_level.cpu()) / calibration.map_spread.cpu())
+    raw = scores.image.double().cpu().numpy()
+    return Prediction(readable(scores.image, calibration), heat.numpy(), raw, float(calibration.image_level))
 
 
 def readable(image_scores: Tensor, calibration: Calibration) -> np.ndarray:
     """Turn image scores [N] in deviations into [0, 1]."""
-    return torch.sigmoid((image_scores.double() - calibration.image_level) / STEEPNESS).cpu().numpy()
+    return torch.sigmoid((image_scores.double() - calibration.image_level) / calibration.image_spread).cpu().numpy()
 
 
 def smooth_maps(patches: Tensor, settings: ScoringSettings) -> np.ndarray:

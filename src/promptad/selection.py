@@ -44,9 +44,9 @@ class Selection:
             self.best, self.kept = figure, step
 
     def detector(self) -> AnomalyDetector:
-        """Return the detector of the kept epoch."""
+        """Return the detector of the kept epoch, with the thresholds of its decision."""
         assert self.kept is not None
-        return self.kept.detector
+        return self.kept.kept()
 
     def in_words(self) -> str:
         """Say which epoch is kept, and why."""

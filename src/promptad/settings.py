@@ -111,12 +111,15 @@ class ScoringSettings:
     calibration: str = "position"  # of the margins: "position", "prototype" or "none"
     image_score: str = "both"  # what it is made of: the class token's term, the patches', or "both"
     memory: bool = False  # whether patches are also compared with those of the support images
+    false_alarm_rate: float = 0.01  # the share of good pictures that the decision may reject
 
     def __post_init__(self) -> None:
         _whole(2, "--resolution", self.resolution)
         if self.resolution > LARGEST_MAP:
             raise InputError(f"--resolution {self.resolution}: must be at most {LARGEST_MAP}")
         _at_least(0, "--sigma", self.sigma)
+        if not 0 < self.false_alarm_rate < 1:
+            raise InputError(f"--false-alarm-rate {self.false_alarm_rate}: must be between 0 and 1, such as 0.01")
         _one_of("--calibration", self.calibration, ("position", "prototype", "none"))
         _one_of("--image-score", self.image_score, IMAGE_SCORES)
 

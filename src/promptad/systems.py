@@ -11,6 +11,7 @@ from torch import Tensor
 from promptad.backbone.clip import Backbone
 from promptad.backbone.loading import load_backbone
 from promptad.checkpoints import check_backbone, read_checkpoint
+from promptad.decision import NormalScores
 from promptad.detection import AnomalyDetector, Subject
 from promptad.detector import Detector, restore_prototypes
 from promptad.errors import InputError
@@ -25,6 +26,7 @@ from promptad.single_anchor.detector import AnchorDetector, restore_anchors
 from promptad.single_anchor.prompts import AnchorPrompts, prompt_tokens
 from promptad.single_anchor.training import lesson_of, train_anchors
 from promptad.training import Course, train
+from promptad.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
@@ -34,11 +36,16 @@ class Step:
     number: int
     loss: float
     assemble: Callable[[], AnomalyDetector]
+    decide: Callable[[AnomalyDetector], AnomalyDetector] = lambda detector: detector  # the baseline decides nothing
 
     @cached_property
     def detector(self) -> AnomalyDetector:
         """The detector as it would be if this epoch were kept, assembled when it is first asked for."""
         return self.assemble()
+
+    def kept(self) -> AnomalyDetector:
+        """Return the detector with the thresholds of its decision, which only the kept epoch's needs."""
+        return self.decide(self.detector)
 
 
 @dataclass(frozen=True)
@@ -106,25 +113,44 @@ def load_detector(
 
 
 def _learn_prototypes(backbone: Backbone, pupils: Sequence[Pupil]) -> Iterator[tuple[Step, ...]]:
-    courses, assemblers = [], []
+    courses, assemblers, deciders = [], [], []
     for pupil in pupils:
         settings, support, memory = pupil.settings, pupil.support, None
         if settings.scoring.memory:
             memory, support = CalibratedMemory.of(support, settings.support_views, settings.scoring.calibration)
+        knowing = replace(pupil, support=support)
         courses.append(Course(backbone, *_words_of(pupil), support, settings))
-        assemblers.append(partial(_assemble, backbone, replace(pupil, support=support), memory))
+        assemblers.append(partial(_assemble, backbone, knowing, memory, courses[-1].lesson.state_groups))
+        deciders.append(partial(_decide, knowing))
     for epochs in train(courses):
         yield tuple(
-            Step(epoch.number, epoch.loss, partial(assemble, epoch.prototypes, epoch.offsets))
-            for epoch, assemble in zip(epochs, assemblers, strict=True)
+            Step(epoch.number, epoch.loss, partial(assemble, epoch.prototypes, epoch.offsets), decide)
+            for epoch, assemble, decide in zip(epochs, assemblers, deciders, strict=True)
         )
 
 
 def _assemble(
-    backbone: Backbone, pupil: Pupil, memory: CalibratedMemory | None, prototypes: Prototypes, offsets: Tensor
+    backbone: Backbone,
+    pupil: Pupil,
+    memory: CalibratedMemory | None,
+    states: Sequence[Tensor],
+    prototypes: Prototypes,
+    offsets: Tensor,
 ) -> AnomalyDetector:
     calibration = calibrate(pupil.support, prototypes, pupil.settings.scoring, memory, offsets)
-    return Detector(backbone, prototypes, calibration, pupil.settings, pupil.subject, memory)
+    phrases = [group.phrases for group in _words_of(pupil)[1]]
+    vocabulary = Vocabulary.of(phrases, states, prototypes, pupil.support)
+    return Detector(backbone, prototypes, calibration, pupil.settings, pupil.subject, vocabulary, memory)
+
+
+def _decide(pupil: Pupil, detector: AnomalyDetector) -> AnomalyDetector:
+    """Return a detector of this pupil with its thresholds."""
+    assert isinstance(detector, Detector)
+    settings, offsets = pupil.settings, detector.calibration.normal_offsets
+    scores = NormalScores.of(
+        pupil.support, settings.support_views, detector.prototypes, offsets, settings.scoring, detector.memory
+    )
+    return detector.deciding(scores, settings.scoring.false_alarm_rate)
 
 
 def _learn_anchors(backbone: Backbone, pupil: Pupil) -> Iterator[Step]:

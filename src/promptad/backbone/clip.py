@@ -93,7 +93,7 @@ class Backbone:
             for batch, squares in zip(batches, _one_ahead(reading), strict=True):
                 encoded = self.image_tower.encode(self._normalised(list(squares)), taps, local)
                 for row, number in enumerate(batch):
-                    features[number] = _row(encoded, row)
+                    features[number] = encoded.rows(slice(row, row + 1))
                 advance(len(batch))
                 if self.cache is not None and local:
                     list(pool.map(self.cache.write, [keys[i] for i in batch], [features[i] for i in batch]))
@@ -136,13 +136,6 @@ def moved(features: ImageFeatures, device: torch.device) -> ImageFeatures:
     """Return features on a device."""
     taps = features.taps and (features.taps[0].to(device), features.taps[1].to(device))
     return ImageFeatures(features.class_token.to(device), features.patch_tokens.to(device), taps)
-
-
-def _row(features: ImageFeatures, row: int) -> ImageFeatures:
-    """Return the features of one picture, as those of a batch of one."""
-    own = slice(row, row + 1)
-    taps = features.taps and (features.taps[0][own], features.taps[1][own])
-    return ImageFeatures(features.class_token[own], features.patch_tokens[own], taps)
 
 
 def _joined(batches: Sequence[ImageFeatures]) -> ImageFeatures:

@@ -1,19 +1,21 @@
 """The one image loader: whatever a user calls a picture becomes upright 8-bit RGB, or is refused in words."""
 
+import glob
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from promptad.errors import InputError
 
-ImageLike: TypeAlias = str | Path | Image.Image | np.ndarray
+ImageLike: TypeAlias = str | Path | Image.Image | np.ndarray | torch.Tensor
 
 PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 
@@ -28,9 +30,12 @@ def read_picture(image: ImageLike) -> Image.Image:
     """The picture as upright 8-bit RGB.
 
     EXIF orientation is applied, transparent pixels are laid over white, 16-bit grey is divided by 257 (white stays
-    white, nothing is clipped), and of several frames the first is taken. An array must be uint8 RGB
-    `[height, width, 3]`. Raises InputError for a file or a value that is no such picture.
+    white, nothing is clipped), and of several frames the first is taken. An array or tensor is RGB
+    `[height, width, 3]` or `[3, height, width]`, uint8 or floats from 0 to 1. Raises InputError for a file or a value
+    that is no such picture.
     """
+    if isinstance(image, torch.Tensor):
+        image = (image.detach().float() if image.is_floating_point() else image.detach()).cpu().numpy()
     if isinstance(image, np.ndarray):
         return _picture_of_array(image)
     if isinstance(image, str | Path):
@@ -41,7 +46,7 @@ def read_picture(image: ImageLike) -> Image.Image:
             upright = ImageOps.exif_transpose(image)
         return _to_rgb(upright, name)
     raise InputError(
-        f"cannot read a picture from a {type(image).__name__}: give a path, a PIL image or a uint8 RGB array"
+        f"cannot read a picture from a {type(image).__name__}: give a path, a PIL image, or an RGB array or tensor"
     )
 
 
@@ -80,13 +85,60 @@ def list_pictures(folder: Path) -> tuple[Path, ...]:
     return tuple(sorted(pictures, key=lambda path: path.name))
 
 
+def find_pictures(named: Sequence[str], besides: Path | None = None) -> tuple[Path, ...]:
+    """The pictures that a user names, each once: files as they are, folders with all below them, patterns with *.
+
+    A folder's pictures are known by their suffix, and sorted; hidden files and what lies below `besides` are left out.
+    A file is taken even if it is not there: whoever reads it says so. Raises InputError for a folder or a pattern
+    without pictures.
+    """
+    found: dict[Path, None] = {}
+    for name in named:
+        place = Path(name)
+        if place.is_dir():
+            inside = _pictures_below(place, besides)
+        elif glob.has_magic(name) and not place.exists():
+            inside = _matches(name)
+        else:
+            inside = [place]
+        if not inside:
+            suffixes = ", ".join(sorted(PICTURE_SUFFIXES))
+            raise InputError(f"no pictures in {name!r}: name files, a folder that holds some ({suffixes}) or a pattern")
+        found |= dict.fromkeys(inside)
+    return tuple(found)
+
+
+def _matches(pattern: str) -> list[Path]:
+    # pathlib's own patterns cannot be absolute.
+    return [path for match in sorted(glob.glob(pattern, recursive=True)) if (path := Path(match)).is_file()]  # noqa: PTH207
+
+
+def _pictures_below(folder: Path, besides: Path | None) -> list[Path]:
+    def counts(path: Path) -> bool:
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        left_out = besides is not None and path.resolve().is_relative_to(besides.resolve())
+        return path.suffix.lower() in PICTURE_SUFFIXES and path.is_file() and not hidden and not left_out
+
+    return sorted(filter(counts, folder.rglob("*")), key=Path.as_posix)
+
+
 def _picture_of_array(array: np.ndarray) -> Image.Image:
-    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or array.size == 0:
+    """The picture in an array; where both ends have three numbers, the last axis is that of the colours."""
+    pixels = array if array.ndim != 3 or array.shape[2] == 3 else array.transpose(1, 2, 0)
+    floating = np.issubdtype(pixels.dtype, np.floating)
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.size == 0 or not (floating or pixels.dtype == np.uint8):
         raise InputError(
             f"cannot read a picture from a {array.dtype} array of shape {list(array.shape)}: "
-            "give uint8 RGB [height, width, 3]"
+            "give RGB [height, width, 3] or [3, height, width], as uint8 or as floats from 0 to 1"
         )
-    return Image.fromarray(array)
+    if floating:
+        if not (pixels.min() >= 0 and pixels.max() <= 1):
+            raise InputError(
+                f"cannot read a picture from floats between {pixels.min():.3g} and {pixels.max():.3g}: scale them to 0"
+                " to 1, or give uint8"
+            )
+        pixels = np.rint(pixels * 255).astype(np.uint8)
+    return Image.fromarray(np.ascontiguousarray(pixels))
 
 
 def _open_upright(path: Path) -> Image.Image:

@@ -52,7 +52,11 @@ class AnchorDetector(AnomalyDetector):
     def to_prediction(self, scores: Scores) -> Prediction:
         """Return the scores as they are, and the maps resized and smoothed."""
         maps = smooth_maps(scores.patches, self.settings.scoring)
-        return Prediction(self.readable(scores.image), maps)
+        return Prediction(self.readable(scores.image), maps, self.readable(scores.image))
+
+    def explain(self, features: ImageFeatures) -> tuple[()]:  # noqa: ARG002 there is nothing to tell
+        """Return nothing: there are no prototypes."""
+        return ()
 
     def usage(self, features: ImageFeatures) -> None:  # noqa: ARG002 there is nothing to count
         """Return None: there are no prototypes."""
