@@ -6,8 +6,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import CHECKPOINT, CSV, LIGHTEST, TINY, call, only_row, read_checkpoint, train_folder, train_mvtec
+from helpers import (
+    CHECKPOINT,
+    CSV,
+    LIGHTEST,
+    TINY,
+    assert_refused,
+    call,
+    only_row,
+    read_checkpoint,
+    train_folder,
+    train_mvtec,
+)
 from PIL import Image
+
+from promptad.result_folder import ResultFolder
+from promptad.results import write_result
 
 
 def test_a_plain_folder_with_good_alone_trains_and_says_why_nothing_is_measured(bracket: Path, tmp_path: Path) -> None:
@@ -48,6 +62,46 @@ def test_a_plain_folder_is_measured_with_masks_or_without(
     assert row["test_images"] == "8"
     assert row["i_roc"] != ""
     assert bool(row["p_roc"]) == has_masks
+
+
+def test_a_tree_of_own_parts_is_trained_part_by_part(bracket: Path, drawn: Path, tmp_path: Path) -> None:
+    """`floor_tile` is measured; `bracket` has no test pictures, and `drawings` no good ones."""
+    parts, results = bracket.parent, tmp_path / "result"
+    shutil.copytree(drawn / "demo" / "grid" / "train" / "good", parts / "floor_tile" / "good")
+    shutil.copytree(drawn / "demo" / "grid" / "test", parts / "floor_tile" / "test")
+    (parts / "drawings").mkdir()
+    where = ("--dataset", "folder", "--data-root", parts, "--root-dir", results, *TINY, *LIGHTEST)
+    outcome = call("train-all", *where)
+    assert (outcome.code, outcome.errors) == (0, "")
+    assert "left out, for they hold no good/: drawings" in outcome.output
+    assert "without test pictures, good and defective ones, and so not measured: bracket" in outcome.output
+    folder = results / "folder" / "k_2"
+    assert {read_checkpoint(folder / CHECKPOINT.format(n))["class_name"] for n in ("bracket", "floor_tile")} == {
+        *("bracket", "floor_tile"),
+    }
+    assert only_row(folder)["class"] == "floor_tile"
+    assert call("train", *where, "--class-name", "floor_tile").code == 0
+    outcome = call("train", *where, "--class-name", "floor-tile")
+    assert_refused(outcome, "floor-tile", "did you mean floor_tile?")
+    page = tmp_path / "page.html"
+    assert call("report", "--dataset", "folder", "--root-dir", results, "--output", page).code == 0
+    assert "This class was trained but not measured" in page.read_text(encoding="utf-8")
+
+
+def test_the_parts_of_a_tree_are_compared(tmp_path: Path) -> None:
+    for system, memory in (("single-anchor", "yes"), ("multi-prototype", "no")):
+        row: dict[str, object] = {
+            "class": "floor_tile",
+            "system": system,
+            "memory": memory,
+            "level": "image",
+            "select": "last",
+        }
+        row |= {"dataset": "folder", "data": "d", "k": 2, "seed": 0, "backbone": "tiny", "weights": "w"}
+        write_result(ResultFolder(tmp_path, "folder", 2, 0).csv, row | {"test_images": 8, "i_roc": 0.75})
+    outcome = call("compare", "--dataset", "folder", "--root-dir", tmp_path)
+    assert outcome.code == 0, outcome.errors
+    assert "floor_tile" in outcome.output
 
 
 @pytest.mark.parametrize("line", ["#2: 3 1", "003.png\n001.png", "# mine\ngood/003.png\n\ngood/001.png"])

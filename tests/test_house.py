@@ -36,6 +36,7 @@ FLOORS = {
     "diagnostics": 6.0,
     "results": 6.0,
     "result_folder": 6.0,
+    "saved_scores": 6.0,
     "drawing": 6.0,
     "progress": 6.0,
     "overlays": 6.1,
@@ -44,15 +45,17 @@ FLOORS = {
     "selection": 6.2,
     "fitting": 6.3,
     "comparison": 6.1,
+    "report": 6.2,
     "options": 7.0,
     "measuring": 7.0,
     "arguments": 7.1,
     "runs": 7.1,
     "inspection": 7.1,
     "estimator": 7.2,
-    "command_line": 7.2,
-    "__init__": 7.3,
-    "__main__": 7.3,
+    "preparation": 7.2,
+    "command_line": 7.3,
+    "__init__": 7.4,
+    "__main__": 7.4,
 }
 LEARNING = (
     *(

@@ -39,7 +39,8 @@ def test_every_file_that_is_named_exists() -> None:
     assert len(named) > 20
     for name in named:
         assert any(
-            (folder / name).exists() for folder in (ROOT, package, package / "backbone", package / "comparison")
+            (folder / name).exists()
+            for folder in (ROOT, package, package / "backbone", package / "comparison", package / "report")
         ), name
     modules = {path.name for path in package.glob("*.py")} - {"__init__.py", "__main__.py"}
     assert modules <= set(named)

@@ -30,6 +30,7 @@ def test_train_leaves_what_the_contract_names_and_nothing_else(trained: Trained,
     assert visible == {
         CHECKPOINT.format("carpet"),
         CSV,
+        "scores/CLS-Seed_111-carpet-scores.json",
         "diagnostics/carpet_k2_diagnostics.json",
         "diagnostics/carpet_k2_diagnostics.png",
         *(f"imgs/carpet/{path.parent.name}_{path.name}" for path in tested),

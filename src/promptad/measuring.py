@@ -21,6 +21,7 @@ from promptad.progress import add_task, progress_bar
 from promptad.records import ClassPictures, ImageFeatures, Prediction
 from promptad.result_folder import ResultFolder
 from promptad.results import METRIC_TITLES, metric_cells, write_result
+from promptad.saved_scores import write_scores
 from promptad.settings import TEST_ORACLE, Settings
 
 HASH_DIGITS = 12  # of a SHA-256 that are shown
@@ -83,6 +84,8 @@ def measure(run: Run, detector: AnomalyDetector, split: TestSplit, started: floa
     if run.draw_predictions:
         _draw_predictions(run, detector, split, prediction)
     settings, subject = detector.settings, detector.subject
+    name = run_id(settings, subject.support_sha256)
+    write_scores(run.results.scores(subject.class_name), name, split.pictures, prediction)
     row = {
         "class": subject.class_name,
         **way_of(settings),
@@ -95,7 +98,7 @@ def measure(run: Run, detector: AnomalyDetector, split: TestSplit, started: floa
         "epochs": settings.training.epochs,
         "backbone": settings.backbone.name,
         "weights": detector.backbone.weights_sha256[:HASH_DIGITS],
-        "run": run_id(settings, subject.support_sha256),
+        "run": name,
         "test_images": len(split.labels),
         "seconds": time.monotonic() - started,
         **metric_cells(evaluation),

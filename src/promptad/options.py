@@ -231,6 +231,14 @@ COMPARE = (
     Option("--output", Path, "folder to write comparison.csv, .md and .png to (default: none)"),
 )
 
+REPORT = (
+    *COMPARE[:4],
+    Option("--k-shot", int, "number of support images (default: the only one that has results)"),
+    *COMPARE[5:-1],
+    Option("--output", Path, "the page to write", default=Path("report.html")),
+    GPU,
+    CPU,
+)
 OWN = (
     Option("--good", str, "your own pictures of good parts: a folder, or files, by commas or repeated", several=True),
     Option("--name", str, "what your own part is called in the prompts, such as 'metal bracket'"),
@@ -255,5 +263,6 @@ COMMANDS: dict[str, tuple[str, tuple[Option, ...]]] = {
     "test": ("measure and diagnose a trained detector again", (*LEARNING, CHECKPOINT)),
     "train-all": ("train all classes of a data set; start it again and it goes on", (*LEARNING, CLASSES, TOGETHER)),
     "compare": ("compare two systems in results that are there, class by class", COMPARE),
+    "report": ("write results that are there as one HTML page, with figures and the worst pictures", REPORT),
     "demo-data": ("draw the demo data set", DEMO),
 }

@@ -36,8 +36,11 @@ class ResultFolder:
 
     def checkpoint(self, class_name: str) -> Path:
         """The detector of a class."""
-        kind = "SEG" if self.level == "pixel" else "CLS"
-        return self._of_system("checkpoint") / f"{kind}-Seed_{self.seed}-{class_name}-check_point.pt"
+        return self._of_system("checkpoint") / f"{self._kind}-Seed_{self.seed}-{class_name}-check_point.pt"
+
+    def scores(self, class_name: str) -> Path:
+        """The scores of the test pictures of a class."""
+        return self._of_system("scores") / f"{self._kind}-Seed_{self.seed}-{class_name}-scores.json"
 
     def diagnostics(self, class_name: str, suffix: str = "json") -> Path:
         """The diagnostics of a class, as JSON or drawn (`suffix` "png")."""
@@ -46,6 +49,10 @@ class ResultFolder:
     def pictures(self, class_name: str) -> Path:
         """The folder of a class's drawn predictions."""
         return self._of_system("imgs") / self._of_level(class_name)
+
+    @property
+    def _kind(self) -> str:
+        return "SEG" if self.level == "pixel" else "CLS"
 
     def _of_system(self, name: str) -> Path:
         return self.folder / name / SINGLE_ANCHOR if self.system == SINGLE_ANCHOR else self.folder / name

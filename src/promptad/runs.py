@@ -132,6 +132,8 @@ def train_all(jobs: Sequence[Job], *, together: bool = False) -> None:
                 console.print(f"{name} failed: {error}", style="red", soft_wrap=True)
             progress.advance(task)
     _print_tables(jobs)
+    if unmeasured := dict.fromkeys(job.pictures.class_name for job in jobs if not is_measurable(job.pictures)):
+        console.print(f"without test pictures, good and defective ones, and so not measured: {', '.join(unmeasured)}")
     if failures:
         raise InputError(f"{len(failures)} of {len(jobs)} classes failed; " + "; ".join(failures))
 

@@ -3,7 +3,7 @@
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ class SavedRow:
     """One row of a results file."""
 
     root: Path
+    folder: ResultFolder  # where the files that belong to the row lie
     class_name: str
     system: str  # with "+memory" where it has one
     level: str  # what it was trained on: "image" or "pixel"
@@ -47,6 +48,7 @@ class SavedRow:
     settings: tuple[str, str, str]  # normal prototypes, abnormal prototypes, epochs
     backbone: str
     weights: str
+    run: str  # names settings and support images
     test_images: int
     metrics: Mapping[str, float]  # in percent; those that were measured
 
@@ -63,6 +65,15 @@ def comparable_rows(choice: Choice) -> tuple[SavedRow, ...]:
     """
     if choice.baseline == choice.ours:
         raise InputError(f"--baseline and --ours are both {choice.ours}: name two systems")
+    return saved_rows(choice)
+
+
+def saved_rows(choice: Choice) -> tuple[SavedRow, ...]:
+    """Return the saved rows of the systems of a choice, which may be one.
+
+    Raises:
+        InputError: there are none, or they differ in what must agree.
+    """
     rows = [row for folder in result_folders(choice) for row in read_rows(folder)]
     if not rows:
         raise no_results(choice)
@@ -129,7 +140,7 @@ def choose_rows(rows: Sequence[SavedRow], choice: Choice) -> list[SavedRow]:
             raise InputError(f"{flag} {_listed(missing)}: no results of it; there are those of {_listed(known)}")
         rows = [row for row in rows if not asked or getattr(row, column) in asked]
     known = {row.system for row in rows}
-    for flag, system in (("--baseline", choice.baseline), ("--ours", choice.ours)):
+    for system, flag in {choice.baseline: "--baseline", choice.ours: "--ours"}.items():  # of a single one, --ours
         if system not in known:
             cure = f"name another, or make them with {training_command(choice, system)}"
             raise InputError(f"{flag} {system}: no results of it; there are those of {_listed(known)}: {cure}")
@@ -149,7 +160,7 @@ def used_levels(rows: Sequence[SavedRow], choice: Choice) -> list[SavedRow]:
 def no_results(choice: Choice) -> InputError:
     """The refusal where there is no row at all."""
     places = " or ".join(str(root / choice.dataset) for root in choice.roots)
-    commands = [training_command(choice, system) for system in (choice.baseline, choice.ours)]
+    commands = [training_command(choice, system) for system in dict.fromkeys((choice.baseline, choice.ours))]
     return InputError(f"no such results in {places}: make them with {' and '.join(commands)}")
 
 
@@ -238,6 +249,7 @@ def _folders_in(root: Path, dataset: str) -> list[ResultFolder]:
 def _typed(cells: Mapping[str, str], folder: ResultFolder) -> SavedRow:
     return SavedRow(
         root=folder.root,
+        folder=replace(folder, system=cells["system"], level=cells["level"]),
         class_name=cells["class"],
         system=cells["system"] + MEMORY * (cells["memory"] == "yes"),
         level=cells["level"],
@@ -248,6 +260,7 @@ def _typed(cells: Mapping[str, str], folder: ResultFolder) -> SavedRow:
         settings=(cells["n_pro"], cells["n_pro_ab"], cells["epochs"]),
         backbone=cells["backbone"],
         weights=cells["weights"],
+        run=cells["run"],
         test_images=int(cells["test_images"]),
         metrics={metric: float(cells[metric]) for metric in METRIC_TITLES if cells[metric]},
     )

@@ -69,6 +69,17 @@ def class_names(dataset: str, folder: Path) -> tuple[str, ...]:
     return tuple(sorted(names))
 
 
+def no_classes(dataset: str, folder: Path) -> tuple[str, ...]:
+    """The sub-folders of a tree of own parts that are no class, as they hold no good/: a misspelt name may hide there.
+
+    Other data sets come with folders of their own.
+    """
+    if dataset != "folder" or _is_one_class(dataset, folder):
+        return ()
+    children = {child.name for child in folder.iterdir() if child.is_dir() and not child.name.startswith(".")}
+    return tuple(sorted(children - set(class_names(dataset, folder))))
+
+
 def read_class(dataset: str, folder: Path, class_name: str) -> ClassPictures:
     """The pictures of one class, sorted, in the data set's own folder (as `dataset_folder` gives it).
 

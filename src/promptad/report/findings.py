@@ -1,0 +1,203 @@
+"""What a report tells: saved rows, scores and diagnostics, class by class; what is missing is said in words."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, reduce
+from typing import Any
+
+import numpy as np
+
+from promptad.comparison.differences import Comparison, Line, compare
+from promptad.comparison.rows import MEMORY, Choice, SavedRow, comparable_rows, read_rows, result_folders, saved_rows
+from promptad.errors import InputError
+from promptad.result_folder import ResultFolder
+from promptad.results import METRIC_TITLES
+from promptad.saved_scores import ScoredPicture, read_scores
+from promptad.settings import SINGLE_ANCHOR
+
+THRESHOLD = 0.5  # a score above it rejects a picture
+DIAGNOSTICS = ("verdicts", "normal_prototype_frequencies", "abnormal_prototype_frequencies", "abnormal_to_mean_normal")
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How a threshold decided on labelled pictures."""
+
+    good: int = 0
+    false_alarms: int = 0  # good pictures above the threshold
+    defective: int = 0
+    misses: int = 0  # defective pictures that are not above it
+
+    @classmethod
+    def of(cls, scored: Sequence[ScoredPicture]) -> "Counts":
+        """Count the decisions on scored pictures."""
+        good = [one.score > THRESHOLD for one in scored if not one.picture.is_anomalous]
+        defective = [one.score > THRESHOLD for one in scored if one.picture.is_anomalous]
+        return cls(len(good), sum(good), len(defective), len(defective) - sum(defective))
+
+    def __add__(self, other: "Counts") -> "Counts":
+        """Return the counts of both."""
+        return Counts(
+            self.good + other.good,
+            self.false_alarms + other.false_alarms,
+            self.defective + other.defective,
+            self.misses + other.misses,
+        )
+
+
+@dataclass(frozen=True)
+class ClassFindings:
+    """What is known of one class."""
+
+    name: str
+    line: Line | None  # its metrics; None where it was not measured
+    folders: Mapping[int, ResultFolder]  # by seed
+    scored: Mapping[int, tuple[ScoredPicture, ...]]  # by seed
+    diagnostics: Mapping[str, Any] | None
+    notes: tuple[str, ...]  # what is missing
+
+    @cached_property
+    def pictures(self) -> tuple[ScoredPicture, ...]:
+        """The scored pictures of all seeds."""
+        return tuple(one for scored in self.scored.values() for one in scored)
+
+    @cached_property
+    def counts(self) -> Counts:
+        """The decisions on them."""
+        return Counts.of(self.pictures)
+
+    @property
+    def verdicts(self) -> Sequence[Mapping[str, Any]]:
+        """The verdicts on the prototypes; none where there are no diagnostics."""
+        return () if self.diagnostics is None else self.diagnostics["verdicts"]
+
+    @property
+    def healthy(self) -> bool:
+        """Whether all verdicts are good."""
+        return all(verdict["healthy"] for verdict in self.verdicts)
+
+    @property
+    def complete(self) -> bool:
+        """Whether all metrics were measured."""
+        return self.line is not None and self.line.pairs.keys() == METRIC_TITLES.keys()
+
+    def kinds(self) -> dict[str, tuple[Counts, float]]:
+        """Return for each kind of picture, good first, the decisions on it and its mean score."""
+        found = {}
+        for kind in sorted({one.picture.defect for one in self.pictures}, key=lambda kind: (kind != "good", kind)):
+            own = [one for one in self.pictures if one.picture.defect == kind]
+            found[kind] = Counts.of(own), float(np.mean([one.score for one in own]))
+        return found
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What is known of a run: one system on one data set, with one k and one seed or several."""
+
+    choice: Choice
+    own: Comparison  # of the system with itself: its own numbers in the form of a comparison
+    versus: Comparison | None  # with the baseline
+    why_alone: str  # why there is no comparison
+    classes: tuple[ClassFindings, ...]
+
+    @property
+    def system(self) -> str:
+        """The system's name in settings and result folders."""
+        return self.choice.ours.removesuffix(MEMORY)
+
+    @property
+    def decides(self) -> bool:
+        """Whether 0.5 is a threshold: the single-anchor system calibrates nothing."""
+        return self.system != SINGLE_ANCHOR
+
+    @property
+    def measured(self) -> tuple[ClassFindings, ...]:
+        """The classes with metrics."""
+        return tuple(found for found in self.classes if found.line)
+
+    @property
+    def diagnosed(self) -> tuple[ClassFindings, ...]:
+        """The classes with diagnostics."""
+        return tuple(found for found in self.classes if found.diagnostics)
+
+    @cached_property
+    def counts(self) -> Counts:
+        """The decisions on all pictures of all classes and seeds."""
+        return reduce(Counts.__add__, (found.counts for found in self.classes), Counts())
+
+
+def gather(choice: Choice) -> Findings:
+    """Read all that was saved of the system `choice.ours`, and compare it with the baseline where that has rows.
+
+    Raises:
+        InputError: the system has no rows, they are of several k, or they differ in what must agree.
+    """
+    alone = replace(choice, baseline=choice.ours)
+    rows = saved_rows(alone)
+    if len(ks := sorted({row.k for row in rows})) > 1:
+        raise InputError(f"there are results of k = {', '.join(map(str, ks))}: choose one with --k-shot {ks[-1]}")
+    choice, alone = replace(choice, k_shot=(ks[0],)), replace(alone, k_shot=(ks[0],))
+    own = compare(rows, alone)
+    versus, why_alone = _compared(choice)
+    (block,) = own.blocks
+    measured = tuple(_measured(line, [row for row in rows if row.class_name == line.name]) for line in block.classes)
+    return Findings(choice, own, versus, why_alone, measured + _unmeasured(alone))
+
+
+def _compared(choice: Choice) -> tuple[Comparison | None, str]:
+    try:
+        return compare(comparable_rows(choice), choice), ""
+    except InputError as error:
+        return None, str(error)
+
+
+def _measured(line: Line, rows: Sequence[SavedRow]) -> ClassFindings:
+    """Gather what is known of a class with rows; those trained for images come before those trained for pixels."""
+    level = min(row.level for row in rows)
+    folders, scored, notes = {}, {}, []
+    for row in (row for row in rows if row.level == level):
+        folders[row.seed] = row.folder
+        try:
+            scored[row.seed] = read_scores(row.folder.scores(row.class_name), row.run)
+        except InputError as error:
+            notes.append(f"seed {row.seed}: {error}")
+    return _diagnosed(ClassFindings(line.name, line, folders, scored, None, tuple(notes)))
+
+
+def _unmeasured(choice: Choice) -> tuple[ClassFindings, ...]:
+    """Gather the classes that were trained and have no row at all."""
+    system, found = choice.ours.removesuffix(MEMORY), dict[str, dict[int, ResultFolder]]()
+    for folder in (replace(folder, system=system) for folder in result_folders(choice)):
+        before, after = folder.checkpoint("*").name.split("*")
+        names = {
+            file.name[len(before) : -len(after)] for file in folder.checkpoint("").parent.glob(f"{before}*{after}")
+        }
+        for name in names - {row.class_name for row in read_rows(folder)}:
+            found.setdefault(name, {})[folder.seed] = folder
+    note = "This class was trained but not measured: that needs test pictures, good and defective ones."
+    return tuple(
+        _diagnosed(ClassFindings(name, None, found[name], {}, None, (note,)))
+        for name in sorted(found)
+        if not choice.classes or name in choice.classes
+    )
+
+
+def _diagnosed(found: ClassFindings) -> ClassFindings:
+    """Add the diagnostics of a class, or why there are none."""
+    folder = next(iter(found.folders.values()))
+    if folder.system == SINGLE_ANCHOR:
+        return replace(found, notes=(*found.notes, "No diagnostics: the single-anchor system has no prototypes."))
+    file = folder.diagnostics(found.name)
+    try:
+        diagnostics = json.loads(file.read_text(encoding="utf-8"))
+        missing = [name for name in DIAGNOSTICS if name not in diagnostics]
+    except FileNotFoundError:
+        note = "No diagnostics were saved: measure the class again, with promptad test --save-diagnostics True."
+    except (OSError, ValueError, TypeError) as error:
+        note = f"The diagnostics in {file.name} cannot be read ({error})."
+    else:
+        if not missing:
+            return replace(found, diagnostics=diagnostics)
+        note = f"The diagnostics in {file.name} lack {', '.join(missing)}."
+    return replace(found, notes=(*found.notes, note))

@@ -1,0 +1,160 @@
+"""The page: one HTML file that holds its styles and pictures itself, and asks no network for anything."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from promptad.comparison.report import SIDES, WARNING, cell, explanation, protocol
+from promptad.drawing import number_text
+from promptad.files import whole_file
+from promptad.report.figures import histogram, prototype_figures, roc_figure
+from promptad.report.findings import ClassFindings, Findings
+from promptad.report.gallery import Gallery
+from promptad.results import METRIC_TITLES
+
+RATE_DIGITS = 1  # of a share in percent
+METRIC_WORDS = {
+    "i_roc": "share of pairs of a good and a defective picture that the scores put in the right order",
+    "i_ap": "average precision of the scores",
+    "i_f1": "best F1 over all thresholds, chosen on these very labels: an upper bound",
+    "p_roc": "the same as I-AUROC for pixels of the maps",
+    "p_pro": "overlap of maps and defects, each defect counting alike, up to 30 % false alarms",
+}
+
+
+@dataclass(frozen=True)
+class Section:
+    """One class on the page."""
+
+    place: str  # what links to it
+    found: ClassFindings
+    gallery: Gallery
+    roc: Markup
+    histogram: Markup
+    prototypes: Sequence[Markup]
+
+
+def write_page(findings: Findings, galleries: Mapping[str, Gallery], file: Path) -> None:
+    """Write the report; `galleries` are by class.
+
+    Raises:
+        InputError: the folder cannot be written to.
+    """
+    text = render(findings, galleries)
+    with whole_file(file, "--output") as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def render(findings: Findings, galleries: Mapping[str, Gallery]) -> str:
+    """Return the page's text. All that comes from data is escaped."""
+    environment = Environment(
+        loader=PackageLoader("promptad.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"share": share, "number": number_text}
+    source, *_ = environment.loader.get_source(environment, "page.css")  # type: ignore[union-attr]
+    (block,) = findings.own.blocks
+    return environment.get_template("page.html").render(
+        style=Markup(source),
+        findings=findings,
+        block=block,
+        versus=findings.versus.blocks[0] if findings.versus else None,
+        sections=[section(findings, found, galleries[found.name], n) for n, found in enumerate(findings.classes, 1)],
+        pooled=pooled_figures(findings),
+        first_looks=first_looks(findings),
+        protocol=told_protocol(findings),
+        settings=saved_settings(galleries.values()),
+        metrics=METRIC_TITLES,
+        metric_words=METRIC_WORDS,
+        sides=SIDES,
+        cell=cell,
+        explanation=explanation,
+        warning=WARNING,
+        version=version("promptad"),
+        today=date.today().isoformat(),
+    )
+
+
+def section(findings: Findings, found: ClassFindings, gallery: Gallery, number: int) -> Section:
+    """Draw what is shown of one class, the class with this number."""
+    roc = bars = Markup("")
+    if found.scored:
+        roc = roc_figure(found.scored, f"{found.name}: ROC curve", decides=findings.decides)
+        bars = histogram(found.pictures, f"{found.name}: histogram of scores", decides=findings.decides)
+    prototypes = prototype_figures(found.name, found.diagnostics) if found.diagnostics else []
+    return Section(f"class-{number}", found, gallery, roc, bars, prototypes)
+
+
+def pooled_figures(findings: Findings) -> list[Markup]:
+    """Draw the pictures of all classes together, where there are several and their scores are of one scale."""
+    scored = [found for found in findings.classes if found.scored]
+    if len(scored) < 2 or not findings.decides:
+        return []
+    seeds = sorted({seed for found in scored for seed in found.scored})
+    pools = {seed: [one for found in scored for one in found.scored.get(seed, ())] for seed in seeds}
+    everything = [one for pool in pools.values() for one in pool]
+    return [
+        roc_figure(pools, "all classes: ROC curve", decides=True),
+        histogram(everything, "all classes: histogram of scores", decides=True),
+    ]
+
+
+def first_looks(findings: Findings) -> list[str]:
+    """Return what a reader should look at first, in sentences."""
+    told = []
+    (block,) = findings.own.blocks
+    ranked = sorted(
+        (line for line in block.classes if "i_roc" in line.pairs), key=lambda line: line.pairs["i_roc"].ours.mean
+    )
+    if len(ranked) > 1:
+        low, high = ranked[0], ranked[-1]
+        told.append(
+            f"Hardest class: {low.name}, image AUROC {cell(low.pairs['i_roc'], 'ours')} %; easiest: {high.name}, "
+            f"{cell(high.pairs['i_roc'], 'ours')} %."
+        )
+    if sick := [found.name for found in findings.diagnosed if not found.healthy]:
+        told.append(f"Prototypes that are not healthy: {', '.join(sick)}; the advice is with the class.")
+    if lacking := [found.name for found in findings.classes if found.line is None]:
+        told.append(f"Trained but not measured, for want of test pictures: {', '.join(lacking)}.")
+    return told
+
+
+def told_protocol(findings: Findings) -> dict[str, str]:
+    """Return what the numbers were measured with."""
+    told = protocol(findings.versus or findings.own)
+    if findings.versus is None:
+        del told["baseline"]
+    return told
+
+
+def saved_settings(galleries: Iterable[Gallery]) -> dict[str, str]:
+    """Return the settings of the first detector that could be asked, by their paths."""
+    known = next((gallery.settings for gallery in galleries if gallery.settings), {})
+    return dict(flat(known))
+
+
+def flat(settings: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
+    """Yield path and value of each setting, such as "training.lr" and "0.002"."""
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{path}{name}.")
+        else:
+            yield path + name, ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
+def share(part: int, whole: int) -> str:
+    """Return a share in percent.
+
+    >>> share(1, 8), share(0, 0)
+    ('12.5 %', '-')
+    """
+    return f"{100 * part / whole:.{RATE_DIGITS}f} %" if whole else "-"
