@@ -1,6 +1,7 @@
 """The decision: scores of left-out pictures, the distribution fitted to them, and the thresholds."""
 
 import math
+import statistics
 from dataclasses import replace
 
 import numpy as np
@@ -9,9 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from promptad.decision import NormalScores, fit_gumbel, folds, map_peaks
+from promptad.decision import MORE_MEAN, MORE_SPREAD, Gumbel, NormalScores, fit_gumbel, folds, map_peaks, widened
 from promptad.memory import CalibratedMemory, MemoryBank
-from promptad.moments import position_moments
 from promptad.prototypes import Prototypes
 from promptad.records import ImageFeatures
 from promptad.scoring import Calibration, calibrate, score_features
@@ -42,33 +42,56 @@ def test_each_image_is_judged_once_by_all_others() -> None:
     assert found == [([2, 3, 4, 5], [0, 1]), ([0, 1, 4, 5], [2, 3]), ([0, 1, 2, 3], [4, 5])]
 
 
-def test_a_single_image_is_halved() -> None:
-    found = [(others.nonzero().flatten().tolist(), own.nonzero().flatten().tolist()) for others, own in folds(5, 5)]
-    assert found == [([1, 3], [0, 2, 4]), ([0, 2, 4], [1, 3])]
+def gumbel(mean: float, deviation: float) -> tuple[float, float]:
+    """Location and scale by the moments of the distribution, as the textbooks have them."""
+    scale = deviation * 6**0.5 / math.pi
+    return mean - 0.5772156649 * scale, scale
 
 
 @pytest.mark.parametrize("with_memory", [False, True])
-def test_left_out_scores_equal_their_slow_twin(with_memory: bool) -> None:
+def test_normal_scores_equal_their_slow_twin(with_memory: bool) -> None:
     support, prototypes, offsets = make_support(), make_prototypes(), torch.tensor([0.1, -0.1])
     bank = MemoryBank(torch.empty(0, 1), torch.empty(0, 1))  # nobody asks it: the distances are there
     assert support.distances is not None
-    memory = CalibratedMemory.calibrated(bank, support.distances, "position") if with_memory else None
-    scores = NormalScores.of(support, VIEWS, prototypes, offsets, SETTINGS, memory)
+    memory = CalibratedMemory.calibrated(bank, support.distances, "prototype") if with_memory else None
+    all_known = calibrate(support, prototypes, SETTINGS, memory, offsets)
+    found = NormalScores.of(support, VIEWS, prototypes, all_known, SETTINGS, memory)
     image, peaks = [], []
     for left_out in range(IMAGES):
         rest = [view for view in range(IMAGES * VIEWS) if view // VIEWS != left_out]
         known, other = support.rows(torch.tensor(rest)), None
         if memory is not None:
             distances = torch.stack([support.distances[view] for view in rest])
-            mean, std = position_moments(distances)
-            other = CalibratedMemory(bank, mean, std, distances.mean(), distances.std(correction=0))
+            mean, std = distances.mean(), distances.std(correction=0)
+            other = CalibratedMemory(bank, mean[None], std[None], mean, std)
         calibration = calibrate(known, prototypes, SETTINGS, other, offsets)
         for view in range(left_out * VIEWS, (left_out + 1) * VIEWS):
             own = score_features(support.rows(slice(view, view + 1)), prototypes, calibration, other)
             image.append(float(own.image))
             peaks.append(float(map_peaks(own, SETTINGS)))
-    np.testing.assert_allclose(scores.image, sorted(image), rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(scores.peaks, sorted(peaks), rtol=1e-4, atol=1e-4)
+    seen = score_features(support, prototypes, all_known, memory)
+    for left_out_scores, seen_scores, guess in (
+        (image, seen.image.tolist(), found.image),
+        (peaks, map_peaks(seen, SETTINGS).tolist(), found.peaks),
+    ):
+        mean, deviation = statistics.mean(seen_scores), statistics.stdev(seen_scores)
+        wide = gumbel(mean + MORE_MEAN / IMAGES**2 * deviation, deviation * (1 + MORE_SPREAD / IMAGES**2))
+        fair = gumbel(statistics.mean(left_out_scores), statistics.stdev(left_out_scores))
+        np.testing.assert_allclose(guess, np.mean([wide, fair], 0), rtol=1e-4, atol=1e-4)
+
+
+def test_one_image_has_but_its_own_views_widened() -> None:
+    support, prototypes = replace(make_support(1), distances=None), make_prototypes()
+    calibration = calibrate(support, prototypes, SETTINGS)
+    found = NormalScores.of(support, VIEWS, prototypes, calibration, SETTINGS)
+    seen = score_features(support, prototypes, calibration).image
+    assert found.image == widened(seen, 1)
+    assert found.image.exceeded_at(0.01) > fit_gumbel(seen).exceeded_at(0.01)
+
+
+def test_widening_ends_with_many_images() -> None:
+    scores = torch.rand(50, generator=torch.Generator().manual_seed(0))
+    assert widened(scores, 1000) == pytest.approx(fit_gumbel(scores), rel=1e-4)
 
 
 def test_what_an_image_scores_does_not_depend_on_its_own_statistics() -> None:
@@ -78,8 +101,9 @@ def test_what_an_image_scores_does_not_depend_on_its_own_statistics() -> None:
     odd[:VIEWS] = prototypes.abnormal[0]
     support = replace(support, class_token=odd, distances=None)
     calibration = calibrate(support, prototypes, SETTINGS, offsets=offsets)
-    seen = score_features(support, prototypes, calibration).image.max()
-    assert NormalScores.of(support, VIEWS, prototypes, offsets, SETTINGS).image.max() > seen + 1
+    seen = widened(score_features(support, prototypes, calibration).image, IMAGES).exceeded_at(0.01)
+    found = NormalScores.of(support, VIEWS, prototypes, calibration, SETTINGS).image.exceeded_at(0.01)
+    assert found > seen + 0.3
 
 
 @pytest.mark.parametrize("rate", [0.01, 0.1, 0.5])
@@ -97,9 +121,11 @@ def test_equal_scores_have_a_threshold_just_above_them() -> None:
 
 
 def test_a_lower_rate_has_higher_thresholds_and_the_median_is_shown_as_promised() -> None:
-    drawn = torch.from_numpy(np.random.default_rng(1).gumbel(0.0, 3.0, 20_000)).float().sort().values
+    drawn = torch.from_numpy(np.random.default_rng(1).gumbel(0.0, 3.0, 20_000)).float()
     before = make_calibration()
-    strict, lax = (NormalScores(drawn, 2 * drawn).decide(before, rate) for rate in (0.01, 0.2))
+    image = fit_gumbel(drawn)
+    normal_scores = NormalScores(image, Gumbel(2 * image.location, 2 * image.scale))
+    strict, lax = (normal_scores.decide(before, rate) for rate in (0.01, 0.2))
     assert strict.image_level > lax.image_level
     assert strict.map_level == pytest.approx(2 * float(strict.image_level), rel=1e-4)
     median = float((drawn.median() - strict.image_level) / strict.image_spread)

@@ -65,9 +65,11 @@ def make_calibration(abnormal: int = 3, positions: int = PATCHES) -> Calibration
 
 
 def slow_margins(token: Tensor, prototypes: Prototypes, offsets: Tensor) -> list[float]:
-    best = max(
-        float(token @ direction) - float(offset) for direction, offset in zip(prototypes.normal, offsets, strict=True)
-    )
+    powers = [
+        math.exp(10 * (float(token @ direction) - float(offset)))
+        for direction, offset in zip(prototypes.normal, offsets, strict=True)
+    ]
+    best = math.log(mean_of(powers)) / 10
     return [float(token @ direction) - best for direction in prototypes.abnormal]
 
 
@@ -277,3 +279,13 @@ def test_the_order_of_the_support_views_does_not_matter() -> None:
     first, second = (calibrate(views, prototypes, ScoringSettings()) for views in (support, turned))
     for name, value in vars(first).items():
         torch.testing.assert_close(getattr(second, name), value, rtol=0, atol=1e-4)
+
+
+def test_normal_prototypes_that_answer_alike_are_averaged_and_the_far_better_one_counts_alone() -> None:
+    token = torch.tensor([1.0, 0.0])
+    alike = torch.tensor([[0.302, 0.95332], [0.298, 0.95457]])
+    apart = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
+    abnormal = torch.tensor([[0.0, 1.0]])
+    for normal, best in ((alike, 0.3), (apart, 1 - math.log(2) / 10)):
+        prototypes = Prototypes(normal, abnormal, torch.tensor([0.0, 1.0]), torch.ones(2), torch.ones(1))
+        assert float(margins(token, prototypes, torch.zeros(2))) == pytest.approx(-best, abs=1e-4)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from promptad.backbone.clip import Backbone
-from promptad.decision import NormalScores
+from promptad.decision import Gumbel, NormalScores
 from promptad.detection import AnomalyDetector, Subject, subject_of
 from promptad.memory import CalibratedMemory, MemoryBank
 from promptad.prototypes import Prototypes
@@ -119,7 +119,9 @@ def restore_prototypes(_: Path, checkpoint: dict[str, Any], backbone: Backbone) 
     )
     if not (scores := moved(checkpoint["normal_scores"])):
         return detector
-    return detector.deciding(NormalScores(**scores), settings.scoring.false_alarm_rate)
+    return detector.deciding(
+        NormalScores(**{name: Gumbel(*of) for name, of in scores.items()}), settings.scoring.false_alarm_rate
+    )
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:

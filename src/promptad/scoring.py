@@ -1,5 +1,6 @@
 """Scoring: from features and prototypes to anomaly scores and maps. Every fusion and smoothing happens here."""
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,6 +17,7 @@ from promptad.records import ImageFeatures, Prediction
 from promptad.settings import ScoringSettings
 
 MAP_QUANTILE = 0.995  # of the patches of normal views that lie below 0.5 in a map
+SMOOTHNESS = 10.0  # of the best normal response: cosines that differ by far less than 1 / 10 are averaged
 STEEPNESS = 2.0  # deviations, the spread of scores before normal ones are known
 
 
@@ -50,8 +52,13 @@ class Scores:
 
 
 def margins(tokens: Tensor, prototypes: Prototypes, offsets: Tensor) -> Tensor:
-    """Return for tokens [..., D] how far each abnormal response exceeds the best normal one: [..., M] cosines."""
-    best_normal = (tokens @ prototypes.normal.T - offsets).amax(-1, keepdim=True)
+    """Return for tokens [..., D] how far each abnormal response exceeds the best normal one: [..., M] cosines.
+
+    The best is a smooth maximum, the logarithm of the mean exponential: normal prototypes that answer alike are
+    averaged, where a plain maximum would add their noise, and one that answers much better counts alone.
+    """
+    normal = SMOOTHNESS * (tokens @ prototypes.normal.T - offsets)
+    best_normal = (torch.logsumexp(normal, -1, keepdim=True) - math.log(normal.shape[-1])) / SMOOTHNESS
     return tokens @ prototypes.abnormal.T - best_normal
 
 

@@ -108,7 +108,7 @@ class ScoringSettings:
 
     resolution: int = 256  # pixels a side of the anomaly map
     sigma: float = 4.0  # pixels, of the Gaussian that smooths it
-    calibration: str = "position"  # of the margins: "position", "prototype" or "none"
+    calibration: str = "prototype"  # of the margins: "prototype", "position" or "none"
     image_score: str = "both"  # what it is made of: the class token's term, the patches', or "both"
     memory: bool = False  # whether patches are also compared with those of the support images
     false_alarm_rate: float = 0.01  # the share of good pictures that the decision may reject

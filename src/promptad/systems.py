@@ -146,9 +146,14 @@ def _assemble(
 def _decide(pupil: Pupil, detector: AnomalyDetector) -> AnomalyDetector:
     """Return a detector of this pupil with its thresholds."""
     assert isinstance(detector, Detector)
-    settings, offsets = pupil.settings, detector.calibration.normal_offsets
+    settings = pupil.settings
     scores = NormalScores.of(
-        pupil.support, settings.support_views, detector.prototypes, offsets, settings.scoring, detector.memory
+        pupil.support,
+        settings.support_views,
+        detector.prototypes,
+        detector.calibration,
+        settings.scoring,
+        detector.memory,
     )
     return detector.deciding(scores, settings.scoring.false_alarm_rate)
 
