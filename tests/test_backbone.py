@@ -14,11 +14,13 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
-from promptad.backbone import embedded
+from promptad.backbone import embedded, image_tower
 from promptad.backbone.clip import Backbone
+from promptad.backbone.image_tower import ImageTower
 from promptad.backbone.loading import choose_device, load_backbone, make_backbone
 from promptad.errors import InputError
 from promptad.prompts.contexts import encode_texts
+from promptad.records import ImageFeatures
 from promptad.settings import BackboneSettings
 
 CPU = torch.device("cpu")
@@ -155,6 +157,47 @@ def test_batches_of_pictures_keep_their_order_and_are_counted(tiny: Backbone) ->
     torch.testing.assert_close(features.class_token, expected.class_token, rtol=0, atol=1e-5)
     torch.testing.assert_close(features.patch_tokens, expected.patch_tokens, rtol=0, atol=1e-5)
     assert done == [2, 1]
+
+
+def test_a_cpu_takes_as_few_pictures_together_as_fit_near_its_caches(
+    tiny: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels = random_pixels(tiny, 3)
+    together = tiny.image_tower.encode(pixels, taps=True)
+    monkeypatch.setattr(image_tower, "AT_ONCE", 2 * tiny.image_tower.embed(pixels[:1]).numel())
+    counts: list[int] = []
+    whole = ImageTower.read
+
+    def read(self: ImageTower, tokens: torch.Tensor, *asked: bool) -> ImageFeatures:
+        counts.append(len(tokens))
+        return whole(self, tokens, *asked)
+
+    monkeypatch.setattr(ImageTower, "read", read)
+    found = tiny.image_tower.encode(pixels, taps=True)
+    assert counts == [2, 1]
+    torch.testing.assert_close(found.class_token, together.class_token, rtol=0, atol=1e-5)
+    torch.testing.assert_close(found.patch_tokens, together.patch_tokens, rtol=0, atol=1e-5)
+    assert found.taps
+    assert together.taps
+    torch.testing.assert_close(found.taps[1], together.taps[1], rtol=0, atol=1e-5)
+
+
+def test_a_cpu_does_not_read_while_it_encodes(tiny: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture, whole = random_picture(112, 112), ImageTower.encode
+    opened: list[int] = []
+    before: list[int] = []  # how many were open when a batch was encoded
+
+    def read(number: int) -> Image.Image:
+        opened.append(number)
+        return picture
+
+    def encode(self: ImageTower, pixels: torch.Tensor, *asked: bool) -> ImageFeatures:
+        before.append(len(opened))
+        return whole(self, pixels, *asked)
+
+    monkeypatch.setattr(ImageTower, "encode", encode)
+    tiny.encode_pictures(range(5), 2, read)
+    assert before == [2, 4, 5]
 
 
 @pytest.mark.parametrize(("precision", "error"), [("bfloat16", 0.03), ("float16", 0.004)])

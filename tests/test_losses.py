@@ -58,19 +58,21 @@ def test_contrastive_loss_equals_its_slow_twin() -> None:
         right = math.exp(temperature * own_response(feature, normal, share))
         wrong = sum(math.exp(temperature * cosine(feature, negative)) for negative in negatives)
         total -= math.log(right / (right + wrong))
-    close(losses.contrastive_loss(features, normal, negatives, shares, temperature), total / FEATURES)
+    close(losses.contrastive_loss(features @ normal.T, features @ negatives.T, shares, temperature), total / FEATURES)
 
 
 def test_contrastive_loss_of_one_equal_negative_is_the_toss_of_a_coin() -> None:
     feature, prototype = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.6, 0.8]])
-    close(losses.contrastive_loss(feature, prototype, prototype, torch.ones(1, 1), 100.0), math.log(2))
+    close(losses.contrastive_loss(feature @ prototype.T, feature @ prototype.T, torch.ones(1, 1), 100.0), math.log(2))
 
 
 def test_a_step_on_contrastive_loss_raises_the_own_response_and_lowers_the_negative_ones() -> None:
     features, normal, shares = random_units(FEATURES, 1), random_units(NORMAL, 2), random_shares()
     negatives = random_units(ABNORMAL, 3)
-    moved = after_a_step(lambda n: losses.contrastive_loss(features, n, negatives, shares, 10.0), normal)
-    away = after_a_step(lambda n: losses.contrastive_loss(features, normal, n, shares, 10.0), negatives)
+    moved = after_a_step(
+        lambda n: losses.contrastive_loss(features @ n.T, features @ negatives.T, shares, 10.0), normal
+    )
+    away = after_a_step(lambda n: losses.contrastive_loss(features @ normal.T, features @ n.T, shares, 10.0), negatives)
     assert (shares * (features @ moved.T)).sum() > (shares * (features @ normal.T)).sum()
     assert (features @ away.T).mean() < (features @ negatives.T).mean()
 
@@ -83,7 +85,7 @@ def test_margin_loss_equals_its_slow_twin() -> None:
         nearest = max(cosine(feature, prototype) for prototype in abnormal)
         total += max(0.0, 2 * (nearest - own_response(feature, normal, share)))
     assert total > 0
-    close(losses.margin_loss(features, normal, abnormal, shares), total / FEATURES)
+    close(losses.margin_loss(features @ normal.T, features @ abnormal.T, shares), total / FEATURES)
 
 
 def test_margin_loss_is_the_difference_of_squared_distances() -> None:
@@ -91,13 +93,13 @@ def test_margin_loss_is_the_difference_of_squared_distances() -> None:
     to_normal = (features - normal).square().sum(1)
     to_abnormal = (features - abnormal).square().sum(1)
     expected = float((to_normal - to_abnormal).clamp_min(0).mean())
-    close(losses.margin_loss(features, normal, abnormal, torch.ones(FEATURES, 1)), expected)
+    close(losses.margin_loss(features @ normal.T, features @ abnormal.T, torch.ones(FEATURES, 1)), expected)
 
 
 def test_margin_loss_is_zero_where_every_feature_is_nearest_to_its_own_prototype() -> None:
-    axes = torch.eye(4)
-    assert losses.margin_loss(axes[:2], axes[:2], axes[2:], torch.eye(2)) == 0
-    assert losses.margin_loss(axes[:2], axes[:2], axes[1:], torch.eye(2)) == 0  # as near as the own one is near enough
+    own, other, as_near = torch.eye(2), torch.zeros(2, 2), torch.tensor([[0.0, 0.0], [1.0, 0.0]])
+    assert losses.margin_loss(own, other, torch.eye(2)) == 0
+    assert losses.margin_loss(own, as_near, torch.eye(2)) == 0  # as near as the own one is near enough
 
 
 def test_matching_loss_equals_its_slow_twin() -> None:

@@ -74,8 +74,10 @@ def each_loss(prototypes: Prototypes, lesson: Lesson) -> dict[str, Tensor]:
     goals = torch.stack([group.mean(0) for group in (first, second, third, first)])
     starts = torch.cat([lesson.start.normal, lesson.start.abnormal])
     return {
-        "contrastive": losses.contrastive_loss(lesson.features, normal, negatives, shares, lesson.temperature),
-        "margin": losses.margin_loss(lesson.features, normal, abnormal, shares),
+        "contrastive": losses.contrastive_loss(
+            lesson.features @ normal.T, lesson.features @ negatives.T, shares, lesson.temperature
+        ),
+        "margin": losses.margin_loss(lesson.features @ normal.T, lesson.features @ abnormal.T, shares),
         "matching": losses.matching_loss(abnormal, states),
         "grouping": losses.grouping_loss(abnormal, goals),
         "balance": losses.balance_loss(responses, shares[2:], spread(responses)),
@@ -194,7 +196,8 @@ def test_no_gradient_flows_through_the_assignment() -> None:
     total_loss(replace(prototypes, normal=normal), lesson, replace(OFF, margin=1.0), offsets).backward()  # type: ignore[no-untyped-call]
     shares = balanced_assignment(lesson.features @ prototypes.normal.T, offsets, spread(responses))
     fixed = prototypes.normal.clone().requires_grad_()
-    losses.margin_loss(lesson.features, fixed, prototypes.abnormal, shares).backward()  # type: ignore[no-untyped-call]
+    to_abnormal = lesson.features @ prototypes.abnormal.T
+    losses.margin_loss(lesson.features @ fixed.T, to_abnormal, shares).backward()  # type: ignore[no-untyped-call]
     assert normal.grad is not None
     assert fixed.grad is not None
     torch.testing.assert_close(normal.grad, fixed.grad, rtol=0, atol=1e-6)

@@ -1,7 +1,7 @@
-"""Training losses: one function each, all on unit vectors.
+"""Training losses: one function each, all on unit vectors or on responses, which are cosines of two.
 
 Names of shapes: F features of normal pictures (class tokens and patch tokens), K normal and M abnormal prototypes, S
-manual states, D dimensions.
+manual states, D dimensions. There are thousands of features, so their responses are computed once for all losses.
 """
 
 import torch
@@ -9,26 +9,26 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def contrastive_loss(features: Tensor, normal: Tensor, negatives: Tensor, shares: Tensor, temperature: float) -> Tensor:
-    """Cross-entropy of each normal feature [F, D] against its normal prototype and every abnormal direction.
+def contrastive_loss(normal: Tensor, negatives: Tensor, shares: Tensor, temperature: float) -> Tensor:
+    """Cross-entropy of each normal feature against its normal prototype and every abnormal direction.
 
     Follows PromptAD (Li et al., CVPR 2024), with the prototype that a feature is assigned to, `shares` [F, K], in
-    the place of the one normal anchor. `normal` is [K, D], `negatives` [M + S, D].
+    the place of the one normal anchor. `normal` [F, K] and `negatives` [F, M + S] are the features' responses.
     """
-    positive = (shares * (features @ normal.T)).sum(1, keepdim=True)  # [feature, 1]
-    logits = temperature * torch.cat([positive, features @ negatives.T], 1)
-    return F.cross_entropy(logits, torch.zeros(len(features), dtype=torch.long, device=features.device))
+    positive = (shares * normal).sum(1, keepdim=True)  # [feature, 1]
+    logits = temperature * torch.cat([positive, negatives], 1)
+    return F.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.long, device=logits.device))
 
 
-def margin_loss(features: Tensor, normal: Tensor, abnormal: Tensor, shares: Tensor) -> Tensor:
-    """Hinge on how much nearer a normal feature [F, D] is to an abnormal prototype [M, D] than to its own normal one.
+def margin_loss(normal: Tensor, abnormal: Tensor, shares: Tensor) -> Tensor:
+    """Hinge on how much nearer a normal feature is to an abnormal prototype than to its own normal one.
 
     PromptAD's explicit anomaly margin (Li et al., CVPR 2024) against the nearest abnormal prototype. For unit
-    vectors the difference of squared distances is twice the difference of cosines.
+    vectors the difference of squared distances is twice the difference of the responses `normal` [F, K] and
+    `abnormal` [F, M]; `shares` [F, K] assign the features.
     """
-    own = (shares * (features @ normal.T)).sum(1)
-    nearest = (features @ abnormal.T).amax(1)
-    return F.relu(2 * (nearest - own)).mean()
+    own = (shares * normal).sum(1)
+    return F.relu(2 * (abnormal.amax(1) - own)).mean()
 
 
 def matching_loss(abnormal: Tensor, states: Tensor) -> Tensor:

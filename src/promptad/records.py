@@ -1,10 +1,11 @@
 """Typed records that travel between the rooms of the house."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from promptad.errors import InputError
@@ -54,6 +55,19 @@ class ImageFeatures:
             change(self.patch_tokens),
             self.taps and (change(self.taps[0]), change(self.taps[1])),
             None if self.distances is None else change(self.distances),
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence["ImageFeatures"]) -> "ImageFeatures":
+        """Return the features of all pictures of some parts, none of which has been asked about to a memory bank."""
+        if len(parts) == 1:
+            return parts[0]
+        pairs = [part.taps for part in parts if part.taps]
+        taps = [torch.cat(layer) for layer in zip(*pairs, strict=True)]
+        return cls(
+            torch.cat([part.class_token for part in parts]),
+            torch.cat([part.patch_tokens for part in parts]),
+            (taps[0], taps[1]) if taps else None,
         )
 
     def rows(self, chosen: Tensor | slice) -> "ImageFeatures":

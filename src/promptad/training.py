@@ -117,17 +117,20 @@ def total_loss(prototypes: Prototypes, lesson: Lesson, weights: LossWeights, off
     """Return the weighted sum of the losses whose weight is not 0; `offsets` [K] balance the normal prototypes."""
     normal, abnormal = prototypes.normal, prototypes.abnormal
     states = [without_centre(group, prototypes.centre) for group in lesson.state_groups]
-    responses = lesson.patch_tokens @ normal.T  # [P, K]
-    scale = spread(responses)
-    shares = balanced_assignment(lesson.features @ normal.T, offsets, scale).detach()  # [F, K]
-    patch_shares = shares[-len(lesson.patch_tokens) :]
-    negatives = torch.cat([abnormal, *states])
+    # Of all features to all directions at once: each product by itself would read the features again.
+    directions = torch.cat([normal, abnormal, *states])
+    counts = [len(normal), len(abnormal), sum(map(len, states))]
+    to_normal, to_abnormal, to_states = torch.split(lesson.features @ directions.T, counts, 1)
+    patches = slice(len(lesson.features) - len(lesson.patch_tokens), None)
+    scale = spread(to_normal[patches])
+    shares = balanced_assignment(to_normal, offsets, scale).detach()  # [F, K]
+    negatives = torch.cat([to_abnormal, to_states], 1)
     terms = {
-        "contrastive": lambda: losses.contrastive_loss(lesson.features, normal, negatives, shares, lesson.temperature),
-        "margin": lambda: losses.margin_loss(lesson.features, normal, abnormal, shares),
+        "contrastive": lambda: losses.contrastive_loss(to_normal, negatives, shares, lesson.temperature),
+        "margin": lambda: losses.margin_loss(to_normal, to_abnormal, shares),
         "matching": lambda: losses.matching_loss(abnormal, torch.cat(states)),
         "grouping": lambda: losses.grouping_loss(abnormal, group_means(states, len(abnormal))),
-        "balance": lambda: losses.balance_loss(responses, patch_shares, scale),
+        "balance": lambda: losses.balance_loss(to_normal[patches], shares[patches], scale),
         "repulsion": lambda: losses.repulsion_loss(abnormal, REPULSION_LIMIT),
         "closeness": lambda: losses.closeness_loss(
             torch.cat([normal, abnormal]), torch.cat([lesson.start.normal, lesson.start.abnormal])

@@ -8,13 +8,24 @@ from open_clip.transformer import ResidualAttentionBlock
 from torch import Tensor
 
 
-def project(block: ResidualAttentionBlock, tokens: Tensor) -> Tensor:
-    """Return queries, keys and values of tokens [batch, token, width]: [3, batch, head, token, width of a head]."""
-    attention = block.attn
-    normed = block.ln_1(tokens)
-    projected = F.linear(normed, attention.in_proj_weight, attention.in_proj_bias)  # [batch, token, 3 width]
-    shape = (*projected.shape[:2], 3, attention.num_heads, attention.head_dim)
-    return projected.view(shape).permute(2, 0, 3, 1, 4)
+def project(block: ResidualAttentionBlock, tokens: Tensor, asking: Tensor | None = None) -> tuple[Tensor, ...]:
+    """Return queries, keys and values of tokens [batch, token, width]: [batch, head, token, width of a head] each.
+
+    Where only some tokens are read behind the block, these are the ones `asking` [batch, some, width]: there are
+    queries of them alone.
+    """
+    attention, width = block.attn, tokens.shape[2]
+    weight, bias = attention.in_proj_weight, attention.in_proj_bias
+    if asking is None:
+        return _heads(block, F.linear(block.ln_1(tokens), weight, bias))
+    queries = _heads(block, F.linear(block.ln_1(asking), weight[:width], bias[:width]))
+    return queries + _heads(block, F.linear(block.ln_1(tokens), weight[width:], bias[width:]))
+
+
+def _heads(block: ResidualAttentionBlock, projected: Tensor) -> tuple[Tensor, ...]:
+    """Take projections [batch, token, n width] apart: n times [batch, head, token, width of a head]."""
+    shape = (*projected.shape[:2], -1, block.attn.num_heads, block.attn.head_dim)
+    return projected.view(shape).permute(2, 0, 3, 1, 4).unbind()
 
 
 def attend(

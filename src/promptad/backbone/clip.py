@@ -72,7 +72,7 @@ class Backbone:
         taps: bool = False,
         local: bool = True,
     ) -> ImageFeatures:
-        """Encode N pictures, `batch_size` at a time, while the next batch is being read; known ones are looked up.
+        """Encode N pictures, `batch_size` at a time; known ones are looked up. A GPU encodes while the next are read.
 
         Args:
             pictures: whatever `read` turns into RGB pictures, so that only two batches of them are in memory.
@@ -90,7 +90,9 @@ class Backbone:
                 advance(len(pictures) - len(missing))
             batches = [missing[start : start + batch_size] for start in range(0, len(missing), batch_size)]
             reading = (pool.map(lambda i: self._square(read(pictures[i])), batch) for batch in batches)
-            for batch, squares in zip(batches, _one_ahead(reading), strict=True):
+            # On a CPU, threads that read would hold up those that encode, which wait for each other at every layer.
+            ahead = reading if self.device.type == "cpu" else _one_ahead(reading)
+            for batch, squares in zip(batches, ahead, strict=True):
                 encoded = self.image_tower.encode(self._normalised(list(squares)), taps, local)
                 for row, number in enumerate(batch):
                     features[number] = encoded.rows(slice(row, row + 1))
@@ -99,7 +101,7 @@ class Backbone:
                     list(pool.map(self.cache.write, [keys[i] for i in batch], [features[i] for i in batch]))
         if self.cache is not None and missing:
             self.cache.prune()
-        return _joined([known for known in features if known is not None])
+        return ImageFeatures.joined([known for known in features if known is not None])
 
     def _square(self, picture: Image.Image) -> np.ndarray:
         """Return the square [S, S, 3] of an RGB picture that the image tower sees, in uint8."""
@@ -130,17 +132,6 @@ class Backbone:
         """Return the tokens of `text`, without start and end."""
         ids: list[int] = self.tokenizer.encode(text)  # type: ignore[no-untyped-call]
         return ids
-
-
-def _joined(batches: Sequence[ImageFeatures]) -> ImageFeatures:
-    """Return the features of all batches as one."""
-    pairs = [features.taps for features in batches if features.taps]
-    taps = [torch.cat(layer) for layer in zip(*pairs, strict=True)]
-    return ImageFeatures(
-        torch.cat([features.class_token for features in batches]),
-        torch.cat([features.patch_tokens for features in batches]),
-        (taps[0], taps[1]) if taps else None,
-    )
 
 
 def _one_ahead(items: Iterable[Item]) -> Iterator[Item]:

@@ -10,6 +10,11 @@ from torch import Tensor
 from promptad.backbone.attention import add_mlp, attend, in_precision, project
 from promptad.records import ImageFeatures
 
+# Numbers in the hidden states of the pictures that go through a block together on a CPU. An MLP makes four times as
+# many, 16 MB: that stays near the caches, and malloc uses its memory again. Larger tensors it maps anew every time, and
+# each of their pages is then zeroed before it is written.
+AT_ONCE = 2**20
+
 
 class ImageTower:
     """A frozen plain ViT of CLIP with a second, local path for the patch tokens.
@@ -37,8 +42,10 @@ class ImageTower:
         With `taps`, the two tapped layers come with them: unit vectors [N, side², width] each. Without `local` there
         are no patch tokens: [N, 0, D].
         """
+        parts = torch.split(pixels, self._at_once()) if pixels.device.type == "cpu" else (pixels,)
         with in_precision(pixels.device, self.precision):
-            return self.read(self.embed(pixels), taps, local).each(Tensor.float)
+            read = [self.read(self.embed(part), taps, local).each(Tensor.float) for part in parts]
+        return ImageFeatures.joined(read)
 
     def embed(self, pixels: Tensor) -> Tensor:
         """Return what enters the first block: class and patch embeddings [N, 1 + side², width], positions added."""
@@ -49,18 +56,22 @@ class ImageTower:
         patches = tokens[:, 1:] if local else tokens[:, :0]  # [image, patch, width]
         tapped: dict[int, Tensor] = {}
         for number, block in enumerate(self.blocks):
-            query, key, value = project(block, tokens)
+            tap, last = taps and number in self.tapped, number == len(self.blocks) - 1
+            asking = tokens[:, :1] if last and not tap else tokens
+            query, key, value = project(block, tokens, asking if last else None)
             if local:
                 patches = patches + attend(block, value[:, :, 1:], value, value)
-            tap, last = taps and number in self.tapped, number == len(self.blocks) - 1
-            read = 1 if last and not tap else tokens.shape[1]
-            tokens = tokens[:, :read] + attend(block, query[:, :, :read], key, value)
+            tokens = asking + attend(block, query, key, value)
             if tap:
                 tapped[number] = F.normalize(tokens[:, 1:], dim=-1)
             tokens = add_mlp(block, tokens)
         first, second = self.tapped
         both = (tapped[first], tapped[second]) if taps else None
         return ImageFeatures(self._to_text_space(tokens[:, 0]), self._to_text_space(patches), both)
+
+    def _at_once(self) -> int:
+        """Return how many pictures go through a block together on a CPU."""
+        return max(1, AT_ONCE // self.visual.positional_embedding.numel())
 
     def _to_text_space(self, tokens: Tensor) -> Tensor:
         return F.normalize(self.visual.ln_post(tokens) @ self.visual.proj, dim=-1)

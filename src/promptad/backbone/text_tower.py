@@ -53,9 +53,9 @@ class TextTower:
             query, key, value = project(block, hidden)
             hidden = add_mlp(block, hidden + attend(block, query, key, value, sees))
         last, tree = self.blocks[-1], torch.arange(len(trees.rows), device=hidden.device)[:, None]
-        query, key, value = project(last, hidden)
-        of_leaves = query.transpose(1, 2)[tree, trees.leaves].transpose(1, 2)  # [tree, head, leaf, width of a head]
-        leaves = hidden[tree, trees.leaves] + attend(last, of_leaves, key, value, sees[tree, 0, trees.leaves][:, None])
+        leaves = hidden[tree, trees.leaves]  # [tree, leaf, width]
+        query, key, value = project(last, hidden, leaves)
+        leaves = leaves + attend(last, query, key, value, sees[tree, 0, trees.leaves][:, None])
         read = self.clip.ln_final(add_mlp(last, leaves)).flatten(0, 1)  # [leaf of any tree, width]
         features: Tensor = F.embedding(trees.leaf_of, read @ self.clip.text_projection)
         return features

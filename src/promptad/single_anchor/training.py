@@ -78,7 +78,7 @@ def compute_losses(text: TextFeatures, features: Tensor, temperature: float, lam
     tokens = features.reshape(-1, features.shape[-1])  # [token, D]
     negatives = F.normalize(text.abnormal, dim=-1)
     of_one_anchor = torch.ones(len(tokens), 1, device=tokens.device)
-    contrastive = losses.contrastive_loss(tokens, anchors[:1], negatives, of_one_anchor, temperature)
+    contrastive = losses.contrastive_loss(tokens @ anchors[:1].T, tokens @ negatives.T, of_one_anchor, temperature)
     triplet = triplet_loss(features, anchors)
     match = losses.matching_loss(F.normalize(text.learned, dim=-1), F.normalize(text.manual, dim=-1))
     return Losses(contrastive, triplet, match, contrastive + triplet + lambda1 * match)
