@@ -84,7 +84,7 @@ def main() -> None:
     missing = [place for place in places if not rows_file(protocol, place).exists()]
     with (
         progress_bar(console) as progress,
-        multiprocessing.get_context("spawn").Pool(options.processes, _one_thread) as pool,
+        multiprocessing.get_context("spawn").Pool(options.processes, one_thread) as pool,
     ):
         task = add_task(progress, "classes and lines", len(missing))
         for _ in pool.imap_unordered(_run, [(protocol, place) for place in missing]):
@@ -233,7 +233,8 @@ def _run(job: tuple[Protocol, Place]) -> None:
         temporary.write_text(json.dumps(rows) + "\n")
 
 
-def _one_thread() -> None:
+def one_thread() -> None:
+    """Let this process have one thread: its siblings have the other cores."""
     torch.set_num_threads(1)
 
 

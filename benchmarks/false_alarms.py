@@ -2,8 +2,9 @@
 
 python benchmarks/false_alarms.py [--json FILE]
 
-15 demo classes with 20 good and 24 or more defective test pictures each, k = 1, 2, 4, with and without a memory bank;
-default settings, the embedded `tiny`. Thresholds come from the support images alone: test labels are only counted by.
+15 demo classes with 20 good and 24 or more defective test pictures each, two production lines, k = 1, 2, 4, with and
+without a memory bank; default settings, the embedded `tiny`. Thresholds come from the support images alone: test labels
+are only counted by.
 """
 
 import argparse
@@ -80,22 +81,23 @@ def measure_class(
         known = encode_support(backbone, chosen, settings)
         for k in shots:
             support = known.rows(slice(0, k * settings.support_views))
-            for memory in (False, True):
-                training, scoring = replace(settings.training, k_shot=k), replace(settings.scoring, memory=memory)
-                own = replace(settings, training=training, scoring=scoring)
-                detector = trained(backbone, pictures.class_name, support, own)
+            own = replace(settings, training=replace(settings.training, k_shot=k))
+            for detector in trained(backbone, pictures.class_name, support, own):
+                memory = detector.memory is not None
                 seen = test if memory else replace(test, taps=None)
                 row = {"class": pictures.class_name, "seed": seed, "k": k, "memory": memory}
                 yield from (row | counted for counted in count(detector, seen, labels))
 
 
-def trained(backbone: Backbone, class_name: str, support: ImageFeatures, settings: Settings) -> Detector:
-    """Return the detector of the last epoch, with its normal scores."""
+def trained(backbone: Backbone, class_name: str, support: ImageFeatures, settings: Settings) -> Iterator[Detector]:
+    """Yield the last epoch's detector with its normal scores, without and with a memory bank: both learn the same."""
     pupil = Pupil(Subject("demo", class_name, (), ""), support, settings)
     ((last,),) = deque(learn(backbone, [pupil]), maxlen=1)
-    detector = last.kept()
-    assert isinstance(detector, Detector)
-    return detector
+    assert isinstance(last.detector, Detector)
+    for memory in (None, last.detector.memory):
+        detector = last.decide(replace(last.detector, memory=memory))
+        assert isinstance(detector, Detector)
+        yield detector
 
 
 def count(detector: Detector, test: ImageFeatures, labels: np.ndarray) -> Iterator[dict[str, float]]:
@@ -137,7 +139,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--classes", type=names, default=DEMO_CLASSES, help="by commas (default: MVTec AD's fifteen)")
     parser.add_argument("--shots", type=numbers, default=(1, 2, 4), help="numbers of support images")
     parser.add_argument("--seeds", type=numbers, default=(0,), help="each draws its own support images")
-    parser.add_argument("--lines", type=numbers, default=(200,), help="production lines")
+    parser.add_argument("--lines", type=numbers, default=(200, 201), help="production lines")
     parser.add_argument("--difficulty", choices=DIFFICULTIES, default="normal")
     parser.add_argument("--work", type=Path, default=Path("result") / "demo_accuracy", help="for pictures")
     parser.add_argument("--json", type=Path, help="file to write the shares to")

@@ -56,7 +56,7 @@ def make_lesson() -> Lesson:
     features = random_units(14, seed=1)
     states = (random_units(3, seed=2), random_units(1, seed=3), random_units(2, seed=4))
     start = Prototypes.from_features(random_units(2, seed=5), random_units(2, 4, seed=6))
-    return Lesson(features, features[2:], states, start, 10.0)
+    return Lesson(features, features[2:], 2, states, start, 10.0)
 
 
 def make_prototypes() -> Prototypes:
@@ -81,6 +81,7 @@ def each_loss(prototypes: Prototypes, lesson: Lesson) -> dict[str, Tensor]:
         "matching": losses.matching_loss(abnormal, states),
         "grouping": losses.grouping_loss(abnormal, goals),
         "balance": losses.balance_loss(responses, shares[2:], spread(responses)),
+        "steadiness": losses.steadiness_loss(responses, 2),
         "repulsion": losses.repulsion_loss(abnormal, REPULSION_LIMIT),
         "closeness": losses.closeness_loss(torch.cat([normal, abnormal]), starts),
     }
@@ -262,4 +263,11 @@ def test_side_by_side_classes_learn_what_they_learn_alone(tiny: Backbone, suppor
 def test_training_takes_nothing_of_a_test_split() -> None:
     assert list(inspect.signature(Course).parameters) == ["backbone", "words", "groups", "support", "settings"]
     assert list(inspect.signature(train).parameters) == ["courses"]
-    assert set(inspect.get_annotations(Lesson)) == {"features", "patch_tokens", "state_groups", "start", "temperature"}
+    assert set(inspect.get_annotations(Lesson)) == {
+        "features",
+        "patch_tokens",
+        "views",
+        "state_groups",
+        "start",
+        "temperature",
+    }

@@ -66,6 +66,7 @@ class LossWeights:
     matching: float = 0.0
     grouping: float = 0.0
     balance: float = 0.3
+    steadiness: float = 1.0
     repulsion: float = 1.0
     closeness: float = 5.0
 
@@ -84,7 +85,7 @@ class TrainingSettings:
     momentum: float = 0.9
     weight_decay: float = 0.0005
     seed: int = 111  # of the support images, their views and random starts
-    views: int = 16  # label-free views of each support image, itself counted
+    views: int = 8  # label-free views of each support image, itself counted
     select: str = "last"  # the epoch that is kept: the last one, "train-loss" or "test-oracle"
     weights: LossWeights = field(default_factory=LossWeights)
 

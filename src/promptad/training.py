@@ -35,7 +35,8 @@ class Lesson:
     """What the contexts learn from: it stays the same over all epochs."""
 
     features: Tensor  # [F, D], of the views of the support images: class tokens, if learned from, and patch tokens
-    patch_tokens: Tensor  # [P, D], the patch tokens among them
+    patch_tokens: Tensor  # [P, D], the patch tokens among them, view by view
+    views: int  # of all support images together
     state_groups: tuple[Tensor, ...]  # [phrase, D] each, raw text features
     start: Prototypes  # of the starting words
     temperature: float
@@ -131,6 +132,7 @@ def total_loss(prototypes: Prototypes, lesson: Lesson, weights: LossWeights, off
         "matching": lambda: losses.matching_loss(abnormal, torch.cat(states)),
         "grouping": lambda: losses.grouping_loss(abnormal, group_means(states, len(abnormal))),
         "balance": lambda: losses.balance_loss(to_normal[patches], shares[patches], scale),
+        "steadiness": lambda: losses.steadiness_loss(to_normal[patches], lesson.views),
         "repulsion": lambda: losses.repulsion_loss(abnormal, REPULSION_LIMIT),
         "closeness": lambda: losses.closeness_loss(
             torch.cat([normal, abnormal]), torch.cat([lesson.start.normal, lesson.start.abnormal])
@@ -166,7 +168,7 @@ def _prepare(
     patch_tokens = support.patch_tokens.flatten(0, 1).clone()
     features = patch_tokens if level == "pixel" else torch.cat([support.class_token, patch_tokens])
     states = encode_states(backbone, words, groups)
-    return Lesson(features, patch_tokens, states, start, backbone.temperature)
+    return Lesson(features, patch_tokens, len(support.class_token), states, start, backbone.temperature)
 
 
 def _make_optimizer(
