@@ -65,10 +65,10 @@ class LossWeights:
     margin: float = 1.0
     matching: float = 0.0
     grouping: float = 0.0
-    balance: float = 0.3
+    balance: float = 0.2
     steadiness: float = 1.0
     repulsion: float = 1.0
-    closeness: float = 5.0
+    closeness: float = 15.0
 
     def __post_init__(self) -> None:
         for weight in fields(self):
