@@ -14,11 +14,12 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from demo_accuracy import BASELINE, MEMORY, METRICS, TEXT, WORDS, Place, figures, one_thread, settings_of, trained
+from demo_accuracy import BASELINE, MEMORY, METRICS, TEXT, WORDS, Place, figures, in_processes, settings_of, trained
 from rich.console import Console
 from rich.table import Table
 
@@ -32,7 +33,6 @@ from promptad.evaluation import read_test_split
 from promptad.files import whole_file
 from promptad.fitting import encode_support
 from promptad.options import names, numbers
-from promptad.progress import add_task, progress_bar
 from promptad.records import ImageFeatures
 from promptad.settings import EMBEDDED, MULTI_PROTOTYPE, SINGLE_ANCHOR, BackboneSettings, Settings
 
@@ -86,15 +86,8 @@ def main() -> None:
     protocol = Protocol(**{name: value for name, value in vars(options).items() if name not in ("json", "processes")})
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 100)
     places = [Place(line, name) for line in protocol.lines for name in protocol.classes]
-    rows: list[dict[str, Any]] = []
-    with (
-        progress_bar(console) as progress,
-        multiprocessing.get_context("spawn").Pool(options.processes, one_thread) as pool,
-    ):
-        task = add_task(progress, "classes and lines", len(places))
-        for found in pool.imap_unordered(_run, [(protocol, place) for place in places]):
-            rows += found
-            progress.advance(task)
+    jobs = [(protocol, place) for place in places]
+    rows = list(chain.from_iterable(in_processes(_run, jobs, options.processes, console)))
     minutes = (time.monotonic() - started) / 60
     console.print(ablation_table(rows))
     console.print(f"{len(places)} classes and lines in {minutes:.1f} minutes")

@@ -14,11 +14,11 @@ import multiprocessing
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -54,6 +54,10 @@ METRICS = {
 }
 
 
+Job = TypeVar("Job")
+Found = TypeVar("Found")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
     """What is run."""
@@ -82,13 +86,7 @@ def main() -> None:
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 100)
     places = [Place(line, name) for line in protocol.lines for name in protocol.classes]
     missing = [place for place in places if not rows_file(protocol, place).exists()]
-    with (
-        progress_bar(console) as progress,
-        multiprocessing.get_context("spawn").Pool(options.processes, one_thread) as pool,
-    ):
-        task = add_task(progress, "classes and lines", len(missing))
-        for _ in pool.imap_unordered(_run, [(protocol, place) for place in missing]):
-            progress.advance(task)
+    deque(in_processes(_run, [(protocol, place) for place in missing], options.processes, console), maxlen=0)
     rows = [row for place in places for row in json.loads(rows_file(protocol, place).read_text())]
     minutes = (time.monotonic() - started) / 60
     console.print(accuracy_table(rows, protocol))
@@ -97,6 +95,18 @@ def main() -> None:
     if options.json:
         with whole_file(options.json) as temporary:
             temporary.write_text(json.dumps(summary(rows, protocol) | {"minutes": minutes}, indent=2) + "\n")
+
+
+def in_processes(run: Callable[[Job], Found], jobs: Sequence[Job], processes: int, console: Console) -> Iterator[Found]:
+    """Yield what `run` returns of each job, in processes of one thread each, in whatever order they end."""
+    with (
+        progress_bar(console) as progress,
+        multiprocessing.get_context("spawn").Pool(processes, torch.set_num_threads, (1,)) as pool,
+    ):
+        task = add_task(progress, "classes and lines", len(jobs))
+        for found in pool.imap_unordered(run, jobs):
+            progress.advance(task)
+            yield found
 
 
 def measure_place(protocol: Protocol, place: Place, backbone: Backbone) -> Iterator[dict[str, Any]]:
@@ -231,11 +241,6 @@ def _run(job: tuple[Protocol, Place]) -> None:
     rows = list(measure_place(protocol, place, backbone))
     with whole_file(rows_file(protocol, place)) as temporary:
         temporary.write_text(json.dumps(rows) + "\n")
-
-
-def one_thread() -> None:
-    """Let this process have one thread: its siblings have the other cores."""
-    torch.set_num_threads(1)
 
 
 def _is_ours(row: dict[str, Any], k: int, class_name: str) -> bool:
