@@ -19,7 +19,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from demo_accuracy import BASELINE, MEMORY, METRICS, TEXT, WORDS, Place, figures, in_processes, settings_of, trained
+from demo_accuracy import (
+    BASELINE,
+    MEMORY,
+    METRICS,
+    TEXT,
+    TITLES,
+    WORDS,
+    Place,
+    figures,
+    in_processes,
+    settings_of,
+    trained,
+)
 from rich.console import Console
 from rich.table import Table
 
@@ -64,7 +76,6 @@ VARIANTS: dict[str, Changes] = {
     "score of the class token": {"scoring": {"image_score": "class-token"}},
     "score of the patches": {"scoring": {"image_score": "patches"}},
 }
-ANCHOR = "single-anchor baseline, text alone"
 SYSTEMS = {TEXT: "", MEMORY: " + memory"}
 
 
@@ -77,6 +88,7 @@ class Protocol:
     seeds: tuple[int, ...]
     variants: tuple[str, ...]
     difficulty: str
+    called: str | None  # what every class is called in the prompts; None: by its name
     work: Path
 
 
@@ -104,7 +116,7 @@ def measure_place(protocol: Protocol, place: Place, backbone: Backbone) -> Itera
     split = read_test_split(backbone, pictures.test, Settings().scoring.resolution, batch_size=32, taps=True)
     for seed in protocol.seeds:
         chosen = choose_support(pictures.normal, K, seed)
-        subject = Subject("demo", place.class_name, tuple(path.name for path in chosen), "")
+        subject = Subject("demo", protocol.called or place.class_name, tuple(path.name for path in chosen), "")
 
         @cache
         def support(views: int, system: str, seed: int = seed, chosen: tuple[Path, ...] = chosen) -> ImageFeatures:
@@ -116,17 +128,16 @@ def measure_place(protocol: Protocol, place: Place, backbone: Backbone) -> Itera
             for system, detector in trained(backbone, subject, known, settings):
                 if system == WORDS and title != "as it is":
                     continue
-                name = {WORDS: "starting words alone", BASELINE: ANCHOR}.get(system, title + SYSTEMS.get(system, ""))
+                name = title + SYSTEMS[system] if system in SYSTEMS else TITLES[system]
                 yield {"variant": name, "seed": seed, **vars(place), **figures(detector, split)}
 
 
 def settings_of_variants(variants: Sequence[str], seed: int) -> Iterator[tuple[str, Settings]]:
-    """Yield each variant's title and settings, and the baseline's without its memory bank."""
+    """Yield each variant's title and settings, and the baseline's."""
     for title in variants:
         settings = settings_of(MULTI_PROTOTYPE, seed, None)
         yield title, changed(settings, VARIANTS[title])
-    plain = settings_of(SINGLE_ANCHOR, seed, None)
-    yield ANCHOR, replace(plain, scoring=replace(plain.scoring, memory=False))
+    yield TITLES[BASELINE], settings_of(SINGLE_ANCHOR, seed, None)
 
 
 def changed(settings: Settings, changes: Changes) -> Settings:
@@ -179,6 +190,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--seeds", type=numbers, default=(0,), help="each draws its own support images")
     parser.add_argument("--variants", type=names, default=tuple(VARIANTS), help="by commas (default: all)")
     parser.add_argument("--difficulty", choices=DIFFICULTIES, default="normal")
+    parser.add_argument("--called", help="what to call every class in the prompts, such as part (default: its name)")
     parser.add_argument("--work", type=Path, default=Path("result") / "demo_accuracy", help="for pictures")
     parser.add_argument("--processes", type=int, default=multiprocessing.cpu_count(), help="of one thread each")
     parser.add_argument("--json", type=Path, help="file to write the rows to")

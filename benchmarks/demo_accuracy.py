@@ -41,10 +41,17 @@ from promptad.options import names, numbers
 from promptad.progress import add_task, progress_bar
 from promptad.records import ImageFeatures
 from promptad.settings import EMBEDDED, MULTI_PROTOTYPE, SINGLE_ANCHOR, BackboneSettings, Settings, default_settings
+from promptad.single_anchor.detector import AnchorDetector
 from promptad.systems import Pupil, learn
 
-BASELINE, WORDS, TEXT, MEMORY = "baseline", "words", "multi", "multi_memory"
-TITLES = {BASELINE: "baseline + memory", WORDS: "ours, unlearned", TEXT: "ours", MEMORY: "ours + memory"}
+ANCHORS, BASELINE, WORDS, TEXT, MEMORY = "baseline_text", "baseline", "words", "multi", "multi_memory"
+TITLES = {
+    ANCHORS: "baseline, text alone",
+    BASELINE: "baseline + memory",
+    WORDS: "ours, unlearned",
+    TEXT: "ours",
+    MEMORY: "ours + memory",
+}
 METRICS = {
     "image_auroc": "I-AUROC",
     "image_ap": "I-AP",
@@ -68,6 +75,7 @@ class Protocol:
     lines: tuple[int, ...]
     difficulty: str
     epochs: int | None
+    called: str | None  # what every class is called in the prompts; None: by its name
     work: Path
 
 
@@ -123,7 +131,9 @@ def measure_place(protocol: Protocol, place: Place, backbone: Backbone) -> Itera
             known = encode_support(backbone, chosen, settings)
             for k in protocol.shots:
                 own = replace(settings, training=replace(settings.training, k_shot=k))
-                subject = Subject("demo", place.class_name, tuple(path.name for path in chosen[:k]), "")
+                subject = Subject(
+                    "demo", protocol.called or place.class_name, tuple(path.name for path in chosen[:k]), ""
+                )
                 support = known.rows(slice(0, k * settings.support_views))
                 for name, detector in trained(backbone, subject, support, own):
                     yield {"k": k, "seed": seed, "system": name, **vars(place), **figures(detector, split)}
@@ -137,6 +147,11 @@ def trained(
     (start,) = next(steps)
     (last,) = deque(chain([(start,)], steps), maxlen=1).pop()
     if not isinstance(last.detector, Detector):
+        assert isinstance(last.detector, AnchorDetector)
+        yield (
+            ANCHORS,
+            replace(last.detector, settings=replace(settings, scoring=replace(settings.scoring, memory=False))),
+        )
         yield BASELINE, last.detector
         return
     assert isinstance(start.detector, Detector)
@@ -147,7 +162,7 @@ def trained(
 
 def figures(detector: AnomalyDetector, split: TestSplit) -> dict[str, Any]:
     """Return metrics in % and, where there are prototypes, which verdicts are healthy."""
-    if isinstance(detector, Detector) and detector.memory is None:
+    if not detector.settings.scoring.memory or (isinstance(detector, Detector) and detector.memory is None):
         split = replace(split, features=replace(split.features, taps=None))
     evaluation, _ = evaluate(detector, split)
     verdicts = diagnose(detector, split.features)["verdicts"] if isinstance(detector, Detector) else []
@@ -226,7 +241,7 @@ def summary(rows: Sequence[dict[str, Any]], protocol: Protocol) -> dict[str, Any
 
 def rows_file(protocol: Protocol, place: Place) -> Path:
     """Where the rows of one class on one line are kept; other code, weights or settings have a file of their own."""
-    digest = hashlib.sha256(f"{protocol.shots} {protocol.seeds} {protocol.epochs}".encode())
+    digest = hashlib.sha256(f"{protocol.shots} {protocol.seeds} {protocol.epochs} {protocol.called}".encode())
     for file in sorted(Path(promptad.__file__).parent.rglob("*")):
         if file.suffix in (".py", ".safetensors", ".json"):
             digest.update(file.read_bytes())
@@ -255,6 +270,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--lines", type=numbers, default=(200, 201), help="production lines")
     parser.add_argument("--difficulty", choices=DIFFICULTIES, default="normal")
     parser.add_argument("--epochs", type=int, help="of training (default: each system's own)")
+    parser.add_argument("--called", help="what to call every class in the prompts, such as part (default: its name)")
     parser.add_argument("--work", type=Path, default=Path("result") / "demo_accuracy", help="for pictures and rows")
     parser.add_argument("--processes", type=int, default=multiprocessing.cpu_count(), help="of one thread each")
     parser.add_argument("--json", type=Path, help="file to write the summary to")
