@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from promptad import PromptAD
 from promptad.data.pictures import read_picture
-from promptad.inspection import ONE_PICTURE
+from promptad.saved_predictions import ONE_PICTURE
 
 
 @dataclass(frozen=True)

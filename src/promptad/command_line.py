@@ -17,9 +17,8 @@ from promptad.data.demo import DEMO_CLASSES
 from promptad.data.layouts import class_names, no_classes, read_class
 from promptad.data.pictures import find_pictures
 from promptad.detection import Subject
-from promptad.detector import Detector
 from promptad.errors import InputError
-from promptad.inspection import LINES, ONE_PICTURE, Inspection, tell
+from promptad.inspection import Inspection, tell
 from promptad.measuring import Run
 from promptad.preparation import (
     check_batch_size,
@@ -40,7 +39,8 @@ from promptad.report.gallery import make_galleries
 from promptad.report.page import write_page
 from promptad.result_folder import OWN_CHECKPOINT
 from promptad.runs import print_seeds, test_class, train_all, train_one
-from promptad.systems import load_detector
+from promptad.saved_predictions import LINES, ONE_PICTURE, InspectionRun
+from promptad.systems import load_deciding, load_detector
 
 REJECTED = 3  # exit code of predict --fail-on-anomaly
 
@@ -89,15 +89,12 @@ def run_predict(given: Arguments, console: Console) -> int:
     path = given["checkpoint"] / OWN_CHECKPOINT if given["checkpoint"].is_dir() else given["checkpoint"]
     check_batch_size(given)
     pictures = find_pictures(given["pictures"], besides=given["output"])
-    detector = load_detector(path, find_device(given, console), weights=given["pretrained_dataset"])
-    assert isinstance(detector, Detector)
-    if detector.normal_scores is None:
-        raise InputError(f"{path} was saved before its training ended and has no threshold: train the class again")
-    if (rate := given["false_alarm_rate"]) is not None:
-        detector = detector.deciding(detector.normal_scores, rate)
+    device = find_device(given, console)
+    detector = load_deciding(path, device, given["false_alarm_rate"], given["pretrained_dataset"])
     if len(detector.subject.support_images) == 1:
         console.print(ONE_PICTURE, soft_wrap=True)
-    lines = Inspection(detector, given["output"], console, given["batch_size"], given["overlays"]).judge(pictures)
+    run = InspectionRun.of(path, detector)
+    lines = Inspection(detector, run, given["output"], console, given["batch_size"], given["overlays"]).judge(pictures)
     tell(lines, console)
     console.print(f"written: {given['output'] / LINES}", soft_wrap=True)
     if all("error" in line for line in lines):
