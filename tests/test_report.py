@@ -19,7 +19,7 @@ from promptad.metrics import image_auroc
 from promptad.records import TestPicture
 from promptad.report.findings import Counts, gather
 from promptad.report.gallery import MOST, heated, outlined, worst_false_alarms, worst_misses
-from promptad.report.page import flat
+from promptad.report.template import flat
 from promptad.result_folder import ResultFolder
 from promptad.results import METRIC_TITLES, write_result
 from promptad.saved_scores import ScoredPicture, read_scores

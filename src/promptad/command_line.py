@@ -36,7 +36,8 @@ from promptad.preparation import (
 from promptad.records import ANOMALY
 from promptad.report.findings import gather
 from promptad.report.gallery import make_galleries
-from promptad.report.page import write_page
+from promptad.report.page import render
+from promptad.report.template import write_page
 from promptad.result_folder import OWN_CHECKPOINT
 from promptad.runs import print_seeds, test_class, train_all, train_one
 from promptad.saved_predictions import LINES, ONE_PICTURE, InspectionRun
@@ -164,7 +165,7 @@ def run_report(given: Arguments, console: Console) -> None:
     if given["output"].is_dir():
         raise InputError(f"--output {given['output']} is a folder: name the page, such as report.html")
     findings = gather(make_choice(given, () if given["k_shot"] is None else (given["k_shot"],)))
-    write_page(findings, make_galleries(findings, find_device(given, console), console), given["output"])
+    write_page(render(findings, make_galleries(findings, find_device(given, console), console)), given["output"])
     console.print(f"report: {given['output']}", soft_wrap=True)
 
 

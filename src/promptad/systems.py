@@ -113,7 +113,7 @@ def load_detector(
 
 
 def load_deciding(path: Path, device: torch.device, rate: float | None = None, weights: str | None = None) -> Detector:
-    """Load a multi-prototype detector that decides, at another false-alarm rate than it was trained with if one is given.
+    """Load a multi-prototype detector that decides, at the false-alarm rate it was trained for unless one is given.
 
     Raises:
         InputError: as `load_detector`, or it was saved before its training ended.
