@@ -120,5 +120,5 @@ def _judged(content: Mapping[str, Any]) -> Judged:
     if content["decision"] not in (ANOMALY, GOOD):
         raise ValueError(content["decision"])
     most_like = tuple(map(str, content["explanation"]["most_like"]))
-    numbers = (float(content[name]) for name in ("score", "raw", "peak"))
-    return Judged(str(content["path"]), content["decision"], *numbers, len(content["regions"]), most_like)
+    score, raw, peak = (float(content[name]) for name in ("score", "raw", "peak"))
+    return Judged(str(content["path"]), content["decision"], score, raw, peak, len(content["regions"]), most_like)

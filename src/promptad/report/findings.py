@@ -189,24 +189,24 @@ def _diagnosed(found: ClassFindings) -> ClassFindings:
     folder = next(iter(found.folders.values()))
     if folder.system == SINGLE_ANCHOR:
         return replace(found, notes=(*found.notes, "No diagnostics: the single-anchor system has no prototypes."))
-    cure = "measure the class again, with promptad test --save-diagnostics True"
+    lacking = "No diagnostics were saved: measure the class again, with promptad test --save-diagnostics True."
     try:
-        return replace(found, diagnostics=read_diagnostics(folder.diagnostics(found.name), cure))
+        return replace(found, diagnostics=read_diagnostics(folder.diagnostics(found.name), lacking))
     except InputError as error:
         return replace(found, notes=(*found.notes, str(error)))
 
 
-def read_diagnostics(file: Path, cure: str) -> dict[str, Any]:
+def read_diagnostics(file: Path, lacking: str) -> dict[str, Any]:
     """Return diagnostics that a page can show.
 
     Raises:
-        InputError: there are none, and what is the `cure`, or they are damaged or incomplete.
+        InputError: they are damaged, incomplete or not there, which `lacking` says.
     """
     try:
         diagnostics: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         missing = [name for name in DIAGNOSTICS if name not in diagnostics]
     except FileNotFoundError as error:
-        raise InputError(f"No diagnostics were saved: {cure}.") from error
+        raise InputError(lacking) from error
     except (OSError, ValueError, TypeError) as error:
         raise InputError(f"The diagnostics in {file.name} cannot be read ({error}).") from error
     if missing:
