@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import CLASSES, LIGHT, Trained, call, draw_small_class
+from helpers import CLASSES, LIGHT, TINY, Own, Trained, call, draw_small_class
 
 from promptad.backbone.clip import Backbone
 from promptad.backbone.loading import load_backbone
@@ -65,3 +65,37 @@ def bracket(drawn: Path, tmp_path: Path) -> Path:
     """A plain folder with nothing but good/."""
     shutil.copytree(drawn / "demo" / "carpet" / "train" / "good", tmp_path / "bracket" / "good")
     return tmp_path / "bracket"
+
+
+@pytest.fixture(scope="session")
+def own(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Own:
+    folder = tmp_path_factory.mktemp("own")
+    carpet, good, new = drawn / "demo" / "carpet", folder / "good", folder / "new"
+    good.mkdir()
+    new.mkdir()
+    for number in range(3):
+        shutil.copy(carpet / "train" / "good" / f"00{number}.png", good)
+    for kind in carpet.joinpath("test").iterdir():
+        shutil.copy(kind / "000.png", new / f"{kind.name}.png")
+    (new / "broken.png").write_bytes(b"no picture")
+    outcome = call("train", "--good", good, "--name", "my carpet", "--root-dir", folder / "result", *TINY, *LIGHT)
+    assert outcome.code == 0, outcome.errors
+    assert "learning from 3 of 3 pictures" in outcome.output
+    assert "promptad predict" in outcome.output
+    return Own(good, folder / "result" / "my_carpet", new)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[object]:
+    """A headless Chromium; where there is none, the tests that need it say so."""
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not chromium or not driver:
+        pytest.skip("no chromium and chromedriver here: a browser would load the report")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for flag in ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"):
+        options.add_argument(flag)
+    opened = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    yield opened
+    opened.quit()

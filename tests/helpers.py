@@ -1,10 +1,13 @@
 """What tests of the data and of the command line work with: drawn pictures, and a command called in this process."""
 
 import io
+import json
 import shutil
 import warnings
+from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +54,49 @@ class Trained:
     def folder(self) -> Path:
         """Where its results lie."""
         return self.results / "demo" / "k_2"
+
+
+@dataclass(frozen=True)
+class Own:
+    """A detector of one's own part, and pictures that it has not seen; tests only read them."""
+
+    good: Path
+    part: Path
+    new: Path
+
+    def lines(self, output: Path, *more: str | Path, code: int = 0) -> list[dict[str, Any]]:
+        """What predict writes of the new pictures."""
+        outcome = call("predict", self.part, self.new, "--output", output, *more)
+        assert outcome.code == code, outcome.errors
+        return read_lines(output)
+
+
+def read_lines(output: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (output / "predictions.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+class Page(HTMLParser):
+    """A page's elements with their attributes, and its words."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.text = text
+        self.elements: list[tuple[str, dict[str, str]]] = []
+        self.said: list[str] = []
+        self.feed(text)
+        self.words = " ".join(" ".join(self.said).split())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Keep an element."""
+        self.elements.append((tag, {name: value or "" for name, value in attrs}))
+
+    def handle_data(self, data: str) -> None:
+        """Keep what is said."""
+        self.said.append(data)
+
+    def all(self, tag: str) -> list[dict[str, str]]:
+        """The attributes of each element of a kind."""
+        return [attributes for kind, attributes in self.elements if kind == tag]
 
 
 def call(*arguments: str | Path) -> Outcome:
@@ -145,3 +191,19 @@ def slow_text_feature(tower: TextTower, vectors: Tensor) -> Tensor:
     hidden = clip.transformer((padded + clip.positional_embedding)[None], attn_mask=clip.attn_mask)
     feature: Tensor = clip.ln_final(hidden)[0, end] @ clip.text_projection
     return feature
+
+
+def look(browser: Any, page: Path, width: int, scheme: str) -> Callable[[str], Any]:
+    """Open a page, check what holds for all of ours, and return what runs scripts in it."""
+    run: Callable[[str], Any] = browser.execute_script
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    browser.get(page.as_uri())
+    assert run("return [...document.images].every(image => image.complete && image.naturalWidth === 224)")
+    assert run("return document.documentElement.scrollWidth") == width  # only tables scroll sideways
+    light = run("return getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert light == (scheme == "light")
+    assert browser.get_log("browser") == []
+    return run

@@ -37,6 +37,7 @@ FLOORS = {
     "results": 6.0,
     "result_folder": 6.0,
     "saved_scores": 6.0,
+    "saved_predictions": 6.0,
     "drawing": 6.0,
     "progress": 6.0,
     "overlays": 6.1,

@@ -1,57 +1,17 @@
 """A user's own part: trained from good pictures alone, then asked about others."""
 
-import json
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from helpers import LIGHT, LIGHTEST, TINY, assert_refused, call, contents
+from helpers import LIGHT, LIGHTEST, TINY, Own, assert_refused, call, contents, read_lines
 from matplotlib.figure import Figure
 
 from promptad import PromptAD
 from promptad.data.pictures import read_picture
-from promptad.inspection import ONE_PICTURE
-
-
-@dataclass(frozen=True)
-class Own:
-    """A detector of one's own part, and pictures that it has not seen; tests only read them."""
-
-    good: Path
-    part: Path
-    new: Path
-
-    def lines(self, output: Path, *more: str | Path, code: int = 0) -> list[dict[str, Any]]:
-        """What predict writes of the new pictures."""
-        outcome = call("predict", self.part, self.new, "--output", output, *more)
-        assert outcome.code == code, outcome.errors
-        return read_lines(output)
-
-
-def read_lines(output: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (output / "predictions.jsonl").read_text(encoding="utf-8").splitlines()]
-
-
-@pytest.fixture(scope="module")
-def own(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Own:
-    folder = tmp_path_factory.mktemp("own")
-    carpet, good, new = drawn / "demo" / "carpet", folder / "good", folder / "new"
-    good.mkdir()
-    new.mkdir()
-    for number in range(3):
-        shutil.copy(carpet / "train" / "good" / f"00{number}.png", good)
-    for kind in carpet.joinpath("test").iterdir():
-        shutil.copy(kind / "000.png", new / f"{kind.name}.png")
-    (new / "broken.png").write_bytes(b"no picture")
-    outcome = call("train", "--good", good, "--name", "my carpet", "--root-dir", folder / "result", *TINY, *LIGHT)
-    assert outcome.code == 0, outcome.errors
-    assert "learning from 3 of 3 pictures" in outcome.output
-    assert "promptad predict" in outcome.output
-    return Own(good, folder / "result" / "my_carpet", new)
+from promptad.saved_predictions import ONE_PICTURE
 
 
 def test_the_part_has_a_folder_of_its_own(own: Own) -> None:

@@ -4,14 +4,14 @@ import base64
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterator
-from html.parser import HTMLParser
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from helpers import CHECKPOINT, Outcome, Trained, assert_refused, call, contents, only_row
+from helpers import CHECKPOINT, Outcome, Page, Trained, assert_refused, call, contents, look, only_row
 from PIL import Image
 
 from promptad.comparison.rows import BASELINE, OURS, Choice
@@ -19,37 +19,13 @@ from promptad.metrics import image_auroc
 from promptad.records import TestPicture
 from promptad.report.findings import Counts, gather
 from promptad.report.gallery import MOST, heated, outlined, worst_false_alarms, worst_misses
-from promptad.report.page import flat
+from promptad.report.template import flat
 from promptad.result_folder import ResultFolder
 from promptad.results import METRIC_TITLES, write_result
 from promptad.saved_scores import ScoredPicture, read_scores
 
 SCORES = "scores/CLS-Seed_111-{}-scores.json"
 DIAGNOSTICS = "diagnostics/{}_k2_diagnostics.json"
-
-
-class Page(HTMLParser):
-    """A page's elements with their attributes, and its words."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.text = text
-        self.elements: list[tuple[str, dict[str, str]]] = []
-        self.said: list[str] = []
-        self.feed(text)
-        self.words = " ".join(" ".join(self.said).split())
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Keep an element."""
-        self.elements.append((tag, {name: value or "" for name, value in attrs}))
-
-    def handle_data(self, data: str) -> None:
-        """Keep what is said."""
-        self.said.append(data)
-
-    def all(self, tag: str) -> list[dict[str, str]]:
-        """The attributes of each element of a kind."""
-        return [attributes for kind, attributes in self.elements if kind == tag]
 
 
 def report(root: Path, output: Path, *more: str | Path, dataset: str = "demo") -> Outcome:
@@ -354,36 +330,9 @@ def test_a_class_without_a_row_is_gathered_as_not_measured(copied: Trained) -> N
     assert [(found.name, found.line is None) for found in findings.classes] == [("carpet", False), ("floor tile", True)]
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[object]:
-    """A headless Chromium; where there is none, the tests that need it say so."""
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not chromium or not driver:
-        pytest.skip("no chromium and chromedriver here: a browser would load the report")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"):
-        options.add_argument(flag)
-    opened = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    yield opened
-    opened.quit()
-
-
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
-def test_a_browser_shows_the_report(browser: object, written: Path, width: int, scheme: str) -> None:
-    run = browser.execute_script  # type: ignore[attr-defined]
-    command = browser.execute_cdp_cmd  # type: ignore[attr-defined]
-    command(
-        "Emulation.setDeviceMetricsOverride", {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": True}
-    )
-    command("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]})
-    browser.get(written.as_uri())  # type: ignore[attr-defined]
+def test_a_browser_shows_the_report(browser: Any, written: Path, width: int, scheme: str) -> None:
+    run = look(browser, written, width, scheme)
     assert run("return document.querySelector('h1').textContent") == "multi-prototype on demo"
     assert run("return document.querySelectorAll('svg, table, nav').length") >= 8
-    assert run("return [...document.images].every(image => image.complete && image.naturalWidth === 224)")
-    assert run("return document.documentElement.scrollWidth") == width  # only tables scroll sideways
-    light = run("return getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
-    assert light == (scheme == "light")
-    assert browser.get_log("browser") == []  # type: ignore[attr-defined]

@@ -17,11 +17,12 @@ from promptad.data.demo import DEMO_CLASSES
 from promptad.data.layouts import class_names, no_classes, read_class
 from promptad.data.pictures import find_pictures
 from promptad.detection import Subject
-from promptad.detector import Detector
 from promptad.errors import InputError
-from promptad.inspection import LINES, ONE_PICTURE, Inspection, tell
+from promptad.inspection import Inspection, tell
 from promptad.measuring import Run
+from promptad.options import CHOICE
 from promptad.preparation import (
+    check_alone,
     check_batch_size,
     draw_demo,
     draw_sheet,
@@ -37,10 +38,14 @@ from promptad.preparation import (
 from promptad.records import ANOMALY
 from promptad.report.findings import gather
 from promptad.report.gallery import make_galleries
-from promptad.report.page import write_page
+from promptad.report.inspected import Inspected, health_of, make_gallery
+from promptad.report.inspection_page import render_inspection
+from promptad.report.page import render
+from promptad.report.template import write_page
 from promptad.result_folder import OWN_CHECKPOINT
 from promptad.runs import print_seeds, test_class, train_all, train_one
-from promptad.systems import load_detector
+from promptad.saved_predictions import LINES, ONE_PICTURE, InspectionRun, read_predictions
+from promptad.systems import load_deciding, load_detector
 
 REJECTED = 3  # exit code of predict --fail-on-anomaly
 
@@ -89,15 +94,12 @@ def run_predict(given: Arguments, console: Console) -> int:
     path = given["checkpoint"] / OWN_CHECKPOINT if given["checkpoint"].is_dir() else given["checkpoint"]
     check_batch_size(given)
     pictures = find_pictures(given["pictures"], besides=given["output"])
-    detector = load_detector(path, find_device(given, console), weights=given["pretrained_dataset"])
-    assert isinstance(detector, Detector)
-    if detector.normal_scores is None:
-        raise InputError(f"{path} was saved before its training ended and has no threshold: train the class again")
-    if (rate := given["false_alarm_rate"]) is not None:
-        detector = detector.deciding(detector.normal_scores, rate)
+    device = find_device(given, console)
+    detector = load_deciding(path, device, given["false_alarm_rate"], given["pretrained_dataset"])
     if len(detector.subject.support_images) == 1:
         console.print(ONE_PICTURE, soft_wrap=True)
-    lines = Inspection(detector, given["output"], console, given["batch_size"], given["overlays"]).judge(pictures)
+    run = InspectionRun.of(path, detector)
+    lines = Inspection(detector, run, given["output"], console, given["batch_size"], given["overlays"]).judge(pictures)
     tell(lines, console)
     console.print(f"written: {given['output'] / LINES}", soft_wrap=True)
     if all("error" in line for line in lines):
@@ -163,12 +165,27 @@ def run_compare(given: Arguments, console: Console) -> None:
 
 
 def run_report(given: Arguments, console: Console) -> None:
-    """Write saved results as one page."""
+    """Write saved results, or predictions, as one page."""
     if given["output"].is_dir():
         raise InputError(f"--output {given['output']} is a folder: name the page, such as report.html")
-    findings = gather(make_choice(given, () if given["k_shot"] is None else (given["k_shot"],)))
-    write_page(findings, make_galleries(findings, find_device(given, console), console), given["output"])
+    device = find_device(given, console)
+    write_page(
+        _page_of_predictions(given, device, console) if given["predictions"] else _page_of_run(given, device, console),
+        given["output"],
+    )
     console.print(f"report: {given['output']}", soft_wrap=True)
+
+
+def _page_of_run(given: Arguments, device: torch.device, console: Console) -> str:
+    findings = gather(make_choice(given, () if given["k_shot"] is None else (given["k_shot"],)))
+    return render(findings, make_galleries(findings, device, console))
+
+
+def _page_of_predictions(given: Arguments, device: torch.device, console: Console) -> str:
+    usual = {option.name: option.default for option in CHOICE}
+    check_alone(given, usual, "--predictions: leave it out (it chooses among saved results)")
+    found = Inspected(*read_predictions(given["predictions"]))
+    return render_inspection(found, make_gallery(found, device, console), health_of(found.run))
 
 
 def run_demo_data(given: Arguments, console: Console) -> None:

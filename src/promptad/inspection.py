@@ -21,12 +21,8 @@ from promptad.overlays import Overlay, draw_overlays
 from promptad.progress import add_task, progress_bar
 from promptad.records import ANOMALY, Prediction
 from promptad.regions import find_regions
+from promptad.saved_predictions import LINES, RUN, InspectionRun
 
-LINES = "predictions.jsonl"
-ONE_PICTURE = (
-    "learned from one good picture: how much good parts differ is not known, so many more of them will be rejected than"
-    " the false-alarm rate says; two pictures are enough to mend that"
-)
 MOST_TOLD = 20  # rejected or unreadable pictures that are named in the terminal
 
 
@@ -45,23 +41,26 @@ class Inspection:
     """How pictures are judged, and where the answers go."""
 
     detector: Detector
+    run: InspectionRun
     output: Path
     console: Console
     batch_size: int
     overlays: bool
 
     def judge(self, pictures: Sequence[Path]) -> list[dict[str, Any]]:
-        """Judge pictures and write a line of each, in their order; return the lines without regions.
+        """Judge pictures and write a line of each, in their order, and the run; return the lines without regions.
 
         A picture that cannot be read has its error in its line. A batch is in memory at a time.
         """
         told = []
         with (
+            whole_file(self.output / RUN, "--output") as run,  # takes its place right after the lines take theirs
             whole_file(self.output / LINES, "--output") as temporary,
             temporary.open("w", encoding="utf-8") as file,
             ThreadPoolExecutor() as pool,
             progress_bar(self.console) as progress,
         ):
+            run.write_text(self.run.to_json(), encoding="utf-8")
             task = add_task(progress, "judge", len(pictures))
             for start in range(0, len(pictures), self.batch_size):
                 batch = list(pool.map(self._see, pictures[start : start + self.batch_size]))
@@ -101,6 +100,7 @@ class Inspection:
             "score": float(prediction.score[row]),
             "raw": float(prediction.raw[row]),
             "threshold": prediction.threshold,
+            "peak": float(heat.max()),
             "regions": [asdict(region) for region in regions],
             "explanation": asdict(prediction.explanations[row]),
         }

@@ -231,10 +231,14 @@ COMPARE = (
     Option("--output", Path, "folder to write comparison.csv, .md and .png to (default: none)"),
 )
 
-REPORT = (
+CHOICE = (
     *COMPARE[:4],
     Option("--k-shot", int, "number of support images (default: the only one that has results)"),
     *COMPARE[5:-1],
+)
+REPORT = (
+    *CHOICE,
+    Option("--predictions", Path, "what predict wrote of pictures without labels, in the place of saved results"),
     Option("--output", Path, "the page to write", default=Path("report.html")),
     GPU,
     CPU,
@@ -263,6 +267,6 @@ COMMANDS: dict[str, tuple[str, tuple[Option, ...]]] = {
     "test": ("measure and diagnose a trained detector again", (*LEARNING, CHECKPOINT)),
     "train-all": ("train all classes of a data set; start it again and it goes on", (*LEARNING, CLASSES, TOGETHER)),
     "compare": ("compare two systems in results that are there, class by class", COMPARE),
-    "report": ("write results that are there as one HTML page, with figures and the worst pictures", REPORT),
+    "report": ("write saved results, or predictions, as one HTML page with figures and the worst pictures", REPORT),
     "demo-data": ("draw the demo data set", DEMO),
 }

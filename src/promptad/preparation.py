@@ -1,8 +1,9 @@
 """From options to what a command works on: pictures, device, folders, jobs, the choice of saved results."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -45,10 +46,8 @@ def make_choice(given: Arguments, k_shot: tuple[int, ...]) -> Choice:
 
 def read_own(given: Arguments) -> ClassPictures:
     """Return the user's own good pictures, and note among the options given how many are learned from."""
-    for name, usual in (("dataset", "mvtec"), ("seeds", None), ("support_list", None), ("class_name", None)):
-        if given[name] != usual:
-            flag = f"--{name.replace('_', '-')}"
-            raise InputError(f"{flag} {given[name]} does not go with --good: leave it out (the part's name is --name)")
+    usual = {"dataset": "mvtec", "seeds": None, "support_list": None, "class_name": None}
+    check_alone(given, usual, "--good: leave it out (the part's name is --name)")
     if given["name"] is None:
         raise InputError("--name is missing: say what the part is, such as --name 'metal bracket'")
     _check_plain("--name", given["name"])
@@ -57,6 +56,16 @@ def read_own(given: Arguments) -> ClassPictures:
     given["dataset"] = "own"
     given.setdefault("k_shot", min(len(pictures), MOST_OWN))
     return ClassPictures("own", given["name"], pictures, ())
+
+
+def check_alone(given: Arguments, usual: Mapping[str, Any], words: str) -> None:
+    """Raise InputError if options are given that do not go with another, which the `words` name with the cure.
+
+    `usual` are their defaults.
+    """
+    for name, default in usual.items():
+        if given[name] != default:
+            raise InputError(f"--{name.replace('_', '-')} {given[name]} does not go with {words}")
 
 
 def _check_plain(flag: str, name: str) -> None:

@@ -112,6 +112,19 @@ def load_detector(
     return restore(path, checkpoint, backbone)
 
 
+def load_deciding(path: Path, device: torch.device, rate: float | None = None, weights: str | None = None) -> Detector:
+    """Load a multi-prototype detector that decides, at the false-alarm rate it was trained for unless one is given.
+
+    Raises:
+        InputError: as `load_detector`, or it was saved before its training ended.
+    """
+    detector = load_detector(path, device, weights=weights)
+    assert isinstance(detector, Detector)
+    if detector.normal_scores is None:
+        raise InputError(f"{path} was saved before its training ended and has no threshold: train the class again")
+    return detector if rate is None else detector.deciding(detector.normal_scores, rate)
+
+
 def _learn_prototypes(backbone: Backbone, pupils: Sequence[Pupil]) -> Iterator[tuple[Step, ...]]:
     courses, assemblers, deciders = [], [], []
     for pupil in pupils:

@@ -1,1 +1,1 @@
-"""A run as one page to show to a colleague: what was found, its figures, its worst pictures, and the page itself."""
+"""A run, or an inspection, as one page to show to a colleague: what was found, its figures, its pictures, the page."""

@@ -57,14 +57,15 @@ def roc_figure(scored: Mapping[int, Sequence[ScoredPicture]], words: str, *, dec
     return _figure(draw, words)
 
 
-def histogram(pictures: Sequence[ScoredPicture], words: str, *, decides: bool) -> Markup:
-    """Draw how many good and defective pictures have which score, and the threshold where the system `decides`."""
+def histogram(scores: Mapping[str, np.ndarray], words: str, *, decides: bool) -> Markup:
+    """Draw how many pictures of two kinds have which score, and the threshold where the system `decides`.
+
+    `scores` are by the name of the kind, that of what should pass first.
+    """
 
     def draw(axes: Axes) -> None:
-        scores, labels = _scores(pictures), _labels(pictures)
-        bins = np.linspace(0, 1, BINS + 1).tolist()
-        names, colours = ["good", "defective"], [BLUE, ORANGE]
-        axes.hist([scores[~labels], scores[labels]], bins, stacked=True, color=colours, label=names, rwidth=0.86)
+        bins, colours = np.linspace(0, 1, BINS + 1).tolist(), [BLUE, ORANGE]
+        axes.hist(list(scores.values()), bins, stacked=True, color=colours, label=list(scores), rwidth=0.86)
         if decides:
             axes.axvline(THRESHOLD, color=INK, lw=1.4, ls="--", label="threshold")
         axes.set(xlim=(0, 1), xlabel="score", ylabel="pictures")
@@ -72,6 +73,12 @@ def histogram(pictures: Sequence[ScoredPicture], words: str, *, decides: bool) -
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, frameon=False, fontsize=9)
 
     return _figure(draw, words)
+
+
+def by_label(pictures: Sequence[ScoredPicture]) -> dict[str, np.ndarray]:
+    """Return the scores of good and of defective pictures."""
+    scores, labels = _scores(pictures), _labels(pictures)
+    return {"good": scores[~labels], "defective": scores[labels]}
 
 
 def prototype_figures(name: str, diagnostics: Mapping[str, Any]) -> list[Markup]:

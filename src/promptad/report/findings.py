@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, reduce
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -188,16 +189,26 @@ def _diagnosed(found: ClassFindings) -> ClassFindings:
     folder = next(iter(found.folders.values()))
     if folder.system == SINGLE_ANCHOR:
         return replace(found, notes=(*found.notes, "No diagnostics: the single-anchor system has no prototypes."))
-    file = folder.diagnostics(found.name)
+    lacking = "No diagnostics were saved: measure the class again, with promptad test --save-diagnostics True."
     try:
-        diagnostics = json.loads(file.read_text(encoding="utf-8"))
+        return replace(found, diagnostics=read_diagnostics(folder.diagnostics(found.name), lacking))
+    except InputError as error:
+        return replace(found, notes=(*found.notes, str(error)))
+
+
+def read_diagnostics(file: Path, lacking: str) -> dict[str, Any]:
+    """Return diagnostics that a page can show.
+
+    Raises:
+        InputError: they are damaged, incomplete or not there, which `lacking` says.
+    """
+    try:
+        diagnostics: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         missing = [name for name in DIAGNOSTICS if name not in diagnostics]
-    except FileNotFoundError:
-        note = "No diagnostics were saved: measure the class again, with promptad test --save-diagnostics True."
+    except FileNotFoundError as error:
+        raise InputError(lacking) from error
     except (OSError, ValueError, TypeError) as error:
-        note = f"The diagnostics in {file.name} cannot be read ({error})."
-    else:
-        if not missing:
-            return replace(found, diagnostics=diagnostics)
-        note = f"The diagnostics in {file.name} lack {', '.join(missing)}."
-    return replace(found, notes=(*found.notes, note))
+        raise InputError(f"The diagnostics in {file.name} cannot be read ({error}).") from error
+    if missing:
+        raise InputError(f"The diagnostics in {file.name} lack {', '.join(missing)}.")
+    return diagnostics

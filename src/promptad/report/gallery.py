@@ -1,9 +1,11 @@
 """The gallery: the pictures that a detector judged worst, scored again from its checkpoint to show their maps."""
 
 import base64
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -35,15 +37,14 @@ DEFECT_LINE, MAP_LINE = (0, 255, 255), (255, 255, 255)
 class Shown:
     """A picture of the gallery; both images are data addresses, empty where the picture cannot be read any more."""
 
-    scored: ScoredPicture
-    picture: str  # with the outline of the true defect, where it is known
-    heat: str  # with the map over it, and its line at the threshold
-    note: str
-
-    @property
-    def name(self) -> str:
-        """What the picture is called: its kind and its file."""
-        return f"{self.scored.picture.defect}/{self.scored.picture.path.name}"
+    name: str
+    path: Path
+    score: float  # as it was saved
+    peak: float  # the highest point of its map, as it was saved
+    words: str = ""  # what else is said of it
+    picture: str = ""  # with the outline of the true defect, where it is known
+    heat: str = ""  # with the map over it, and its line at the threshold
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,8 @@ def make_galleries(findings: Findings, device: torch.device, console: Console) -
 
 def judged(detector: AnomalyDetector, scored: Sequence[ScoredPicture], seed: int, *, decides: bool) -> Gallery:
     """Show the worst of scored pictures of one seed."""
-    misses = tuple(show(detector, one) for one in worst_misses(scored, decides=decides))
-    false_alarms = tuple(show(detector, one) for one in worst_false_alarms(scored, decides=decides))
+    misses = tuple(show_tested(detector, one) for one in worst_misses(scored, decides=decides))
+    false_alarms = tuple(show_tested(detector, one) for one in worst_false_alarms(scored, decides=decides))
     return Gallery(seed, misses, false_alarms, detector.settings.to_dict())
 
 
@@ -96,23 +97,31 @@ def worst_false_alarms(scored: Sequence[ScoredPicture], *, decides: bool) -> lis
     return sorted(alarms, key=lambda one: -one.score)[:MOST]
 
 
-def show(detector: AnomalyDetector, scored: ScoredPicture) -> Shown:
-    """Score a picture again and draw it beside its map; one that cannot be read any more is said to be so."""
-    backbone, place = detector.backbone, scored.picture
+def show_tested(detector: AnomalyDetector, scored: ScoredPicture) -> Shown:
+    """Show a labelled picture, called by its kind and its file, with the outline of its true defect."""
+    place = scored.picture
+    shown = Shown(f"{place.defect}/{place.path.name}", place.path, scored.score, scored.peak)
+    return show(detector, shown, partial(true_mask, detector.backbone, place, SIDE) if place.mask_path else None)
+
+
+def show(detector: AnomalyDetector, shown: Shown, mask: Callable[[], np.ndarray] | None = None) -> Shown:
+    """Score a picture again and draw it beside its map; one that cannot be read any more is said to be so.
+
+    `mask` reads where it is defective [SIDE, SIDE] bool, if that is known.
+    """
     try:
-        picture = read_picture(place.path)
-        mask = true_mask(backbone, place, SIDE) if place.mask_path else None
+        picture = read_picture(shown.path)
+        defect = None if mask is None else mask()
     except InputError as error:
-        return Shown(scored, "", "", str(error))
+        return replace(shown, note=str(error))
     prediction = detector.predict([picture])
-    change = abs(float(prediction.score[0]) - scored.score)
+    change = abs(float(prediction.score[0]) - shown.score)
     note = f"scores {prediction.score[0]:.2f} now: picture or checkpoint have changed since" * (change > SAME_SCORE)
-    square = np.asarray(square_picture(picture, *backbone.square_of(SIDE)))
+    square = np.asarray(square_picture(picture, *detector.backbone.square_of(SIDE)))
     heat = cv2.resize(prediction.map[0], (SIDE, SIDE))
-    plain = square if mask is None else outlined(square, mask, DEFECT_LINE)
-    return Shown(
-        scored, data_address(plain), data_address(outlined(heated(square, heat), heat > THRESHOLD, MAP_LINE)), note
-    )
+    plain = square if defect is None else outlined(square, defect, DEFECT_LINE)
+    lined = outlined(heated(square, heat), heat > THRESHOLD, MAP_LINE)
+    return replace(shown, picture=data_address(plain), heat=data_address(lined), note=note)
 
 
 def heated(square: np.ndarray, heat: np.ndarray) -> np.ndarray:

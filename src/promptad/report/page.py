@@ -1,24 +1,17 @@
-"""The page: one HTML file that holds its styles and pictures itself, and asks no network for anything."""
+"""The page of a run: what was measured, class by class."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
-from importlib.metadata import version
-from pathlib import Path
-from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from promptad.comparison.report import SIDES, WARNING, cell, explanation, protocol
-from promptad.drawing import number_text
-from promptad.files import whole_file
-from promptad.report.figures import histogram, prototype_figures, roc_figure
+from promptad.report.figures import by_label, histogram, prototype_figures, roc_figure
 from promptad.report.findings import ClassFindings, Findings
 from promptad.report.gallery import Gallery
+from promptad.report.template import fill_template, flat
 from promptad.results import METRIC_TITLES
 
-RATE_DIGITS = 1  # of a share in percent
 METRIC_WORDS = {
     "i_roc": "share of pairs of a good and a defective picture that the scores put in the right order",
     "i_ap": "average precision of the scores",
@@ -40,31 +33,11 @@ class Section:
     prototypes: Sequence[Markup]
 
 
-def write_page(findings: Findings, galleries: Mapping[str, Gallery], file: Path) -> None:
-    """Write the report; `galleries` are by class.
-
-    Raises:
-        InputError: the folder cannot be written to.
-    """
-    text = render(findings, galleries)
-    with whole_file(file, "--output") as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
-
-
 def render(findings: Findings, galleries: Mapping[str, Gallery]) -> str:
-    """Return the page's text. All that comes from data is escaped."""
-    environment = Environment(
-        loader=PackageLoader("promptad.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"share": share, "number": number_text}
-    source, *_ = environment.loader.get_source(environment, "page.css")  # type: ignore[union-attr]
+    """Return the page's text; `galleries` are by class."""
     (block,) = findings.own.blocks
-    return environment.get_template("page.html").render(
-        style=Markup(source),
+    return fill_template(
+        "page.html",
         findings=findings,
         block=block,
         versus=findings.versus.blocks[0] if findings.versus else None,
@@ -79,8 +52,6 @@ def render(findings: Findings, galleries: Mapping[str, Gallery]) -> str:
         cell=cell,
         explanation=explanation,
         warning=WARNING,
-        version=version("promptad"),
-        today=date.today().isoformat(),
     )
 
 
@@ -89,7 +60,7 @@ def section(findings: Findings, found: ClassFindings, gallery: Gallery, number: 
     roc = bars = Markup("")
     if found.scored:
         roc = roc_figure(found.scored, f"{found.name}: ROC curve", decides=findings.decides)
-        bars = histogram(found.pictures, f"{found.name}: histogram of scores", decides=findings.decides)
+        bars = histogram(by_label(found.pictures), f"{found.name}: histogram of scores", decides=findings.decides)
     prototypes = prototype_figures(found.name, found.diagnostics) if found.diagnostics else []
     return Section(f"class-{number}", found, gallery, roc, bars, prototypes)
 
@@ -104,7 +75,7 @@ def pooled_figures(findings: Findings) -> list[Markup]:
     everything = [one for pool in pools.values() for one in pool]
     return [
         roc_figure(pools, "all classes: ROC curve", decides=True),
-        histogram(everything, "all classes: histogram of scores", decides=True),
+        histogram(by_label(everything), "all classes: histogram of scores", decides=True),
     ]
 
 
@@ -140,21 +111,3 @@ def saved_settings(galleries: Iterable[Gallery]) -> dict[str, str]:
     """Return the settings of the first detector that could be asked, by their paths."""
     known = next((gallery.settings for gallery in galleries if gallery.settings), {})
     return dict(flat(known))
-
-
-def flat(settings: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
-    """Yield path and value of each setting, such as "training.lr" and "0.002"."""
-    for name, value in settings.items():
-        if isinstance(value, Mapping):
-            yield from flat(value, f"{path}{name}.")
-        else:
-            yield path + name, ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
-
-
-def share(part: int, whole: int) -> str:
-    """Return a share in percent.
-
-    >>> share(1, 8), share(0, 0)
-    ('12.5 %', '-')
-    """
-    return f"{100 * part / whole:.{RATE_DIGITS}f} %" if whole else "-"
