@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers import smooth_best
 from rich.console import Console
 from torch import Tensor
 
@@ -76,7 +77,7 @@ def owners_by_loop(detector: Detector, features: ImageFeatures) -> tuple[list[li
         for patch in image:
             responses = [float(patch @ prototype - calibration.normal_offsets[i]) for i, prototype in enumerate(normal)]
             deviations = [
-                (float(patch @ prototype) - max(responses) - float(calibration.map_mean[j]))
+                (float(patch @ prototype) - smooth_best(responses) - float(calibration.map_mean[j]))
                 / float(calibration.map_std[j])
                 for j, prototype in enumerate(abnormal)
             ]

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from helpers import refusal
+from helpers import refusal, smooth_best
 
 from promptad import PromptAD
 from promptad.backbone.clip import Backbone
@@ -40,7 +40,9 @@ def test_class_scores_equal_their_slow_twin(pictures: list[np.ndarray]) -> None:
     tokens = detector.encode(pictures).class_token
     prototypes, calibration = detector.prototypes, detector.calibration  # type: ignore[attr-defined]
     for token, found in zip(tokens, class_scores(tokens, prototypes, calibration), strict=True):
-        best = max(float(n @ token - o) for n, o in zip(prototypes.normal, calibration.normal_offsets, strict=True))
+        best = smooth_best(
+            [float(n @ token - o) for n, o in zip(prototypes.normal, calibration.normal_offsets, strict=True)]
+        )
         deviations = [
             (float(a @ token) - best - float(mean)) / float(std)
             for a, mean, std in zip(prototypes.abnormal, calibration.class_mean, calibration.class_std, strict=True)

@@ -83,6 +83,19 @@ def page(written: Path) -> Page:
     return Page(written.read_text(encoding="utf-8"))
 
 
+@pytest.fixture(scope="module")
+def page_with_mistakes(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Page:
+    """The report of the same run where a good picture and a defective one are said to be on the wrong sides."""
+    folder = tmp_path_factory.mktemp("mistakes")
+    root = shutil.copytree(trained.results, folder / "result")
+    (file,) = root.rglob(SCORES.format("carpet"))
+    saved = json.loads(file.read_text())
+    for wrong, good in ((0.9, True), (0.1, False)):
+        next(one for one in saved["pictures"] if (one["defect"] == "good") == good)["score"] = wrong
+    file.write_text(json.dumps(saved))
+    return page_of(root, folder)
+
+
 def test_the_scores_that_are_saved_are_those_that_were_measured(trained: Trained) -> None:
     row = only_row(trained.folder)
     saved = read_scores(trained.folder / SCORES.format("carpet"), row["run"])
@@ -93,7 +106,8 @@ def test_the_scores_that_are_saved_are_those_that_were_measured(trained: Trained
     assert all(0 < one.peak <= 1 for one in saved)
 
 
-def test_the_page_asks_no_network(page: Page) -> None:
+def test_the_page_asks_no_network(page_with_mistakes: Page) -> None:
+    page = page_with_mistakes
     places = [attributes.get(name, "") for _, attributes in page.elements for name in ("src", "href", "xlink:href")]
     assert {place.split(",")[0] for place in places if place and not place.startswith("#")} == {
         "data:image/jpeg;base64"
@@ -112,7 +126,8 @@ def test_the_page_can_be_found_ones_way_in(page: Page) -> None:
     assert len(page.all("h1")) == 1
 
 
-def test_the_page_speaks_to_those_who_cannot_see_it(page: Page) -> None:
+def test_the_page_speaks_to_those_who_cannot_see_it(page_with_mistakes: Page) -> None:
+    page = page_with_mistakes
     assert page.all("html") == [{"lang": "en"}]
     assert page.all("img")
     assert all(image["alt"] for image in page.all("img"))

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers import smooth_best
 from scipy.ndimage import gaussian_filter  # type: ignore[attr-defined]  # it has no type stubs
 from torch import Tensor
 
@@ -65,11 +66,9 @@ def make_calibration(abnormal: int = 3, positions: int = PATCHES) -> Calibration
 
 
 def slow_margins(token: Tensor, prototypes: Prototypes, offsets: Tensor) -> list[float]:
-    powers = [
-        math.exp(10 * (float(token @ direction) - float(offset)))
-        for direction, offset in zip(prototypes.normal, offsets, strict=True)
-    ]
-    best = math.log(mean_of(powers)) / 10
+    best = smooth_best(
+        [float(token @ direction) - float(offset) for direction, offset in zip(prototypes.normal, offsets, strict=True)]
+    )
     return [float(token @ direction) - best for direction in prototypes.abnormal]
 
 
