@@ -214,7 +214,7 @@ def test_nothing_readable_is_said_too(own: Own, tmp_path: Path) -> None:
     assert "broken.png unreadable" in page.words
 
 
-def test_no_more_are_shown_than_a_reader_can_look_at(own: Own, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_more_are_shown_than_a_reader_can_look_at(own: Own, monkeypatch: pytest.MonkeyPatch) -> None:
     path = own.part / "detector.pt"
     detector = load_deciding(path, torch.device("cpu"))
     lines = [Judged(f"{n}.png", "anomaly" if n % 2 else "good", n % 2, float(n)) for n in range(40)]
