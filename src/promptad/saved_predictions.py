@@ -14,8 +14,8 @@ from promptad.settings import Settings
 
 LINES, RUN = "predictions.jsonl", "run.json"
 ONE_PICTURE = (
-    "learned from one good picture: how much good parts differ is only guessed; where they differ much, more of them will"
-    " be rejected than the false-alarm rate says, and a second picture helps"
+    "learned from one good picture: how much good parts differ is only guessed; where they differ much, more of them"
+    " will be rejected than the false-alarm rate says, and a second picture helps"
 )
 AGAIN = "judge the pictures again, with promptad predict"
 
