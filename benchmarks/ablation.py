@@ -8,12 +8,10 @@ test label anywhere but in the metrics. Every picture is encoded once for all ro
 
 import argparse
 import json
-import multiprocessing
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -27,18 +25,20 @@ from demo_accuracy import (
     TITLES,
     WORDS,
     Place,
+    add_training_options,
+    demo_parser,
+    draw_place,
     figures,
     in_processes,
+    load_tiny,
     settings_of,
+    spread,
     trained,
 )
 from rich.console import Console
 from rich.table import Table
 
 from promptad.backbone.clip import Backbone
-from promptad.backbone.loading import choose_device, load_backbone
-from promptad.data.demo import DEMO_CLASSES, DIFFICULTIES, make_demo_class
-from promptad.data.layouts import read_class
 from promptad.data.support import choose_support
 from promptad.detection import Subject
 from promptad.evaluation import read_test_split
@@ -46,7 +46,7 @@ from promptad.files import whole_file
 from promptad.fitting import encode_support
 from promptad.options import names, numbers
 from promptad.records import ImageFeatures
-from promptad.settings import EMBEDDED, MULTI_PROTOTYPE, SINGLE_ANCHOR, BackboneSettings, Settings
+from promptad.settings import MULTI_PROTOTYPE, SINGLE_ANCHOR, Settings
 
 K = 2
 Changes = Mapping[str, Mapping[str, Any]]  # part of the settings, then the setting
@@ -70,7 +70,7 @@ VARIANTS: dict[str, Changes] = {
     "10 epochs": {"training": {"epochs": 10}},
     "30 epochs": {"training": {"epochs": 30}},
     "300 epochs": {"training": {"epochs": 300}},
-    "8 views": {"training": {"views": 8}},
+    "16 views": {"training": {"views": 16}},
     "calibrated place by place": {"scoring": {"calibration": "position"}},
     "not calibrated": {"scoring": {"calibration": "none"}},
     "score of the class token": {"scoring": {"image_score": "class-token"}},
@@ -110,22 +110,16 @@ def main() -> None:
 
 def measure_place(protocol: Protocol, place: Place, backbone: Backbone) -> Iterator[dict[str, Any]]:
     """Train and measure every variant and draw of one class on one line; yield a row each."""
-    root = protocol.work / f"{protocol.difficulty}_line_{place.line}"
-    make_demo_class(root, place.class_name, line=place.line, difficulty=protocol.difficulty)
-    pictures = read_class("demo", root, place.class_name)
+    pictures = draw_place(protocol.work, protocol.difficulty, place)
     split = read_test_split(backbone, pictures.test, Settings().scoring.resolution, batch_size=32, taps=True)
     for seed in protocol.seeds:
         chosen = choose_support(pictures.normal, K, seed)
         subject = Subject("demo", protocol.called or place.class_name, tuple(path.name for path in chosen), "")
-
-        @cache
-        def support(views: int, system: str, seed: int = seed, chosen: tuple[Path, ...] = chosen) -> ImageFeatures:
-            plain = settings_of(system, seed, None)
-            return encode_support(backbone, chosen, replace(plain, training=replace(plain.training, views=views)))
-
+        support: dict[int, ImageFeatures] = {}  # by views of an image
         for title, settings in settings_of_variants(protocol.variants, seed):
-            known = support(settings.training.views, settings.system)
-            for system, detector in trained(backbone, subject, known, settings):
+            if settings.support_views not in support:
+                support[settings.support_views] = encode_support(backbone, chosen, settings)
+            for system, detector in trained(backbone, subject, support[settings.support_views], settings):
                 if system == WORDS and title != "as it is":
                     continue
                 name = title + SYSTEMS[system] if system in SYSTEMS else TITLES[system]
@@ -159,8 +153,12 @@ def ablation_table(rows: Sequence[dict[str, Any]]) -> Table:
     for variant in dict.fromkeys(row["variant"] for row in sorted(rows, key=_order)):
         own = [row for row in rows if row["variant"] == variant]
         health = [all(row["healthy"].values()) for row in own if row["healthy"]]
-        cells = [_spread(own, metric) for metric in METRICS]
-        table.add_row(variant, *cells, f"{100 * np.mean(health):.0f}" if health else "")
+        cells = [spread(own, metric) for metric in METRICS]
+        table.add_row(
+            variant,
+            *(f"{mean:.1f}" + f" ± {deviation:.1f}" * (deviation > 0) for mean, deviation in cells),
+            f"{100 * np.mean(health):.0f}" if health else "",
+        )
     return table
 
 
@@ -169,31 +167,16 @@ def _order(row: dict[str, Any]) -> int:
     return titles.index(row["variant"]) if row["variant"] in titles else -1
 
 
-def _spread(rows: Sequence[dict[str, Any]], metric: str) -> str:
-    runs: dict[tuple[int, int], list[float]] = {}
-    for row in rows:
-        runs.setdefault((row["line"], row["seed"]), []).append(row[metric])
-    means = [np.mean(values) for values in runs.values()]
-    return f"{np.mean(means):.1f}" + (f" ± {np.std(means, ddof=1):.1f}" if len(means) > 1 else "")
-
-
 def _run(job: tuple[Protocol, Place]) -> list[dict[str, Any]]:
     protocol, place = job
-    device, _ = choose_device(None)
-    return list(measure_place(protocol, place, load_backbone(BackboneSettings(name=EMBEDDED), device)))
+    return list(measure_place(protocol, place, load_tiny()))
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--classes", type=names, default=DEMO_CLASSES, help="by commas (default: MVTec AD's fifteen)")
-    parser.add_argument("--lines", type=numbers, default=(200, 201), help="production lines")
+    parser = demo_parser(__doc__.splitlines()[0])
+    add_training_options(parser)
     parser.add_argument("--seeds", type=numbers, default=(0,), help="each draws its own support images")
     parser.add_argument("--variants", type=names, default=tuple(VARIANTS), help="by commas (default: all)")
-    parser.add_argument("--difficulty", choices=DIFFICULTIES, default="normal")
-    parser.add_argument("--called", help="what to call every class in the prompts, such as part (default: its name)")
-    parser.add_argument("--work", type=Path, default=Path("result") / "demo_accuracy", help="for pictures")
-    parser.add_argument("--processes", type=int, default=multiprocessing.cpu_count(), help="of one thread each")
-    parser.add_argument("--json", type=Path, help="file to write the rows to")
     return parser.parse_args()
 
 

@@ -39,7 +39,7 @@ from promptad.files import whole_file
 from promptad.fitting import encode_support
 from promptad.options import names, numbers
 from promptad.progress import add_task, progress_bar
-from promptad.records import ImageFeatures
+from promptad.records import ClassPictures, ImageFeatures
 from promptad.settings import EMBEDDED, MULTI_PROTOTYPE, SINGLE_ANCHOR, BackboneSettings, Settings, default_settings
 from promptad.single_anchor.detector import AnchorDetector
 from promptad.systems import Pupil, learn
@@ -117,13 +117,22 @@ def in_processes(run: Callable[[Job], Found], jobs: Sequence[Job], processes: in
             yield found
 
 
+def load_tiny() -> Backbone:
+    """Load the embedded backbone."""
+    return load_backbone(BackboneSettings(name=EMBEDDED), torch.device("cpu"))
+
+
+def draw_place(work: Path, difficulty: str, place: Place) -> ClassPictures:
+    """Draw a class on a line, if it is not there yet, and return its pictures."""
+    root = work / f"{difficulty}_line_{place.line}"
+    make_demo_class(root, place.class_name, line=place.line, difficulty=difficulty)
+    return read_class("demo", root, place.class_name)
+
+
 def measure_place(protocol: Protocol, place: Place, backbone: Backbone) -> Iterator[dict[str, Any]]:
     """Train and measure every system, k and draw of one class on one line; yield a row each."""
-    root = protocol.work / f"{protocol.difficulty}_line_{place.line}"
-    make_demo_class(root, place.class_name, line=place.line, difficulty=protocol.difficulty)
-    pictures = read_class("demo", root, place.class_name)
-    resolution = Settings().scoring.resolution
-    split = read_test_split(backbone, pictures.test, resolution, batch_size=32, taps=True)
+    pictures = draw_place(protocol.work, protocol.difficulty, place)
+    split = read_test_split(backbone, pictures.test, Settings().scoring.resolution, batch_size=32, taps=True)
     for seed in protocol.seeds:
         chosen = choose_support(pictures.normal, max(protocol.shots), seed)
         for system in (SINGLE_ANCHOR, MULTI_PROTOTYPE):
@@ -192,7 +201,7 @@ def accuracy_table(rows: Sequence[dict[str, Any]], protocol: Protocol) -> Table:
         table.add_column(title, justify="left" if title == "system" else "right")
     for k in protocol.shots:
         for system, title in TITLES.items():
-            cells = [spread(rows, k, system, metric) for metric in METRICS]
+            cells = [spread(_of(rows, k, system), metric) for metric in METRICS]
             table.add_row(str(k), title, *(f"{mean:.1f} ± {deviation:.1f}" for mean, deviation in cells))
         table.add_section()
     return table
@@ -212,26 +221,27 @@ def health_table(rows: Sequence[dict[str, Any]], protocol: Protocol) -> Table:
     return table
 
 
-def spread(rows: Sequence[dict[str, Any]], k: int, system: str, metric: str) -> tuple[float, float]:
+def spread(rows: Sequence[dict[str, Any]], metric: str) -> tuple[float, float]:
     """Return mean and sample deviation, over draws and lines, of a metric's mean over classes."""
     runs: dict[tuple[int, int], list[float]] = {}
     for row in rows:
-        if (row["k"], row["system"]) == (k, system):
-            runs.setdefault((row["line"], row["seed"]), []).append(row[metric])
+        runs.setdefault((row["line"], row["seed"]), []).append(row[metric])
     means = [float(np.mean(values)) for values in runs.values()]
     return float(np.mean(means)), float(np.std(means, ddof=1)) if len(means) > 1 else 0.0
 
 
 def summary(rows: Sequence[dict[str, Any]], protocol: Protocol) -> dict[str, Any]:
     """Return mean image AUROC for each k and system, and under "details" all means, deviations and healthy classes."""
-    image = {f"k{k}": {system: spread(rows, k, system, "image_auroc")[0] for system in TITLES} for k in protocol.shots}
     details = {
-        f"k{k}": {system: {metric: spread(rows, k, system, metric) for metric in METRICS} for system in TITLES}
+        f"k{k}": {system: {metric: spread(_of(rows, k, system), metric) for metric in METRICS} for system in TITLES}
         for k in protocol.shots
     }
+    image = {k: {system: found["image_auroc"][0] for system, found in own.items()} for k, own in details.items()}
     healthy = {
         f"k{k}": {
-            name: float(np.mean([all(row["healthy"].values()) for row in rows if _is_ours(row, k, name)]))
+            name: float(
+                np.mean([all(row["healthy"].values()) for row in _of(rows, k, TEXT) if row["class_name"] == name])
+            )
             for name in protocol.classes
         }
         for k in protocol.shots
@@ -252,28 +262,38 @@ def rows_file(protocol: Protocol, place: Place) -> Path:
 
 def _run(job: tuple[Protocol, Place]) -> None:
     protocol, place = job
-    backbone = load_backbone(BackboneSettings(name=EMBEDDED), torch.device("cpu"))
-    rows = list(measure_place(protocol, place, backbone))
+    rows = list(measure_place(protocol, place, load_tiny()))
     with whole_file(rows_file(protocol, place)) as temporary:
         temporary.write_text(json.dumps(rows) + "\n")
 
 
-def _is_ours(row: dict[str, Any], k: int, class_name: str) -> bool:
-    return (row["k"], row["system"], row["class_name"]) == (k, TEXT, class_name)
+def _of(rows: Sequence[dict[str, Any]], k: int, system: str) -> list[dict[str, Any]]:
+    return [row for row in rows if (row["k"], row["system"]) == (k, system)]
+
+
+def demo_parser(description: str) -> argparse.ArgumentParser:
+    """Return a parser with the options of every benchmark that runs over classes and lines of the demo."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--classes", type=names, default=DEMO_CLASSES, help="by commas (default: MVTec AD's fifteen)")
+    parser.add_argument("--lines", type=numbers, default=(200, 201), help="production lines")
+    parser.add_argument("--difficulty", choices=DIFFICULTIES, default="normal")
+    parser.add_argument("--work", type=Path, default=Path("result") / "demo_accuracy", help="for pictures and rows")
+    parser.add_argument("--json", type=Path, help="file to write the results to")
+    return parser
+
+
+def add_training_options(parser: argparse.ArgumentParser) -> None:
+    """Add what the benchmarks have in common that train in several processes."""
+    parser.add_argument("--called", help="what to call every class in the prompts, such as part (default: its name)")
+    parser.add_argument("--processes", type=int, default=multiprocessing.cpu_count(), help="of one thread each")
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--classes", type=names, default=DEMO_CLASSES, help="by commas (default: MVTec AD's fifteen)")
+    parser = demo_parser(__doc__.splitlines()[0])
+    add_training_options(parser)
     parser.add_argument("--shots", type=numbers, default=(1, 2, 4), help="numbers of support images")
     parser.add_argument("--seeds", type=numbers, default=(0, 1, 2), help="each draws its own support images")
-    parser.add_argument("--lines", type=numbers, default=(200, 201), help="production lines")
-    parser.add_argument("--difficulty", choices=DIFFICULTIES, default="normal")
     parser.add_argument("--epochs", type=int, help="of training (default: each system's own)")
-    parser.add_argument("--called", help="what to call every class in the prompts, such as part (default: its name)")
-    parser.add_argument("--work", type=Path, default=Path("result") / "demo_accuracy", help="for pictures and rows")
-    parser.add_argument("--processes", type=int, default=multiprocessing.cpu_count(), help="of one thread each")
-    parser.add_argument("--json", type=Path, help="file to write the summary to")
     return parser.parse_args()
 
 

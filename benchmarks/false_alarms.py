@@ -13,29 +13,24 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from demo_accuracy import settings_of
+from demo_accuracy import Place, demo_parser, draw_place, load_tiny, settings_of
 from rich.console import Console
 from rich.table import Table
 
 from promptad.backbone.clip import Backbone
-from promptad.backbone.loading import load_backbone
-from promptad.data.demo import DEMO_CLASSES, DIFFICULTIES, make_demo_class
-from promptad.data.layouts import read_class
 from promptad.data.pictures import read_picture
 from promptad.data.support import choose_support
 from promptad.detection import Subject
 from promptad.detector import Detector
 from promptad.files import whole_file
 from promptad.fitting import encode_support
-from promptad.options import names, numbers
+from promptad.options import numbers
 from promptad.progress import add_task, progress_bar
 from promptad.records import ClassPictures, ImageFeatures
-from promptad.settings import EMBEDDED, MULTI_PROTOTYPE, BackboneSettings, Settings
+from promptad.settings import MULTI_PROTOTYPE, Settings
 from promptad.systems import Pupil, learn
 
 RATES = (0.01, 0.05, 0.1)
@@ -51,15 +46,14 @@ def main() -> None:
     """Train, decide and count; print and, if asked, write the shares."""
     options, started = _parse(), time.monotonic()
     console = Console(highlight=False)
-    backbone = load_backbone(BackboneSettings(name=EMBEDDED), torch.device("cpu"))
+    backbone = load_tiny()
     rows: list[dict[str, Any]] = []
     with progress_bar(console) as progress:
         task = add_task(progress, "classes and lines", len(options.classes) * len(options.lines))
         for line in options.lines:
             for name in options.classes:
-                root = options.work / f"{options.difficulty}_line_{line}"
-                make_demo_class(root, name, line=line, difficulty=options.difficulty)
-                rows += measure_class(backbone, read_class("demo", root, name), options.shots, options.seeds)
+                pictures = draw_place(options.work, options.difficulty, Place(line, name))
+                rows += measure_class(backbone, pictures, options.shots, options.seeds)
                 progress.update(task, advance=1, note=name)
     console.print(rates_table(rows, options.shots))
     minutes = (time.monotonic() - started) / 60
@@ -135,14 +129,9 @@ def rates_table(rows: Sequence[dict[str, Any]], shots: Sequence[int]) -> Table:
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--classes", type=names, default=DEMO_CLASSES, help="by commas (default: MVTec AD's fifteen)")
+    parser = demo_parser(__doc__.splitlines()[0])
     parser.add_argument("--shots", type=numbers, default=(1, 2, 4), help="numbers of support images")
     parser.add_argument("--seeds", type=numbers, default=(0,), help="each draws its own support images")
-    parser.add_argument("--lines", type=numbers, default=(200, 201), help="production lines")
-    parser.add_argument("--difficulty", choices=DIFFICULTIES, default="normal")
-    parser.add_argument("--work", type=Path, default=Path("result") / "demo_accuracy", help="for pictures")
-    parser.add_argument("--json", type=Path, help="file to write the shares to")
     return parser.parse_args()
 
 

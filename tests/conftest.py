@@ -9,7 +9,9 @@ import torch
 from helpers import CLASSES, LIGHT, TINY, Own, Trained, call, draw_small_class
 
 from promptad.backbone.clip import Backbone
+from promptad.backbone.image_tower import ImageTower
 from promptad.backbone.loading import load_backbone
+from promptad.records import ImageFeatures
 from promptad.settings import BackboneSettings
 
 
@@ -99,3 +101,17 @@ def browser() -> Iterator[object]:
     opened = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
     yield opened
     opened.quit()
+
+
+@pytest.fixture
+def read_counts(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many pictures have gone through the image tower together, each time."""
+    counts: list[int] = []
+    whole = ImageTower.read
+
+    def read(self: ImageTower, tokens: torch.Tensor, *asked: bool) -> ImageFeatures:
+        counts.append(len(tokens))
+        return whole(self, tokens, *asked)
+
+    monkeypatch.setattr(ImageTower, "read", read)
+    return counts

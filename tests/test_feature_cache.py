@@ -14,7 +14,6 @@ from PIL import Image
 
 from promptad.backbone.clip import Backbone
 from promptad.backbone.feature_cache import FeatureCache, default_cache_folder
-from promptad.backbone.image_tower import ImageTower
 from promptad.backbone.loading import load_backbone
 from promptad.data.pictures import read_picture
 from promptad.errors import InputError
@@ -26,17 +25,9 @@ Count = Callable[[], int]
 
 
 @pytest.fixture
-def read_count(monkeypatch: pytest.MonkeyPatch) -> Count:
+def read_count(read_counts: list[int]) -> Count:
     """How many pictures have gone through the image tower."""
-    seen: list[int] = []
-    whole = ImageTower.read
-
-    def read(self: ImageTower, tokens: torch.Tensor, *asked: bool) -> ImageFeatures:
-        seen.append(len(tokens))
-        return whole(self, tokens, *asked)
-
-    monkeypatch.setattr(ImageTower, "read", read)
-    return lambda: sum(seen)
+    return lambda: sum(read_counts)
 
 
 @pytest.fixture

@@ -63,7 +63,7 @@ def read_checkpoint(path: Path, system: str) -> dict[str, Any]:
         )
     if checkpoint.get("format_version", FORMAT_VERSION) < FORMAT_VERSION and system == MULTI_PROTOTYPE:
         raise InputError(
-            f"{path} is of an older promptad, whose detectors do not decide: train the class again, with promptad train"
+            f"{path} is of an older promptad, which decided otherwise: train the class again, with promptad train"
         )
     if missing := (LEARNED_KEYS[system] | PLAIN_KEYS) - keys:
         raise InputError(f"{path} is incomplete ({', '.join(sorted(missing))}): train the class again")

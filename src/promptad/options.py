@@ -231,11 +231,8 @@ COMPARE = (
     Option("--output", Path, "folder to write comparison.csv, .md and .png to (default: none)"),
 )
 
-CHOICE = (
-    *COMPARE[:4],
-    Option("--k-shot", int, "number of support images (default: the only one that has results)"),
-    *COMPARE[5:-1],
-)
+ONE_K = Option("--k-shot", int, "number of support images (default: the only one that has results)")
+CHOICE = tuple(ONE_K if option.name == ONE_K.name else option for option in COMPARE if option.name != "output")
 REPORT = (
     *CHOICE,
     Option("--predictions", Path, "what predict wrote of pictures without labels, in the place of saved results"),
