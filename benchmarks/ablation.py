@@ -123,7 +123,8 @@ def measure_place(protocol: Protocol, place: Place, backbone: Backbone) -> Itera
                 if system == WORDS and title != "as it is":
                     continue
                 name = title + SYSTEMS[system] if system in SYSTEMS else TITLES[system]
-                yield {"variant": name, "seed": seed, **vars(place), **figures(detector, split)}
+                found = figures(detector, split, place.class_name)
+                yield {"variant": name, "seed": seed, **vars(place), **found}
 
 
 def settings_of_variants(variants: Sequence[str], seed: int) -> Iterator[tuple[str, Settings]]:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from open_clip.model import CLIP
+from demo_accuracy import load_tiny
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
@@ -25,7 +25,6 @@ from torch import Tensor
 from promptad.backbone.clip import Backbone
 from promptad.backbone.embedded import embedded_config
 from promptad.backbone.image_tower import ImageTower
-from promptad.backbone.loading import load_backbone
 from promptad.data.demo import DEFECT_FOLDERS, DEMO_CLASSES
 from promptad.data.demo.writer import GOOD_TEST_PICTURES, PICTURES_A_DEFECT, TRAIN_PICTURES, draw_defective, draw_good
 from promptad.data.geometry import square_picture
@@ -37,7 +36,6 @@ from promptad.prompts.contexts import encode_texts
 from promptad.prompts.states import class_words, state_groups
 from promptad.prototypes import Prototypes
 from promptad.records import ImageFeatures
-from promptad.settings import EMBEDDED, BackboneSettings
 
 SUPPORT, VIEWS, SEED = 2, 16, 111
 TEMPLATES = ("a photo of a {}.", "a photo of the {}.", "a cropped photo of the {}.", "a close-up photo of a {}.", "{}.")
@@ -61,9 +59,7 @@ def main() -> None:
     """Measure, print and, if asked, write."""
     options = _parse()
     console = Console(highlight=False)
-    backbone = load_backbone(BackboneSettings(name=EMBEDDED), torch.device("cpu"))
-    torch.manual_seed(SEED)
-    random_tower = ImageTower(CLIP(**embedded_config()).visual.eval())
+    backbone, random_tower = load_tiny(), load_tiny(random_weights=True).image_tower
     texts = {name: plain_texts(backbone, name) for name in DEMO_CLASSES}
     figures: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))  # figure, class: a line each
     with progress_bar(console) as progress, torch.inference_mode():
