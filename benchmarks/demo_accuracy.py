@@ -114,13 +114,19 @@ def main() -> None:
             temporary.write_text(json.dumps(summary(rows, protocol) | {"minutes": minutes}, indent=2) + "\n")
 
 
-def in_processes(run: Callable[[Job], Found], jobs: Sequence[Job], processes: int, console: Console) -> Iterator[Found]:
+def in_processes(
+    run: Callable[[Job], Found],
+    jobs: Sequence[Job],
+    processes: int,
+    console: Console,
+    called: str = "classes and lines",
+) -> Iterator[Found]:
     """Yield what `run` returns of each job, in processes of one thread each, in whatever order they end."""
     with (
         progress_bar(console) as progress,
         multiprocessing.get_context("spawn").Pool(processes, torch.set_num_threads, (1,)) as pool,
     ):
-        task = add_task(progress, "classes and lines", len(jobs))
+        task = add_task(progress, called, len(jobs))
         for found in pool.imap_unordered(run, jobs):
             progress.advance(task)
             yield found
@@ -350,6 +356,11 @@ def demo_parser(description: str) -> argparse.ArgumentParser:
 def add_training_options(parser: argparse.ArgumentParser) -> None:
     """Add what the benchmarks have in common that train in several processes."""
     parser.add_argument("--called", help="what to call every class in the prompts, such as part (default: its name)")
+    add_processes(parser)
+
+
+def add_processes(parser: argparse.ArgumentParser) -> None:
+    """Add the option of every benchmark that works in several processes."""
     parser.add_argument("--processes", type=int, default=multiprocessing.cpu_count(), help="of one thread each")
 
 

@@ -1,0 +1,230 @@
+"""A ceiling to judge the accuracy benchmark by, and no detector: a linear scorer that is told the test labels.
+
+python benchmarks/supervised_probe.py [--json FILE]
+
+Words and few good pictures compete for what a linear scorer can read from the features of the embedded `tiny`. How much
+that is, a logistic regression shows that learns from labels and masks of test pictures, which nothing in the package
+may see: of two other production lines, or of one half of the line's own test pictures, measured on the other half, both
+ways. Beside it stands ours at its starting words, k = 2, one draw of support images, on the whole test split.
+
+It is no strict bound: some ten labelled pictures of each defect can tell less than words do. Where words reach what it
+does, pictures without labels cannot be expected to add much.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from demo_accuracy import (
+    METRICS,
+    WORDS,
+    Place,
+    add_processes,
+    demo_parser,
+    draw_place,
+    figures,
+    in_processes,
+    load_tiny,
+    settings_of,
+    trained,
+)
+from rich.console import Console
+from rich.table import Table
+from sklearn.linear_model import LogisticRegression
+from torch import Tensor
+
+from promptad.backbone.clip import Backbone
+from promptad.data.support import choose_support
+from promptad.detection import Subject
+from promptad.evaluation import TestSplit, read_test_split
+from promptad.files import whole_file
+from promptad.fitting import encode_support
+from promptad.metrics import image_auroc, pixel_auroc
+from promptad.options import numbers
+from promptad.records import ClassPictures, ImageFeatures
+from promptad.scoring import Scores, smooth_maps, square_maps
+from promptad.settings import MULTI_PROTOTYPE, Settings
+
+K, SEED = 2, 0  # support images of ours, and their draw
+LEAST_SHARE = 0.25  # of a patch that must be defective for its label
+PATCH_SLACK, CLASS_SLACK = 10.0, 1.0  # scikit-learn's C: for every picture's label there are 196 of patches
+OTHER_LINES, OTHER_HALF = "other_lines", "other_half"
+TITLES = {OTHER_LINES: "told other lines", OTHER_HALF: "told the other half", WORDS: "ours, unlearned"}
+FIGURES = ("image_auroc", "pixel_auroc")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """What is run."""
+
+    classes: tuple[str, ...]
+    lines: tuple[int, ...]
+    probe_lines: tuple[int, ...]
+    difficulty: str
+    work: Path
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Two logistic regressions that were told labels: of patch tokens and of class tokens."""
+
+    patch: LogisticRegression
+    class_token: LogisticRegression
+
+
+def main() -> None:
+    """Learn and measure, class by class; print and, if asked, write."""
+    options, started = _parse(), time.monotonic()
+    protocol = Protocol(**{name: value for name, value in vars(options).items() if name not in ("json", "processes")})
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 100)
+    jobs = [(protocol, name) for name in protocol.classes]
+    rows = list(chain.from_iterable(in_processes(_run, jobs, options.processes, console, "classes")))
+    minutes = (time.monotonic() - started) / 60
+    console.print(ceiling_table(rows, protocol))
+    console.print(f"{len(protocol.classes)} classes in {minutes:.1f} minutes")
+    if options.json:
+        with whole_file(options.json) as temporary:
+            temporary.write_text(json.dumps({"rows": rows, "minutes": minutes}, indent=2) + "\n")
+
+
+def measure_class(protocol: Protocol, class_name: str, backbone: Backbone) -> Iterator[dict[str, Any]]:
+    """Yield a row for each line and scorer of one class."""
+    probe = learn_probe([_read_split(protocol, Place(line, class_name), backbone)[1] for line in protocol.probe_lines])
+    for line in protocol.lines:
+        pictures, split = _read_split(protocol, Place(line, class_name), backbone)
+        row = {"class_name": class_name, "line": line}
+        yield row | {"scorer": OTHER_LINES} | measure(probe, split)
+        yield row | {"scorer": OTHER_HALF} | measure_halves(split)
+        yield row | {"scorer": WORDS} | measure_words(pictures, split, backbone)
+
+
+def learn_probe(splits: Sequence[TestSplit]) -> Probe:
+    """Tell a probe the labels and masks of test splits of one class."""
+    features = ImageFeatures.joined([split.features for split in splits])
+    labels = np.concatenate([split.labels for split in splits])
+    patches = features.patch_tokens  # [N, side², D]
+    side = round(patches.shape[1] ** 0.5)
+    patch_is_bad = np.concatenate([patch_labels(split, side) for split in splits])  # [N, side²]
+    return Probe(
+        _regression(patches.flatten(0, 1), patch_is_bad.ravel(), PATCH_SLACK),
+        _regression(features.class_token, labels, CLASS_SLACK),
+    )
+
+
+def patch_labels(split: TestSplit, side: int) -> np.ndarray:
+    """Return for each patch [N, side²] whether enough of it is defective."""
+    assert split.masks is not None
+    shares = F.adaptive_avg_pool2d(torch.from_numpy(split.masks).float()[:, None], side)  # [N, 1, side, side]
+    return (shares.flatten(1) > LEAST_SHARE).numpy()
+
+
+def score(probe: Probe, features: ImageFeatures) -> Scores:
+    """Score N pictures: the largest patch and the class token, each in its deviations over these pictures."""
+    patches = _answers(probe.patch, features.patch_tokens)  # [N, side²]
+    class_token = _answers(probe.class_token, features.class_token)  # [N]
+    return Scores(patches.amax(1) / patches.std() + class_token / class_token.std(), square_maps(patches))
+
+
+def measure(probe: Probe, split: TestSplit) -> dict[str, float]:
+    """Return the AUROCs in % of a probe on a test split."""
+    assert split.masks is not None
+    scores = score(probe, split.features)
+    maps = smooth_maps(scores.patches.float(), Settings().scoring)
+    found = image_auroc(scores.image.numpy(), split.labels), pixel_auroc(maps, split.masks)
+    return {name: 100 * auroc for name, auroc in zip(FIGURES, found, strict=True)}
+
+
+def measure_halves(split: TestSplit) -> dict[str, float]:
+    """Return the mean AUROCs in % of two probes, each told one half of a test split and measured on the other."""
+    first, second = halves(split)
+    ways = measure(learn_probe([first]), second), measure(learn_probe([second]), first)
+    return {name: float(np.mean([found[name] for found in ways])) for name in FIGURES}
+
+
+def halves(split: TestSplit) -> tuple[TestSplit, TestSplit]:
+    """Return every other picture of a test split, and the rest: each half has all its kinds of defects."""
+    first, second = (_part(split, slice(start, None, 2)) for start in (0, 1))
+    return first, second
+
+
+def measure_words(pictures: ClassPictures, split: TestSplit, backbone: Backbone) -> dict[str, float]:
+    """Return the AUROCs in % of ours at its starting words, which is told no label."""
+    settings = settings_of(MULTI_PROTOTYPE, SEED, epochs=0)
+    settings = replace(
+        settings, training=replace(settings.training, k_shot=K), scoring=replace(settings.scoring, memory=False)
+    )
+    chosen = choose_support(pictures.normal, K, SEED)
+    subject = Subject("demo", pictures.class_name, tuple(path.name for path in chosen), "")
+    detectors = dict(trained(backbone, subject, encode_support(backbone, chosen, settings), settings))
+    found = figures(detectors[WORDS], split, pictures.class_name)
+    return {name: found[name] for name in FIGURES}
+
+
+def ceiling_table(rows: Sequence[dict[str, Any]], protocol: Protocol) -> Table:
+    """Return each class's means over lines in %, and the means over classes."""
+    table = Table(title=f"Demo data, difficulty {protocol.difficulty}: linear scorers that are told test labels, in %")
+    for title in ("class", *(f"{title}: {METRICS[name]}" for title in TITLES.values() for name in FIGURES)):
+        table.add_column(title, justify="left" if title == "class" else "right")
+    for name in protocol.classes:
+        table.add_row(name, *_cells([row for row in rows if row["class_name"] == name]))
+    table.add_section()
+    table.add_row("mean", *_cells(rows))
+    return table
+
+
+def _cells(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
+    for scorer in TITLES:
+        for name in FIGURES:
+            yield f"{np.mean([row[name] for row in rows if row['scorer'] == scorer]):.1f}"
+
+
+def _regression(tokens: Tensor, labels: np.ndarray, slack: float) -> LogisticRegression:
+    """Fit a logistic regression to tokens [N, D] and their labels [N]."""
+    regression = LogisticRegression(C=slack, max_iter=500)  # type: ignore[no-untyped-call]
+    regression.fit(tokens.numpy(), labels)
+    return regression
+
+
+def _answers(regression: LogisticRegression, tokens: Tensor) -> Tensor:
+    """Return the log-odds [...] of tokens [..., D]."""
+    answers = regression.decision_function(tokens.flatten(0, -2).numpy())  # type: ignore[no-untyped-call]
+    return torch.from_numpy(answers).view(tokens.shape[:-1])
+
+
+def _part(split: TestSplit, chosen: slice) -> TestSplit:
+    assert split.masks is not None
+    features, labels, masks = split.features.rows(chosen), split.labels[chosen], split.masks[chosen]
+    return replace(split, pictures=split.pictures[chosen], features=features, labels=labels, masks=masks)
+
+
+def _read_split(protocol: Protocol, place: Place, backbone: Backbone) -> tuple[ClassPictures, TestSplit]:
+    pictures = draw_place(protocol.work, protocol.difficulty, place)
+    return pictures, read_test_split(backbone, pictures.test, Settings().scoring.resolution, batch_size=32)
+
+
+def _run(job: tuple[Protocol, str]) -> list[dict[str, Any]]:
+    protocol, class_name = job
+    return list(measure_class(protocol, class_name, load_tiny()))
+
+
+def _parse() -> argparse.Namespace:
+    parser = demo_parser(__doc__.splitlines()[0])
+    add_processes(parser)
+    parser.add_argument("--probe-lines", type=numbers, default=(202, 203), help="whose labels the probe is told")
+    options = parser.parse_args()
+    if shared := set(options.lines) & set(options.probe_lines):
+        parser.error(f"--probe-lines {min(shared)}: is one of --lines too; a probe must not be told what it is asked")
+    return options
+
+
+if __name__ == "__main__":
+    main()
