@@ -7,8 +7,8 @@ that is, a logistic regression shows that learns from labels and masks of test p
 may see: of two other production lines, or of one half of the line's own test pictures, measured on the other half, both
 ways. Beside it stands ours at its starting words, k = 2, one draw of support images, on the whole test split.
 
-It is no strict bound: some ten labelled pictures of each defect can tell less than words do. Where words reach what it
-does, pictures without labels cannot be expected to add much.
+It is no strict bound: 4 to 16 labelled pictures of each kind of defect can tell less than words do, and a memory bank
+reads other layers.
 """
 
 import argparse
