@@ -25,7 +25,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from demo_accuracy import (
-    METRICS,
     WORDS,
     Place,
     add_processes,
@@ -52,14 +51,15 @@ from promptad.metrics import image_auroc, pixel_auroc
 from promptad.options import numbers
 from promptad.records import ClassPictures, ImageFeatures
 from promptad.scoring import Scores, smooth_maps, square_maps
-from promptad.settings import MULTI_PROTOTYPE, Settings
+from promptad.settings import IMAGE_SCORES, MULTI_PROTOTYPE, Settings
 
 K, SEED = 2, 0  # support images of ours, and their draw
 LEAST_SHARE = 0.25  # of a patch that must be defective for its label
 PATCH_SLACK, CLASS_SLACK = 10.0, 1.0  # scikit-learn's C: for every picture's label there are 196 of patches
 OTHER_LINES, OTHER_HALF = "other_lines", "other_half"
 TITLES = {OTHER_LINES: "told other lines", OTHER_HALF: "told the other half", WORDS: "ours, unlearned"}
-FIGURES = ("image_auroc", "pixel_auroc")
+FIGURES = {"both": "I-AUROC", "class-token": "class token", "patches": "patches", "pixel": "P-AUROC"}
+BY_CLASS = ("both", "pixel")  # figures that are told class by class
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +89,8 @@ def main() -> None:
     jobs = [(protocol, name) for name in protocol.classes]
     rows = list(chain.from_iterable(in_processes(_run, jobs, options.processes, console, "classes")))
     minutes = (time.monotonic() - started) / 60
-    console.print(ceiling_table(rows, protocol))
+    console.print(class_table(rows, protocol))
+    console.print(mean_table(rows))
     console.print(f"{len(protocol.classes)} classes in {minutes:.1f} minutes")
     if options.json:
         with whole_file(options.json) as temporary:
@@ -127,20 +128,22 @@ def patch_labels(split: TestSplit, side: int) -> np.ndarray:
     return (shares.flatten(1) > LEAST_SHARE).numpy()
 
 
-def score(probe: Probe, features: ImageFeatures) -> Scores:
-    """Score N pictures: the largest patch and the class token, each in its deviations over these pictures."""
+def score(probe: Probe, features: ImageFeatures, image_score: str = "both") -> Scores:
+    """Score N pictures by class token plus largest patch, each in its deviations over these, or by one alone."""
     patches = _answers(probe.patch, features.patch_tokens)  # [N, side²]
     class_token = _answers(probe.class_token, features.class_token)  # [N]
-    return Scores(patches.amax(1) / patches.std() + class_token / class_token.std(), square_maps(patches))
+    by_class, by_patch = class_token / class_token.std(), patches.amax(1) / patches.std()
+    image = {"both": by_class + by_patch, "class-token": by_class, "patches": by_patch}[image_score]
+    return Scores(image, square_maps(patches))
 
 
 def measure(probe: Probe, split: TestSplit) -> dict[str, float]:
     """Return the AUROCs in % of a probe on a test split."""
     assert split.masks is not None
-    scores = score(probe, split.features)
-    maps = smooth_maps(scores.patches.float(), Settings().scoring)
-    found = image_auroc(scores.image.numpy(), split.labels), pixel_auroc(maps, split.masks)
-    return {name: 100 * auroc for name, auroc in zip(FIGURES, found, strict=True)}
+    scores = {by: score(probe, split.features, by) for by in IMAGE_SCORES}
+    maps = smooth_maps(scores["both"].patches.float(), Settings().scoring)
+    found = {by: 100 * image_auroc(own.image.numpy(), split.labels) for by, own in scores.items()}
+    return found | {"pixel": 100 * pixel_auroc(maps, split.masks)}
 
 
 def measure_halves(split: TestSplit) -> dict[str, float]:
@@ -158,21 +161,34 @@ def halves(split: TestSplit) -> tuple[TestSplit, TestSplit]:
 
 def measure_words(pictures: ClassPictures, split: TestSplit, backbone: Backbone) -> dict[str, float]:
     """Return the AUROCs in % of ours at its starting words, which is told no label."""
-    settings = settings_of(MULTI_PROTOTYPE, SEED, epochs=0)
-    settings = replace(
-        settings, training=replace(settings.training, k_shot=K), scoring=replace(settings.scoring, memory=False)
-    )
+    plain = settings_of(MULTI_PROTOTYPE, SEED, epochs=0)
+    plain = replace(plain, training=replace(plain.training, k_shot=K), scoring=replace(plain.scoring, memory=False))
     chosen = choose_support(pictures.normal, K, SEED)
     subject = Subject("demo", pictures.class_name, tuple(path.name for path in chosen), "")
-    detectors = dict(trained(backbone, subject, encode_support(backbone, chosen, settings), settings))
-    found = figures(detectors[WORDS], split, pictures.class_name)
-    return {name: found[name] for name in FIGURES}
+    support = encode_support(backbone, chosen, plain)
+    found: dict[str, float] = {}
+    for by in IMAGE_SCORES:
+        settings = replace(plain, scoring=replace(plain.scoring, image_score=by))
+        detectors = dict(trained(backbone, subject, support, settings))
+        own = figures(detectors[WORDS], split, pictures.class_name)
+        found |= {by: own["image_auroc"], "pixel": own["pixel_auroc"]}
+    return found
 
 
-def ceiling_table(rows: Sequence[dict[str, Any]], protocol: Protocol) -> Table:
+def mean_table(rows: Sequence[dict[str, Any]]) -> Table:
+    """Return each scorer's means over classes and lines in %, its image score made of both tokens or of one alone."""
+    table = Table(title="Mean over classes in %: class token and patches together and alone, and maps")
+    for title in ("scorer", *FIGURES.values()):
+        table.add_column(title, justify="left" if title == "scorer" else "right")
+    for scorer, title in TITLES.items():
+        table.add_row(title, *(_mean(rows, scorer, name) for name in FIGURES))
+    return table
+
+
+def class_table(rows: Sequence[dict[str, Any]], protocol: Protocol) -> Table:
     """Return each class's means over lines in %, and the means over classes."""
     table = Table(title=f"Demo data, difficulty {protocol.difficulty}: linear scorers that are told test labels, in %")
-    for title in ("class", *(f"{title}: {METRICS[name]}" for title in TITLES.values() for name in FIGURES)):
+    for title in ("class", *(f"{title}: {FIGURES[name]}" for title in TITLES.values() for name in BY_CLASS)):
         table.add_column(title, justify="left" if title == "class" else "right")
     for name in protocol.classes:
         table.add_row(name, *_cells([row for row in rows if row["class_name"] == name]))
@@ -183,8 +199,12 @@ def ceiling_table(rows: Sequence[dict[str, Any]], protocol: Protocol) -> Table:
 
 def _cells(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
     for scorer in TITLES:
-        for name in FIGURES:
-            yield f"{np.mean([row[name] for row in rows if row['scorer'] == scorer]):.1f}"
+        for name in BY_CLASS:
+            yield _mean(rows, scorer, name)
+
+
+def _mean(rows: Sequence[dict[str, Any]], scorer: str, name: str) -> str:
+    return f"{np.mean([row[name] for row in rows if row['scorer'] == scorer]):.1f}"
 
 
 def _regression(tokens: Tensor, labels: np.ndarray, slack: float) -> LogisticRegression:

@@ -140,12 +140,12 @@ def test_a_probe_finds_in_new_pictures_what_it_was_told() -> None:
     assert scores.patches.shape == (12, SIDE, SIDE)
     assert scores.patches[:6].flatten(1).argmax(1).tolist() == [0] * 6
     found = measure(probe, new)
-    assert found["image_auroc"] == 100
-    assert found["pixel_auroc"] > 95
-    assert measure_halves(told)["image_auroc"] == 100
+    assert [found[by] for by in ("both", "class-token", "patches")] == [100, 100, 100]
+    assert found["pixel"] > 95
+    assert measure_halves(told)["both"] == 100
 
 
 def test_a_probe_that_is_told_the_wrong_labels_finds_the_wrong_pictures() -> None:
     told, new = split_of(*["crack"] * 8, *["good"] * 8), split_of(*["crack"] * 6, *["good"] * 6)
     wrong = replace(told, labels=~told.labels, masks=np.ones_like(told.masks) & ~told.labels[:, None, None])
-    assert measure(learn_probe([wrong]), new)["image_auroc"] == 0
+    assert measure(learn_probe([wrong]), new)["both"] == 0
