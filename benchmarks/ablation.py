@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from demo_accuracy import (
+from demo_bed import (
     BASELINE,
     MEMORY,
     METRICS,

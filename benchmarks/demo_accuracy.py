@@ -13,63 +13,44 @@ on, with a kind of defect that it never saw; with `--random-weights` neither wor
 import argparse
 import hashlib
 import json
-import multiprocessing
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
-import torch
-from open_clip.model import CLIP
+from demo_bed import (
+    METRICS,
+    TEXT,
+    TITLES,
+    Place,
+    add_training_options,
+    demo_parser,
+    draw_place,
+    figures,
+    in_processes,
+    load_tiny,
+    settings_of,
+    spread,
+    trained,
+)
 from rich.console import Console
 from rich.table import Table
 
 import promptad
 from promptad.backbone.clip import Backbone
-from promptad.backbone.embedded import embedded_config
-from promptad.backbone.loading import load_backbone, make_backbone
-from promptad.data.demo import DEFECT_FOLDERS, DEMO_CLASSES, DIFFICULTIES, HELD_OUT_CLASSES, make_demo_class
+from promptad.data.demo import DEFECT_FOLDERS
 from promptad.data.demo.writer import PICTURES_A_DEFECT
-from promptad.data.layouts import read_class
 from promptad.data.support import choose_support
-from promptad.detection import AnomalyDetector, Subject
-from promptad.detector import Detector
-from promptad.diagnostics import diagnose
-from promptad.evaluation import TestSplit, evaluate, read_test_split
+from promptad.detection import Subject
+from promptad.evaluation import read_test_split
 from promptad.files import whole_file
 from promptad.fitting import encode_support
-from promptad.metrics import image_auroc
-from promptad.options import names, numbers
-from promptad.progress import add_task, progress_bar
-from promptad.records import ClassPictures, ImageFeatures
-from promptad.settings import EMBEDDED, MULTI_PROTOTYPE, SINGLE_ANCHOR, BackboneSettings, Settings, default_settings
-from promptad.single_anchor.detector import AnchorDetector
-from promptad.systems import Pupil, learn
-
-ANCHORS, BASELINE, WORDS, TEXT, MEMORY = "baseline_text", "baseline", "words", "multi", "multi_memory"
-TITLES = {
-    ANCHORS: "baseline, text alone",
-    BASELINE: "baseline + memory",
-    WORDS: "ours, unlearned",
-    TEXT: "ours",
-    MEMORY: "ours + memory",
-}
-METRICS = {
-    "image_auroc": "I-AUROC",
-    "image_ap": "I-AP",
-    "image_f1_max": "I-F1",
-    "pixel_auroc": "P-AUROC",
-    "aupro": "P-PRO",
-}
-RANDOM_SEED = 111  # of random weights
-
-Job = TypeVar("Job")
-Found = TypeVar("Found")
+from promptad.options import numbers
+from promptad.settings import MULTI_PROTOTYPE, SINGLE_ANCHOR, Settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,14 +66,6 @@ class Protocol:
     called: str | None  # what every class is called in the prompts; None: by its name
     random_weights: bool  # in the place of the embedded ones
     work: Path
-
-
-@dataclass(frozen=True)
-class Place:
-    """One class on one production line."""
-
-    line: int
-    class_name: str
 
 
 def main() -> None:
@@ -114,42 +87,6 @@ def main() -> None:
             temporary.write_text(json.dumps(summary(rows, protocol) | {"minutes": minutes}, indent=2) + "\n")
 
 
-def in_processes(
-    run: Callable[[Job], Found],
-    jobs: Sequence[Job],
-    processes: int,
-    console: Console,
-    called: str = "classes and lines",
-) -> Iterator[Found]:
-    """Yield what `run` returns of each job, in processes of one thread each, in whatever order they end."""
-    with (
-        progress_bar(console) as progress,
-        multiprocessing.get_context("spawn").Pool(processes, torch.set_num_threads, (1,)) as pool,
-    ):
-        task = add_task(progress, called, len(jobs))
-        for found in pool.imap_unordered(run, jobs):
-            progress.advance(task)
-            yield found
-
-
-def load_tiny(*, random_weights: bool = False) -> Backbone:
-    """Load the embedded backbone, or build it with random weights: those that CLIP starts its training from."""
-    settings, device = BackboneSettings(name=EMBEDDED), torch.device("cpu")
-    if not random_weights:
-        return load_backbone(settings, device)
-    with torch.random.fork_rng(devices=()):
-        torch.manual_seed(RANDOM_SEED)
-        clip = CLIP(**embedded_config())
-    return make_backbone(clip, settings, device)
-
-
-def draw_place(work: Path, difficulty: str, place: Place) -> ClassPictures:
-    """Draw a class on a line, if it is not there yet, and return its pictures."""
-    root = work / f"{difficulty}_line_{place.line}"
-    make_demo_class(root, place.class_name, line=place.line, difficulty=difficulty)
-    return read_class("demo", root, place.class_name)
-
-
 def measure_place(protocol: Protocol, place: Place, backbone: Backbone) -> Iterator[dict[str, Any]]:
     """Train and measure every system, k and draw of one class on one line; yield a row each."""
     pictures = draw_place(protocol.work, protocol.difficulty, place)
@@ -168,64 +105,6 @@ def measure_place(protocol: Protocol, place: Place, backbone: Backbone) -> Itera
                 for name, detector in trained(backbone, subject, support, own):
                     found = figures(detector, split, place.class_name)
                     yield {"k": k, "seed": seed, "system": name, **vars(place), **found}
-
-
-def trained(
-    backbone: Backbone, subject: Subject, support: ImageFeatures, settings: Settings
-) -> Iterator[tuple[str, AnomalyDetector]]:
-    """Train a system and yield its detectors: ours learns the same with and without a memory bank."""
-    steps = learn(backbone, [Pupil(subject, support, settings)])
-    (start,) = next(steps)
-    (last,) = deque(chain([(start,)], steps), maxlen=1).pop()
-    if not isinstance(last.detector, Detector):
-        assert isinstance(last.detector, AnchorDetector)
-        yield (
-            ANCHORS,
-            replace(last.detector, settings=replace(settings, scoring=replace(settings.scoring, memory=False))),
-        )
-        yield BASELINE, last.detector
-        return
-    assert isinstance(start.detector, Detector)
-    yield WORDS, replace(start.detector, memory=None)
-    yield TEXT, replace(last.detector, memory=None)
-    yield MEMORY, last.detector
-
-
-def figures(detector: AnomalyDetector, split: TestSplit, class_name: str) -> dict[str, Any]:
-    """Return metrics in %, image AUROC by kind of defect and, where there are prototypes, which verdicts are healthy.
-
-    The class's own name tells what kind a folder holds; the detector may call it by another.
-    """
-    if not detector.settings.scoring.memory or (isinstance(detector, Detector) and detector.memory is None):
-        split = replace(split, features=replace(split.features, taps=None))
-    evaluation, prediction = evaluate(detector, split)
-    verdicts = diagnose(detector, split.features)["verdicts"] if isinstance(detector, Detector) else []
-    return {name: 100 * getattr(evaluation, name) for name in METRICS} | {
-        "kinds": auroc_by_kind(prediction.score, split, class_name),
-        "healthy": {verdict["name"]: verdict["healthy"] for verdict in verdicts},
-    }
-
-
-def auroc_by_kind(scores: np.ndarray, split: TestSplit, class_name: str) -> dict[str, float]:
-    """Return the image AUROC in % of all good pictures against the defective ones of each kind, by scores [N]."""
-    kinds = np.array([DEFECT_FOLDERS[class_name].get(picture.defect, "") for picture in split.pictures])
-    found = {}
-    for kind in sorted(set(kinds[split.labels])):
-        chosen = ~split.labels | (kinds == kind)
-        found[str(kind)] = 100 * image_auroc(scores[chosen], split.labels[chosen])
-    return found
-
-
-def settings_of(system: str, seed: int, epochs: int | None) -> Settings:
-    """Return a system's default settings on `tiny`, with a memory bank."""
-    plain = default_settings(system)
-    training = replace(plain.training, seed=seed, epochs=plain.training.epochs if epochs is None else epochs)
-    return replace(
-        plain,
-        backbone=BackboneSettings(name=EMBEDDED),
-        training=training,
-        scoring=replace(plain.scoring, memory=True),
-    )
 
 
 def accuracy_table(rows: Sequence[dict[str, Any]], protocol: Protocol) -> Table:
@@ -286,15 +165,6 @@ def health_table(rows: Sequence[dict[str, Any]], protocol: Protocol) -> Table:
     return table
 
 
-def spread(rows: Sequence[dict[str, Any]], metric: str) -> tuple[float, float]:
-    """Return mean and sample deviation, over draws and lines, of a metric's mean over classes."""
-    runs: dict[tuple[int, int], list[float]] = {}
-    for row in rows:
-        runs.setdefault((row["line"], row["seed"]), []).append(row[metric])
-    means = [float(np.mean(values)) for values in runs.values()]
-    return float(np.mean(means)), float(np.std(means, ddof=1)) if len(means) > 1 else 0.0
-
-
 def summary(rows: Sequence[dict[str, Any]], protocol: Protocol) -> dict[str, Any]:
     """Return mean image AUROC for each k and system.
 
@@ -338,30 +208,6 @@ def _run(job: tuple[Protocol, Place]) -> None:
 
 def _of(rows: Sequence[dict[str, Any]], k: int, system: str) -> list[dict[str, Any]]:
     return [row for row in rows if (row["k"], row["system"]) == (k, system)]
-
-
-def demo_parser(description: str) -> argparse.ArgumentParser:
-    """Return a parser with the options of every benchmark that runs over classes and lines of the demo."""
-    parser = argparse.ArgumentParser(description=description)
-    unseen = ", ".join(HELD_OUT_CLASSES)
-    told = f"by commas (default: MVTec AD's fifteen; tiny was not trained on {unseen})"
-    parser.add_argument("--classes", type=names, default=DEMO_CLASSES, help=told)
-    parser.add_argument("--lines", type=numbers, default=(200, 201), help="production lines")
-    parser.add_argument("--difficulty", choices=DIFFICULTIES, default="normal")
-    parser.add_argument("--work", type=Path, default=Path("result") / "demo_accuracy", help="for pictures and rows")
-    parser.add_argument("--json", type=Path, help="file to write the results to")
-    return parser
-
-
-def add_training_options(parser: argparse.ArgumentParser) -> None:
-    """Add what the benchmarks have in common that train in several processes."""
-    parser.add_argument("--called", help="what to call every class in the prompts, such as part (default: its name)")
-    add_processes(parser)
-
-
-def add_processes(parser: argparse.ArgumentParser) -> None:
-    """Add the option of every benchmark that works in several processes."""
-    parser.add_argument("--processes", type=int, default=multiprocessing.cpu_count(), help="of one thread each")
 
 
 def _parse() -> argparse.Namespace:

@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from demo_accuracy import Place, demo_parser, draw_place, load_tiny, settings_of
+from demo_bed import Place, demo_parser, draw_place, load_tiny, settings_of
 from rich.console import Console
 from rich.table import Table
 

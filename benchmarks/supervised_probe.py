@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from demo_accuracy import (
+from demo_bed import (
     WORDS,
     Place,
     add_processes,

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from demo_accuracy import load_tiny
+from demo_bed import load_tiny
 from PIL import Image
 from rich.console import Console
 from rich.table import Table

@@ -7,17 +7,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from demo_accuracy import (
-    TITLES,
-    Place,
-    Protocol,
-    auroc_by_kind,
-    kind_means,
-    kinds_table,
-    load_tiny,
-    pictures_of,
-    rows_file,
-)
+from demo_accuracy import Protocol, kind_means, kinds_table, pictures_of, rows_file
+from demo_bed import TITLES, Place, auroc_by_kind, load_tiny
 from rich.console import Console
 from supervised_probe import halves, learn_probe, measure, measure_halves, patch_labels, score
 
