@@ -74,9 +74,14 @@ def each_loss(prototypes: Prototypes, lesson: Lesson) -> dict[str, Tensor]:
     goals = torch.stack([group.mean(0) for group in (first, second, third, first)])
     starts = torch.cat([lesson.start.normal, lesson.start.abnormal])
     return {
-        "contrastive": losses.contrastive_loss(
-            lesson.features @ normal.T, lesson.features @ negatives.T, shares, lesson.temperature
-        ),
+        "contrastive": torch.stack(
+            [
+                losses.contrastive_loss(
+                    lesson.features[kind] @ normal.T, lesson.features[kind] @ negatives.T, shares[kind], 10.0
+                )
+                for kind in (slice(0, 2), slice(2, 14))  # class tokens, patch tokens
+            ]
+        ).sum(),
         "margin": losses.margin_loss(lesson.features @ normal.T, lesson.features @ abnormal.T, shares),
         "matching": losses.matching_loss(abnormal, states),
         "grouping": losses.grouping_loss(abnormal, goals),

@@ -66,6 +66,9 @@ def fit(
     watches = [Watch.of(candidate, step) for candidate, step in zip(candidates, start, strict=True)]
     epochs = candidates[0].pupil.settings.training.epochs
     name = watches[0].class_name if len(watches) == 1 else f"{len(watches)} detectors"
+    for watch, step in zip(watches, start, strict=True):
+        if step.recognition is not None:
+            console.print(f"{watch.class_name}: {step.recognition.in_words()}", markup=False)
     with progress_bar(console) as progress:
         task = add_task(progress, f"train {name}", epochs)
         for taken in chain([start], steps):

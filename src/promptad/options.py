@@ -129,6 +129,14 @@ TRAINING = (
     Option("--seed", int, "of the choice of support images, their views and random starts", "training.seed"),
     Option("--seeds", numbers, "several seeds, such as 0-4 or 111,112: mean and deviation are told"),
     Option("--views", int, "label-free views of each support image", "training.views", system=MULTI_PROTOTYPE),
+    Option(
+        "--trust",
+        float,
+        "in the starting words: at 1 pictures only balance them, at 0 they teach in full (default: as far as CLIP"
+        " recognises the part by its name)",
+        "training.trust",
+        system=MULTI_PROTOTYPE,
+    ),
     Option("--lambda1", float, "weight of the ancestor's match loss", "single_anchor.lambda1", system=SINGLE_ANCHOR),
     Option("--eta-min", float, "learning rate at its end", "single_anchor.eta_min", system=SINGLE_ANCHOR),
     *(

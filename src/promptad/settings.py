@@ -86,6 +86,7 @@ class TrainingSettings:
     weight_decay: float = 0.0005
     seed: int = 111  # of the support images, their views and random starts
     views: int = 8  # label-free views of each support image, itself counted
+    trust: float | None = None  # in the starting words, 0 to 1; None: as far as CLIP recognises the part
     select: str = "last"  # the epoch that is kept: the last one, "train-loss" or "test-oracle"
     weights: LossWeights = field(default_factory=LossWeights)
 
@@ -98,6 +99,8 @@ class TrainingSettings:
         _whole(2, "--views", self.views)
         for name in ("lr", "momentum", "weight_decay"):
             _at_least(0, f"--{name}", getattr(self, name))
+        if self.trust is not None and not 0 <= self.trust <= 1:
+            raise InputError(f"--trust {self.trust}: must be from 0, pictures teach in full, to 1, words are kept")
         if self.momentum >= 1:
             raise InputError(f"--momentum {self.momentum}: must be below 1")
         _one_of("--select", self.select, SELECTIONS)

@@ -17,6 +17,7 @@ from promptad.detector import Detector, restore_prototypes
 from promptad.errors import InputError
 from promptad.memory import CalibratedMemory, MemoryBank
 from promptad.prompts.contexts import start_vectors
+from promptad.prompts.recognition import Recognition
 from promptad.prompts.states import StateGroup, class_words, state_groups
 from promptad.prototypes import Prototypes
 from promptad.records import ImageFeatures
@@ -37,6 +38,7 @@ class Step:
     loss: float
     assemble: Callable[[], AnomalyDetector]
     decide: Callable[[AnomalyDetector], AnomalyDetector] = lambda detector: detector  # the baseline decides nothing
+    recognition: Recognition | None = None  # of the part by its words, where that was looked at
 
     @cached_property
     def detector(self) -> AnomalyDetector:
@@ -137,8 +139,14 @@ def _learn_prototypes(backbone: Backbone, pupils: Sequence[Pupil]) -> Iterator[t
         deciders.append(partial(_decide, knowing))
     for epochs in train(courses):
         yield tuple(
-            Step(epoch.number, epoch.loss, partial(assemble, epoch.prototypes, epoch.offsets), decide)
-            for epoch, assemble, decide in zip(epochs, assemblers, deciders, strict=True)
+            Step(
+                epoch.number,
+                epoch.loss,
+                partial(assemble, epoch.prototypes, epoch.offsets),
+                decide,
+                course.recognition,
+            )
+            for epoch, assemble, decide, course in zip(epochs, assemblers, deciders, courses, strict=True)
         )
 
 

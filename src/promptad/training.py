@@ -1,7 +1,7 @@
 """Training: the contexts learn from the support images, and from nothing else."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import torch
 from torch import Tensor
@@ -12,10 +12,11 @@ from promptad.backbone.clip import Backbone
 from promptad.backbone.prompt_trees import PromptTrees
 from promptad.errors import InputError
 from promptad.prompts.contexts import Contexts, encode_states, start_contexts
+from promptad.prompts.recognition import Recognition, recognise
 from promptad.prompts.states import StateGroup
 from promptad.prototypes import Prototypes, without_centre
 from promptad.records import ImageFeatures
-from promptad.settings import LossWeights, Settings, TrainingSettings
+from promptad.settings import LossWeights, PromptSettings, Settings, TrainingSettings
 
 REPULSION_LIMIT = 0.3  # cosine above which two abnormal prototypes repel each other
 
@@ -61,6 +62,9 @@ class Course:
         self.contexts = start_contexts(backbone, words, groups, settings.prompts, settings.training.seed)
         prototypes = Prototypes.from_features(*self.contexts())
         self.lesson = _prepare(backbone, words, groups, support, prototypes.detach(), settings.level)
+        self.recognition = _recognise(backbone, words, support, settings)
+        trust = settings.training.trust if self.recognition is None else self.recognition.share
+        self.weights = shared_out(settings.training.weights, settings.prompts, trust or 0.0)
         self.optimizer, self.schedule = _make_optimizer(self.contexts, settings.training)
         self.number, self.offsets = -1, torch.zeros(len(prototypes.normal), device=backbone.device)
         self.arrive(prototypes)
@@ -74,7 +78,7 @@ class Course:
         self.number += 1
         self.prototypes = prototypes
         self.offsets = balanced_offsets(self.lesson.patch_tokens @ prototypes.normal.T, self.offsets)
-        self.loss = total_loss(prototypes, self.lesson, self.training.weights, self.offsets)
+        self.loss = total_loss(prototypes, self.lesson, self.weights, self.offsets)
         if not torch.isfinite(self.loss):
             raise InputError(
                 f"--lr {self.training.lr}: the loss of epoch {self.number} is no number any more; lower it"
@@ -122,12 +126,17 @@ def total_loss(prototypes: Prototypes, lesson: Lesson, weights: LossWeights, off
     directions = torch.cat([normal, abnormal, *states])
     counts = [len(normal), len(abnormal), sum(map(len, states))]
     to_normal, to_abnormal, to_states = torch.split(lesson.features @ directions.T, counts, 1)
-    patches = slice(len(lesson.features) - len(lesson.patch_tokens), None)
+    first_patch = len(lesson.features) - len(lesson.patch_tokens)
+    class_tokens, patches = slice(first_patch), slice(first_patch, None)
+    taught = [class_tokens, patches] if first_patch else [patches]
     scale = spread(to_normal[patches])
     shares = balanced_assignment(to_normal, offsets, scale).detach()  # [F, K]
     negatives = torch.cat([to_abnormal, to_states], 1)
     terms = {
-        "contrastive": lambda: losses.contrastive_loss(to_normal, negatives, shares, lesson.temperature),
+        # Of two thousand features eight are class tokens, and they make half of the score: each kind has its own mean.
+        "contrastive": lambda: torch.stack(
+            [losses.contrastive_loss(to_normal[t], negatives[t], shares[t], lesson.temperature) for t in taught]
+        ).sum(),
         "margin": lambda: losses.margin_loss(to_normal, to_abnormal, shares),
         "matching": lambda: losses.matching_loss(abnormal, torch.cat(states)),
         "grouping": lambda: losses.grouping_loss(abnormal, group_means(states, len(abnormal))),
@@ -140,6 +149,16 @@ def total_loss(prototypes: Prototypes, lesson: Lesson, weights: LossWeights, off
     }
     zero = normal.sum() * 0  # keeps the sum a function of the contexts when every loss is switched off
     return sum((weight * terms[name]() for name, weight in asdict(weights).items() if weight), start=zero)
+
+
+def shared_out(weights: LossWeights, prompts: PromptSettings, trust: float) -> LossWeights:
+    """Return the weights by how far the starting words are trusted: pictures teach what is missing.
+
+    Where CLIP knows a part, its words tell good from bad better than a few good pictures do, and the contrastive loss
+    only leads away from them. To random starts nothing need keep close.
+    """
+    closeness = weights.closeness if prompts.start == "words" else 0.0
+    return replace(weights, contrastive=(1 - trust) * weights.contrastive, closeness=closeness)
 
 
 def group_means(states: Sequence[Tensor], count: int) -> Tensor:
@@ -169,6 +188,13 @@ def _prepare(
     features = patch_tokens if level == "pixel" else torch.cat([support.class_token, patch_tokens])
     states = encode_states(backbone, words, groups)
     return Lesson(features, patch_tokens, len(support.class_token), states, start, backbone.temperature)
+
+
+def _recognise(backbone: Backbone, words: str, support: ImageFeatures, settings: Settings) -> Recognition | None:
+    """Look whether the part is what it is called, unless trust is given, or contexts do not start from words at all."""
+    if settings.training.trust is not None or settings.prompts.start != "words":
+        return None
+    return recognise(backbone, words, support.class_token)
 
 
 def _make_optimizer(

@@ -33,6 +33,13 @@ def class_words(class_name: str) -> str:
     return str(_written()["names"].get(class_name, class_name.replace("_", " ")))
 
 
+@cache
+def known_parts() -> tuple[str, ...]:
+    """Return what the classes are called that states are written for, each name once, sorted."""
+    states = _written()
+    return tuple(sorted({class_words(name) for name in (*states["mvtec"], *states["visa"])}))
+
+
 def state_groups(class_name: str, own: Sequence[str] = ()) -> tuple[StateGroup, ...]:
     """Return the groups of manual states of a class: the user's `own` if he gives any, else the written ones."""
     return own_states(own) if own else written_states(class_name)
