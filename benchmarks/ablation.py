@@ -52,10 +52,10 @@ K = 2
 Changes = Mapping[str, Mapping[str, Any]]  # part of the settings, then the setting
 VARIANTS: dict[str, Changes] = {
     "as it is": {},
-    "without the contrastive loss": {"weights": {"contrastive": 0.0}},
+    "pictures teach in full": {"training": {"trust": 0.0}},
+    "words trusted in full": {"training": {"trust": 1.0}},
     "without the margin loss": {"weights": {"margin": 0.0}},
     "without the balance loss": {"weights": {"balance": 0.0}},
-    "without the steadiness loss": {"weights": {"steadiness": 0.0}},
     "without the repulsion loss": {"weights": {"repulsion": 0.0}},
     "without the closeness loss": {"weights": {"closeness": 0.0}},
     "with the matching loss": {"weights": {"matching": 1.0}},

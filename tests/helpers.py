@@ -100,6 +100,13 @@ class Page(HTMLParser):
         return [attributes for kind, attributes in self.elements if kind == tag]
 
 
+def slow_levelled(responses: list[list[float]]) -> list[list[float]]:
+    """Responses [patch][K] to one picture's patches, each less how much the whole picture prefers its prototype."""
+    patches, count = len(responses), len(responses[0])
+    liking = [sum(row[k] for row in responses) / patches for k in range(count)]
+    return [[row[k] - (liking[k] - sum(liking) / count) for k in range(count)] for row in responses]
+
+
 def call(*arguments: str | Path) -> Outcome:
     output, errors = io.StringIO(), io.StringIO()
     with redirect_stdout(output), redirect_stderr(errors), warnings.catch_warnings(record=True) as caught:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import smooth_best
+from helpers import slow_levelled, smooth_best
 from rich.console import Console
 from torch import Tensor
 
@@ -74,8 +74,9 @@ def owners_by_loop(detector: Detector, features: ImageFeatures) -> tuple[list[li
     for image in features.patch_tokens:
         normal_owners.append([])
         abnormal_owners.append([])
-        for patch in image:
-            responses = [float(patch @ prototype - calibration.normal_offsets[i]) for i, prototype in enumerate(normal)]
+        answers = slow_levelled([[float(patch @ prototype) for prototype in normal] for patch in image])
+        for patch, answer in zip(image, answers, strict=True):
+            responses = [response - float(calibration.normal_offsets[i]) for i, response in enumerate(answer)]
             deviations = [
                 (float(patch @ prototype) - smooth_best(responses) - float(calibration.map_mean[j]))
                 / float(calibration.map_std[j])

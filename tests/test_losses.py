@@ -1,7 +1,6 @@
 """Every training loss and the balanced assignment against slow twins written with loops, and at their limits."""
 
 import math
-import statistics
 from collections.abc import Callable
 
 import pytest
@@ -166,29 +165,6 @@ def test_a_step_on_balance_loss_moves_a_prototype_towards_the_features_it_is_giv
     shares = F.one_hot(torch.arange(FEATURES) % NORMAL, NORMAL).double()
     moved = after_a_step(lambda n: losses.balance_loss(features @ n.T, shares, torch.tensor(0.3)), normal, 0.01)
     assert (shares * (features @ moved.T)).sum() > (shares * (features @ normal.T)).sum()
-
-
-def test_steadiness_loss_equals_its_slow_twin() -> None:
-    views, responses = 3, random_shares()
-    rows = [[float(value) for value in row] for row in responses]
-    preferences = [[value - sum(row) / NORMAL for value in row] for row in rows]
-    of_views = [preferences[start : start + FEATURES // views] for start in range(0, FEATURES, FEATURES // views)]
-    between = within = 0.0
-    for i in range(NORMAL):
-        columns = [[preference[i] for preference in view] for view in of_views]
-        between += statistics.pvariance([statistics.mean(column) for column in columns])
-        within += statistics.mean([statistics.pvariance(column) for column in columns])
-    close(losses.steadiness_loss(responses, views), between / within)
-
-
-def test_what_a_whole_picture_shares_is_unsteady_and_what_its_patches_differ_in_is_not() -> None:
-    preference = torch.tensor([[1.0, -1.0]])
-    steady = preference * torch.tensor([1.0, -1.0, 1.0, -1.0])[:, None]  # in each of two views one patch each way
-    unsteady = preference * torch.tensor([1.0, 0.9, -0.9, -1.0])[:, None]  # each view its own way
-    assert float(losses.steadiness_loss(steady, 2)) == 0
-    assert float(losses.steadiness_loss(unsteady, 2)) > 10
-    assert float(losses.steadiness_loss(unsteady + 5 * torch.rand(4, 1), 2)) > 10  # common to all prototypes: no matter
-    assert float(losses.steadiness_loss(torch.rand(4, 1), 2)) == 0
 
 
 @pytest.mark.parametrize("limit", [-0.5, 0.0, 0.3])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import smooth_best
+from helpers import slow_levelled, smooth_best
 from scipy.ndimage import gaussian_filter  # type: ignore[attr-defined]  # it has no type stubs
 from torch import Tensor
 
@@ -21,6 +21,7 @@ from promptad.scoring import (
     Scores,
     calibrate,
     margins,
+    normal_responses,
     score_features,
     to_prediction,
 )
@@ -66,14 +67,30 @@ def make_calibration(abnormal: int = 3, positions: int = PATCHES) -> Calibration
 
 
 def slow_margins(token: Tensor, prototypes: Prototypes, offsets: Tensor) -> list[float]:
-    best = smooth_best(
-        [float(token @ direction) - float(offset) for direction, offset in zip(prototypes.normal, offsets, strict=True)]
-    )
+    """Margins of a class token."""
+    return slow_margins_of(token, [float(token @ direction) for direction in prototypes.normal], prototypes, offsets)
+
+
+def slow_patch_margins(patches: Tensor, prototypes: Prototypes, offsets: Tensor) -> list[list[float]]:
+    """Margins of a picture's patch tokens [patch, D]."""
+    responses = slow_levelled([[float(patch @ direction) for direction in prototypes.normal] for patch in patches])
+    return [slow_margins_of(*own, prototypes, offsets) for own in zip(patches, responses, strict=True)]
+
+
+def slow_margins_of(token: Tensor, responses: list[float], prototypes: Prototypes, offsets: Tensor) -> list[float]:
+    best = smooth_best([response - float(offset) for response, offset in zip(responses, offsets, strict=True)])
     return [float(token @ direction) - best for direction in prototypes.abnormal]
 
 
 def slow_deviation(margin: list[float], mean: Tensor, std: Tensor) -> float:
     return max((m - float(a)) / float(b) for m, a, b in zip(margin, mean, std, strict=True))
+
+
+def project(direction: Tensor, onto: Tensor) -> Tensor:
+    """The part of a direction [D] that lies in the span of rows [K, D]."""
+    basis = torch.linalg.qr(onto.T).Q
+    projection: Tensor = basis @ (basis.T @ direction)
+    return projection
 
 
 def mean_of(numbers: list[float]) -> float:
@@ -86,22 +103,35 @@ def variance_of(numbers: list[float]) -> float:
 
 def support_margins(support: ImageFeatures, prototypes: Prototypes, offsets: Tensor) -> list[list[list[float]]]:
     """Margins of every view, patch and abnormal prototype."""
-    return [[slow_margins(patch, prototypes, offsets) for patch in view] for view in support.patch_tokens]
+    return [slow_patch_margins(view, prototypes, offsets) for view in support.patch_tokens]
 
 
 def test_a_margin_is_the_abnormal_response_less_the_best_normal_one() -> None:
     prototypes, offsets = make_prototypes(), torch.tensor([0.3, -0.3])
     tokens = random_units(2, 4, seed=3)
     found = margins(tokens, prototypes, offsets)
-    expected = [[slow_margins(token, prototypes, offsets) for token in row] for row in tokens]
+    expected = [slow_patch_margins(picture, prototypes, offsets) for picture in tokens]
     torch.testing.assert_close(found, torch.tensor(expected), rtol=0, atol=1e-6)
+    class_tokens = [slow_margins(token, prototypes, offsets) for token in tokens[0]]
+    torch.testing.assert_close(margins(tokens[0], prototypes, offsets), torch.tensor(class_tokens), rtol=0, atol=1e-6)
+
+
+def test_what_a_whole_picture_prefers_moves_no_usage() -> None:
+    """A light that all patches of a picture share makes them all like the first normal prototype more."""
+    prototypes, tokens = make_prototypes(), random_units(1, PATCHES, seed=3)
+    lit = tokens + 0.5 * (prototypes.normal[0] - prototypes.normal[1])
+    plain, moved = ((each @ prototypes.normal.T).argmax(-1) for each in (tokens, lit))
+    assert not torch.equal(plain, moved)
+    levelled_owners = [normal_responses(each, prototypes).argmax(-1) for each in (tokens, lit)]
+    assert torch.equal(*levelled_owners)
 
 
 def test_calibration_takes_the_offsets_that_balance_the_support_patches() -> None:
     support, prototypes = make_features(4, seed=7), make_prototypes()
-    every_patch = torch.stack([patch for view in support.patch_tokens for patch in view])
+    by_picture = [slow_levelled((view @ prototypes.normal.T).tolist()) for view in support.patch_tokens]
     found = calibrate(support, prototypes, ScoringSettings())
-    torch.testing.assert_close(found.normal_offsets, balanced_offsets(every_patch @ prototypes.normal.T))
+    expected = balanced_offsets(torch.tensor(by_picture).flatten(0, 1))
+    torch.testing.assert_close(found.normal_offsets, expected, rtol=1e-4, atol=1e-5)
     assert found.normal_offsets.abs().max() > 0.01
 
 
@@ -146,7 +176,8 @@ def test_without_calibration_scores_are_plain_cosines() -> None:
     for picture in range(3):
         of_class = max(slow_margins(features.class_token[picture], prototypes, calibration.normal_offsets))
         of_patches = [
-            max(slow_margins(patch, prototypes, calibration.normal_offsets)) for patch in features.patch_tokens[picture]
+            max(own)
+            for own in slow_patch_margins(features.patch_tokens[picture], prototypes, calibration.normal_offsets)
         ]
         assert float(scores.image[picture]) == pytest.approx(of_class + max(of_patches), abs=1e-5)
         torch.testing.assert_close(scores.patches[picture].flatten(), torch.tensor(of_patches), rtol=0, atol=1e-5)
@@ -162,8 +193,8 @@ def test_scores_equal_their_slow_twin(positions: int) -> None:
         margin = slow_margins(features.class_token[picture], prototypes, calibration.normal_offsets)
         of_class = slow_deviation(margin, calibration.class_mean, calibration.class_std)
         of_patches = []
-        for number, patch in enumerate(features.patch_tokens[picture]):
-            margin = slow_margins(patch, prototypes, calibration.normal_offsets)
+        every = slow_patch_margins(features.patch_tokens[picture], prototypes, calibration.normal_offsets)
+        for number, margin in enumerate(every):
             here = number if positions > 1 else 0
             of_patches.append(slow_deviation(margin, calibration.patch_mean[here], calibration.patch_std[here]))
             of_map = slow_deviation(margin, calibration.map_mean, calibration.map_std)
@@ -223,7 +254,8 @@ def test_an_abnormal_patch_raises_its_own_place_in_the_map(place: int) -> None:
     calibration = calibrate(support, prototypes, ScoringSettings())
     features = make_features(2, seed=20)
     touched = features.patch_tokens.clone()
-    touched[1, place] = prototypes.abnormal[2]
+    # The new patch likes both normal prototypes as the old one did, so the picture prefers none more than before.
+    touched[1, place] += 3 * (prototypes.abnormal[2] - project(prototypes.abnormal[2], prototypes.normal))
     before = score_features(features, prototypes, calibration)
     after = score_features(replace(features, patch_tokens=touched), prototypes, calibration)
     raised = after.patches - before.patches

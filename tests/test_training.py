@@ -68,25 +68,23 @@ def each_loss(prototypes: Prototypes, lesson: Lesson) -> dict[str, Tensor]:
     normal, abnormal = prototypes.normal, prototypes.abnormal
     first, second, third = (without_centre(group, prototypes.centre) for group in lesson.state_groups)
     states = torch.cat([first, second, third])
-    responses = lesson.patch_tokens @ normal.T
-    shares = balanced_assignment(lesson.features @ normal.T, balanced_offsets(responses), spread(responses))
+    responses = lesson.levelled(lesson.patch_tokens @ normal.T)
+    to_normal = torch.cat([lesson.features[:2] @ normal.T, responses])
+    shares = balanced_assignment(to_normal, balanced_offsets(responses), spread(responses))
     negatives = torch.cat([abnormal, states])
     goals = torch.stack([group.mean(0) for group in (first, second, third, first)])
     starts = torch.cat([lesson.start.normal, lesson.start.abnormal])
     return {
         "contrastive": torch.stack(
             [
-                losses.contrastive_loss(
-                    lesson.features[kind] @ normal.T, lesson.features[kind] @ negatives.T, shares[kind], 10.0
-                )
+                losses.contrastive_loss(to_normal[kind], lesson.features[kind] @ negatives.T, shares[kind], 10.0)
                 for kind in (slice(0, 2), slice(2, 14))  # class tokens, patch tokens
             ]
         ).sum(),
-        "margin": losses.margin_loss(lesson.features @ normal.T, lesson.features @ abnormal.T, shares),
+        "margin": losses.margin_loss(to_normal, lesson.features @ abnormal.T, shares),
         "matching": losses.matching_loss(abnormal, states),
         "grouping": losses.grouping_loss(abnormal, goals),
         "balance": losses.balance_loss(responses, shares[2:], spread(responses)),
-        "steadiness": losses.steadiness_loss(responses, 2),
         "repulsion": losses.repulsion_loss(abnormal, REPULSION_LIMIT),
         "closeness": losses.closeness_loss(torch.cat([normal, abnormal]), starts),
     }
@@ -174,7 +172,7 @@ def test_a_heavier_pull_keeps_prototypes_nearer_to_their_words(tiny: Backbone, s
 def test_a_weight_of_0_switches_just_its_loss_off(name: str) -> None:
     prototypes, lesson = make_prototypes(), make_lesson()
     heavy = LossWeights(**dict.fromkeys(LOSSES, 2.5))
-    offsets = balanced_offsets(lesson.patch_tokens @ prototypes.normal.T)
+    offsets = balanced_offsets(lesson.levelled(lesson.patch_tokens @ prototypes.normal.T))
     without = total_loss(prototypes, lesson, replace(heavy, **{name: 0.0}), offsets)
     difference = total_loss(prototypes, lesson, heavy, offsets) - without
     loss = each_loss(prototypes, lesson)[name]
@@ -197,13 +195,15 @@ def test_every_loss_reaches_the_text_features(name: str) -> None:
 def test_no_gradient_flows_through_the_assignment() -> None:
     prototypes, lesson = make_prototypes(), make_lesson()
     normal = prototypes.normal.clone().requires_grad_()
-    responses = lesson.patch_tokens @ prototypes.normal.T
+    responses = lesson.levelled(lesson.patch_tokens @ prototypes.normal.T)
     offsets = balanced_offsets(responses)
     total_loss(replace(prototypes, normal=normal), lesson, replace(OFF, margin=1.0), offsets).backward()  # type: ignore[no-untyped-call]
-    shares = balanced_assignment(lesson.features @ prototypes.normal.T, offsets, spread(responses))
+    to_normal = torch.cat([lesson.features[:2] @ prototypes.normal.T, responses])
+    shares = balanced_assignment(to_normal, offsets, spread(responses))
     fixed = prototypes.normal.clone().requires_grad_()
     to_abnormal = lesson.features @ prototypes.abnormal.T
-    losses.margin_loss(lesson.features @ fixed.T, to_abnormal, shares).backward()  # type: ignore[no-untyped-call]
+    to_fixed = torch.cat([lesson.features[:2] @ fixed.T, lesson.levelled(lesson.patch_tokens @ fixed.T)])
+    losses.margin_loss(to_fixed, to_abnormal, shares).backward()  # type: ignore[no-untyped-call]
     assert normal.grad is not None
     assert fixed.grad is not None
     torch.testing.assert_close(normal.grad, fixed.grad, rtol=0, atol=1e-6)

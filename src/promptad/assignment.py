@@ -29,6 +29,16 @@ def balanced_offsets(responses: Tensor, start: Tensor | None = None) -> Tensor:
     return offsets - offsets.mean()
 
 
+def levelled(responses: Tensor) -> Tensor:
+    """Return responses [..., patch, K] of pictures without what each whole picture prefers among the K prototypes.
+
+    Light and focus move all patches of a picture alike, and the next picture has others: usage that was balanced on
+    known pictures would tip over on new ones. What is left tells places apart, and its mean is the picture's own.
+    """
+    preferences = responses - responses.mean(-1, keepdim=True)
+    return responses - preferences.mean(-2, keepdim=True)
+
+
 def balanced_assignment(responses: Tensor, offsets: Tensor, scale: Tensor) -> Tensor:
     """Return the share [token, K] of each prototype in each token; rows sum to 1.
 

@@ -13,7 +13,7 @@ from promptad.errors import InputError
 from promptad.files import whole_file
 from promptad.settings import MULTI_PROTOTYPE, SINGLE_ANCHOR, BackboneSettings, Settings
 
-FORMAT_VERSION = 3  # 3: normal scores as distributions
+FORMAT_VERSION = 4  # 4: normal responses are levelled
 FORMATS = {MULTI_PROTOTYPE: "promptad multi-prototype", SINGLE_ANCHOR: "promptad single-anchor"}
 LEARNED_KEYS = {
     MULTI_PROTOTYPE: {

@@ -14,7 +14,15 @@ from promptad.detection import AnomalyDetector, Subject, subject_of
 from promptad.memory import CalibratedMemory, MemoryBank
 from promptad.prototypes import Prototypes
 from promptad.records import Explanation, ImageFeatures, Prediction
-from promptad.scoring import Calibration, Scores, class_scores, readable, score_features, to_prediction
+from promptad.scoring import (
+    Calibration,
+    Scores,
+    class_scores,
+    normal_responses,
+    readable,
+    score_features,
+    to_prediction,
+)
 from promptad.settings import Settings
 from promptad.vocabulary import Vocabulary, explain
 
@@ -73,7 +81,7 @@ class Detector(AnomalyDetector):
 
     def usage(self, features: ImageFeatures) -> Tensor:
         """Return the share [N, K] of each normal prototype in the patches of N pictures."""
-        responses = features.patch_tokens @ self.prototypes.normal.T - self.calibration.normal_offsets
+        responses = normal_responses(features.patch_tokens, self.prototypes) - self.calibration.normal_offsets
         return F.one_hot(responses.argmax(-1), len(self.prototypes.normal)).float().mean(1)
 
     def learned(self) -> dict[str, Any]:

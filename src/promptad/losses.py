@@ -49,20 +49,6 @@ def balance_loss(responses: Tensor, shares: Tensor, softness: Tensor) -> Tensor:
     return -(shares * torch.log_softmax(responses / softness, 1)).sum(1).mean()
 
 
-def steadiness_loss(responses: Tensor, views: int) -> Tensor:
-    """How much the preference among normal prototypes varies between pictures, as a share of how it varies within.
-
-    `responses` [views * patch, K] are of the patches of all views in turn; a preference is a response less the mean of
-    its patch. Fisher's criterion (1936) turned round: prototypes then tell places of a picture apart, and neither its
-    light nor its focus, which the next picture has otherwise, moves the shares that balance gave them. 0 for K = 1.
-    """
-    preferences = (responses - responses.mean(1, keepdim=True)).view(views, -1, responses.shape[1])
-    between = preferences.mean(1).var(0, correction=0).sum()
-    within = preferences.var(1, correction=0).mean(0).sum()
-    ratio: Tensor = between / within.clamp_min(1e-12)
-    return ratio
-
-
 def repulsion_loss(abnormal: Tensor, limit: float) -> Tensor:
     """Mean excess of the cosine between two abnormal prototypes [M, D] over `limit`, over all pairs; 0 for M = 1."""
     first, second = torch.triu_indices(len(abnormal), len(abnormal), offset=1)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter  # type: ignore[attr-defined]  # it has no type stubs
 from torch import Tensor
 
-from promptad.assignment import balanced_offsets
+from promptad.assignment import balanced_offsets, levelled
 from promptad.memory import CalibratedMemory
 from promptad.moments import moments, position_moments
 from promptad.prototypes import Prototypes
@@ -51,13 +51,22 @@ class Scores:
     patches: Tensor  # [N, side, side]
 
 
+def normal_responses(tokens: Tensor, prototypes: Prototypes) -> Tensor:
+    """Return the normal responses [..., K], cosines, to class tokens [N, D] or to patch tokens [N, patch, D].
+
+    Those to patches are levelled, picture by picture.
+    """
+    responses = tokens @ prototypes.normal.T
+    return levelled(responses) if responses.ndim == 3 else responses
+
+
 def margins(tokens: Tensor, prototypes: Prototypes, offsets: Tensor) -> Tensor:
-    """Return for tokens [..., D] how far each abnormal response exceeds the best normal one: [..., M] cosines.
+    """Return how far each abnormal response exceeds the best normal one: [..., M] cosines, of tokens [..., D] as above.
 
     The best is a smooth maximum, the logarithm of the mean exponential: normal prototypes that answer alike are
     averaged, where a plain maximum would add their noise, and one that answers much better counts alone.
     """
-    normal = SMOOTHNESS * (tokens @ prototypes.normal.T - offsets)
+    normal = SMOOTHNESS * (normal_responses(tokens, prototypes) - offsets)
     best_normal = (torch.logsumexp(normal, -1, keepdim=True) - math.log(normal.shape[-1])) / SMOOTHNESS
     return tokens @ prototypes.abnormal.T - best_normal
 
@@ -77,7 +86,7 @@ def calibrate(
     `offsets` [K] are those that balance the normal prototypes on these patches, where training has found them.
     """
     if offsets is None:
-        offsets = balanced_offsets((support.patch_tokens @ prototypes.normal.T).flatten(0, 1))
+        offsets = balanced_offsets(normal_responses(support.patch_tokens, prototypes).flatten(0, 1))
     class_margins = margins(support.class_token, prototypes, offsets)  # [view, M]
     patch_margins = margins(support.patch_tokens, prototypes, offsets)  # [view, patch, M]
     everywhere = moments(patch_margins.flatten(0, 1))

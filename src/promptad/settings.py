@@ -66,7 +66,6 @@ class LossWeights:
     matching: float = 0.0
     grouping: float = 0.0
     balance: float = 0.2
-    steadiness: float = 1.0
     repulsion: float = 1.0
     closeness: float = 15.0
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from promptad import losses
-from promptad.assignment import balanced_assignment, balanced_offsets, spread
+from promptad.assignment import balanced_assignment, balanced_offsets, levelled, spread
 from promptad.backbone.clip import Backbone
 from promptad.backbone.prompt_trees import PromptTrees
 from promptad.errors import InputError
@@ -41,6 +41,10 @@ class Lesson:
     state_groups: tuple[Tensor, ...]  # [phrase, D] each, raw text features
     start: Prototypes  # of the starting words
     temperature: float
+
+    def levelled(self, responses: Tensor) -> Tensor:
+        """Return responses [P, K] to the patch tokens as the score sees them: levelled view by view."""
+        return levelled(responses.view(self.views, -1, responses.shape[1])).flatten(0, 1)
 
 
 class Course:
@@ -77,7 +81,9 @@ class Course:
         """
         self.number += 1
         self.prototypes = prototypes
-        self.offsets = balanced_offsets(self.lesson.patch_tokens @ prototypes.normal.T, self.offsets)
+        self.offsets = balanced_offsets(
+            self.lesson.levelled(self.lesson.patch_tokens @ prototypes.normal.T), self.offsets
+        )
         self.loss = total_loss(prototypes, self.lesson, self.weights, self.offsets)
         if not torch.isfinite(self.loss):
             raise InputError(
@@ -129,6 +135,7 @@ def total_loss(prototypes: Prototypes, lesson: Lesson, weights: LossWeights, off
     first_patch = len(lesson.features) - len(lesson.patch_tokens)
     class_tokens, patches = slice(first_patch), slice(first_patch, None)
     taught = [class_tokens, patches] if first_patch else [patches]
+    to_normal = torch.cat([to_normal[class_tokens], lesson.levelled(to_normal[patches])])
     scale = spread(to_normal[patches])
     shares = balanced_assignment(to_normal, offsets, scale).detach()  # [F, K]
     negatives = torch.cat([to_abnormal, to_states], 1)
@@ -141,7 +148,6 @@ def total_loss(prototypes: Prototypes, lesson: Lesson, weights: LossWeights, off
         "matching": lambda: losses.matching_loss(abnormal, torch.cat(states)),
         "grouping": lambda: losses.grouping_loss(abnormal, group_means(states, len(abnormal))),
         "balance": lambda: losses.balance_loss(to_normal[patches], shares[patches], scale),
-        "steadiness": lambda: losses.steadiness_loss(to_normal[patches], lesson.views),
         "repulsion": lambda: losses.repulsion_loss(abnormal, REPULSION_LIMIT),
         "closeness": lambda: losses.closeness_loss(
             torch.cat([normal, abnormal]), torch.cat([lesson.start.normal, lesson.start.abnormal])
