@@ -27,7 +27,7 @@ class Recognition:
         if self.share >= RECOGNISED:
             return f'CLIP recognises "{self.words}" in the support images ({self.share:.0%}): prompts keep to words'
         return (
-            f'CLIP does not recognise "{self.words}" in the support images ({self.share:.0%}, and "{self.rival}"'
+            f'CLIP does not recognise "{self.words}" in the support images ({self.share:.0%}; "{self.rival}":'
             f" {self.rival_share:.0%}): the pictures teach the prompts; try a plainer name if there is one"
         )
 
