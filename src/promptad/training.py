@@ -140,7 +140,7 @@ def total_loss(prototypes: Prototypes, lesson: Lesson, weights: LossWeights, off
     shares = balanced_assignment(to_normal, offsets, scale).detach()  # [F, K]
     negatives = torch.cat([to_abnormal, to_states], 1)
     terms = {
-        # Of two thousand features eight are class tokens, and they make half of the score: each kind has its own mean.
+        # Of a view's 197 features one is the class token, and it makes half of the score: each kind has its own mean.
         "contrastive": lambda: torch.stack(
             [losses.contrastive_loss(to_normal[t], negatives[t], shares[t], lesson.temperature) for t in taught]
         ).sum(),
