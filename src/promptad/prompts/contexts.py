@@ -118,16 +118,18 @@ def start_vectors(
 def encode_states(backbone: Backbone, words: str, groups: Sequence[StateGroup]) -> tuple[Tensor, ...]:
     """Return for each group the unit text features [phrase, D] of its manual prompts.
 
-    A feature is the mean over a few templates. These prompts hold no learned vector and are encoded once.
+    These prompts hold no learned vector and are encoded once.
     """
-    features = []
-    for group in groups:
-        prompts = [
-            f"{t} {phrase.replace('{}', words)}." for phrase in group.phrases for t in TEMPLATES[:STATE_TEMPLATES]
-        ]
-        encoded = encode_texts(backbone, prompts).view(len(group.phrases), STATE_TEMPLATES, -1)  # [phrase, template, D]
-        features.append(torch.nn.functional.normalize(encoded.mean(1), dim=-1))
-    return tuple(features)
+    return tuple(
+        encode_phrases(backbone, [phrase.replace("{}", words) for phrase in group.phrases]) for group in groups
+    )
+
+
+def encode_phrases(backbone: Backbone, phrases: Sequence[str]) -> Tensor:
+    """Return the unit text features [phrase, D] of phrases such as "carpet with hole": means over a few templates."""
+    prompts = [f"{template} {phrase}." for phrase in phrases for template in TEMPLATES[:STATE_TEMPLATES]]
+    encoded = encode_texts(backbone, prompts).view(len(phrases), STATE_TEMPLATES, -1)  # [phrase, template, D]
+    return torch.nn.functional.normalize(encoded.mean(1), dim=-1)
 
 
 @torch.no_grad()

@@ -3,11 +3,10 @@
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from promptad.backbone.clip import Backbone
-from promptad.prompts.contexts import STATE_TEMPLATES, TEMPLATES, encode_texts
+from promptad.prompts.contexts import encode_phrases
 from promptad.prompts.states import known_parts
 
 RECOGNISED = 0.5  # the share from which a part is said to be recognised
@@ -40,10 +39,7 @@ def recognise(backbone: Backbone, words: str, class_token: Tensor) -> Recognitio
     "capsules" are no rival of a "capsule". The share is the mean probability over the pictures.
     """
     names = [words, *rivals(words)]
-    features = [
-        encode_texts(backbone, [f"{template} {name}." for name in names]) for template in TEMPLATES[:STATE_TEMPLATES]
-    ]
-    texts = F.normalize(torch.stack(features).mean(0), dim=-1)  # [name, D]
+    texts = encode_phrases(backbone, names)  # [name, D]
     shares = torch.softmax(backbone.temperature * class_token @ texts.T, 1).mean(0)
     likeliest = int(shares[1:].argmax())
     return Recognition(words, float(shares[0]), names[1 + likeliest], float(shares[1 + likeliest]))
