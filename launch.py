@@ -13,7 +13,7 @@ def launch(command: str, *options: str) -> None:
     It runs by the interpreter that has the package installed.
     """
     try:
-        from promptad.command_line import main  # noqa: PLC0415 it may be installed for another interpreter only
+        from promptad.cli.main import main  # noqa: PLC0415 it may be installed for another interpreter only
     except ModuleNotFoundError as error:
         if error.name != "promptad":
             raise

@@ -3,7 +3,7 @@
 python benchmarks/ablation.py [--json FILE]
 
 15 classes, two production lines, one draw of k = 2 support images each, the embedded `tiny`; the last epoch, and no
-test label anywhere but in the metrics. Every picture is encoded once for all rows.
+test label anywhere but in the metrics. Every image is encoded once for all rows.
 """
 
 import argparse
@@ -38,15 +38,15 @@ from demo_bed import (
 from rich.console import Console
 from rich.table import Table
 
-from promptad.backbone.clip import Backbone
-from promptad.data.support import choose_support
-from promptad.detection import Subject
-from promptad.evaluation import read_test_split
-from promptad.files import whole_file
-from promptad.fitting import encode_support
-from promptad.options import names, numbers
-from promptad.records import ImageFeatures
+from promptad.backbones.clip import Backbone
+from promptad.cli.options import names, numbers
+from promptad.data.few_shot import choose_support
+from promptad.engine.support import encode_support
+from promptad.evaluation.evaluator import read_test_split
+from promptad.features import ImageFeatures
+from promptad.models.base import Subject
 from promptad.settings import MULTI_PROTOTYPE, SINGLE_ANCHOR, Settings
+from promptad.utils.files import whole_file
 
 K = 2
 Changes = Mapping[str, Mapping[str, Any]]  # part of the settings, then the setting
@@ -110,10 +110,10 @@ def main() -> None:
 
 def measure_place(protocol: Protocol, place: Place, backbone: Backbone) -> Iterator[dict[str, Any]]:
     """Train and measure every variant and draw of one class on one line; yield a row each."""
-    pictures = draw_place(protocol.work, protocol.difficulty, place)
-    split = read_test_split(backbone, pictures.test, Settings().scoring.resolution, batch_size=32, taps=True)
+    images = draw_place(protocol.work, protocol.difficulty, place)
+    split = read_test_split(backbone, images.test, Settings().scoring.resolution, batch_size=32, layers=True)
     for seed in protocol.seeds:
-        chosen = choose_support(pictures.normal, K, seed)
+        chosen = choose_support(images.normal, K, seed)
         subject = Subject("demo", protocol.called or place.class_name, tuple(path.name for path in chosen), "")
         support: dict[int, ImageFeatures] = {}  # by views of an image
         for title, settings in settings_of_variants(protocol.variants, seed):

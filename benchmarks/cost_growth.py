@@ -1,8 +1,8 @@
-"""How the cost of training grows: seconds against classes, k, normal and abnormal prototypes, and test pictures.
+"""How the cost of training grows: seconds against classes, k, normal and abnormal prototypes, and test images.
 
 python benchmarks/cost_growth.py [--figure FILE] [--json FILE]
 
-From reading pictures to written results, without the cache of features. One number is varied at a time, the others are
+From reading images to written results, without the cache of features. One number is varied at a time, the others are
 the defaults; each point is the fastest of some runs. The embedded `tiny` on demo data, unless another architecture is
 named, which gets random weights.
 """
@@ -21,20 +21,19 @@ from rich.console import Console
 from rich.table import Table
 from train_speed import random_backbone
 
-from promptad.backbone.clip import Backbone
-from promptad.backbone.loading import load_backbone
+from promptad.backbones.clip import Backbone
+from promptad.backbones.factory import load_backbone
+from promptad.data.datasets import read_class
 from promptad.data.demo import make_demo_class
-from promptad.data.layouts import read_class
-from promptad.data.support import choose_support
-from promptad.files import whole_file
-from promptad.measuring import Run
-from promptad.progress import add_task, progress_bar
-from promptad.records import ClassPictures
-from promptad.result_folder import ResultFolder
-from promptad.runs import Job, train_all
-from promptad.settings import EMBEDDED, BackboneSettings, Settings
+from promptad.data.few_shot import choose_support
+from promptad.engine.runs import Job, RunContext, train_all
+from promptad.results.paths import ResultFolder
+from promptad.settings import TINY_BACKBONE, BackboneSettings, Settings
+from promptad.structures import ClassDataset
+from promptad.utils.files import whole_file
+from promptad.utils.progress import add_task, progress_bar
 
-CLASSES = ("carpet", "grid", "leather", "pill")  # 60 test pictures each
+CLASSES = ("carpet", "grid", "leather", "pill")  # 60 test images each
 DEFAULTS = {"classes": 1, "k": 2, "normal prototypes": 3, "abnormal prototypes": 6, "test pictures": 60}
 VARIED = {
     "classes": (1, 2, 4),
@@ -71,7 +70,7 @@ def main() -> None:
             temporary_file.write_text(json.dumps(seconds, indent=2) + "\n")
 
 
-def time_point(backbone: Backbone, classes: list[ClassPictures], point: Mapping[str, int], results: Path) -> float:
+def time_point(backbone: Backbone, classes: list[ClassDataset], point: Mapping[str, int], results: Path) -> float:
     """Return the seconds of a whole run."""
     plain = Settings(backbone=backbone.settings)
     settings = replace(
@@ -81,14 +80,14 @@ def time_point(backbone: Backbone, classes: list[ClassPictures], point: Mapping[
     )
     seed = settings.training.seed
     with tempfile.TemporaryDirectory(dir=results.parent) as folder:
-        run = Run(backbone, settings, ResultFolder(Path(folder), "demo", point["k"], seed), Console(quiet=True))
+        place, context = ResultFolder(Path(folder), "demo", point["k"], seed), RunContext(backbone, Console(quiet=True))
         jobs = []
-        for pictures in classes[: point["classes"]]:
-            step = len(pictures.test) // point["test pictures"]  # good and defective ones alike
-            some = replace(pictures, test=pictures.test[::step])
-            jobs.append(Job(run, some, choose_support(some.normal, point["k"], seed)))
+        for images in classes[: point["classes"]]:
+            step = len(images.test) // point["test pictures"]  # good and defective ones alike
+            some = replace(images, test=images.test[::step])
+            jobs.append(Job(some, settings, choose_support(some.normal, point["k"], seed), place))
         started = time.monotonic()
-        train_all(jobs)
+        train_all(jobs, context)
         return time.monotonic() - started
 
 
@@ -114,19 +113,21 @@ def draw_growth(seconds: Seconds, file: Path) -> None:
 
 
 def _backbone(architecture: str) -> Backbone:
-    if architecture != EMBEDDED:
+    if architecture != TINY_BACKBONE:
         return random_backbone(architecture)
-    return load_backbone(BackboneSettings(name=EMBEDDED), torch.device("cpu"))
+    return load_backbone(BackboneSettings(name=TINY_BACKBONE), torch.device("cpu"))
 
 
-def _draw(folder: Path, class_name: str) -> ClassPictures:
+def _draw(folder: Path, class_name: str) -> ClassDataset:
     make_demo_class(folder, class_name)
     return read_class("demo", folder, class_name)
 
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--architecture", default=EMBEDDED, help="'tiny', or one of open_clip's with random weights")
+    parser.add_argument(
+        "--architecture", default=TINY_BACKBONE, help="'tiny', or one of open_clip's with random weights"
+    )
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--figure", type=Path, help="picture file to draw to")
     parser.add_argument("--json", type=Path, help="file to write the seconds to")

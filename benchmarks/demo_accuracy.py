@@ -3,11 +3,11 @@
 python benchmarks/demo_accuracy.py [--json FILE]
 
 15 classes, k = 1, 2, 4, three draws of the support images, two production lines; the default settings, the last epoch
-(and of ours the first, the starting words alone), no test label anywhere but in the metrics. Every picture is encoded
+(and of ours the first, the starting words alone), no test label anywhere but in the metrics. Every image is encoded
 once. A class that is done is kept in --work, and a second start goes on from there.
 
 Two checks on how much of this the embedded `tiny` was told: `--classes gear,brick` are parts that it was never trained
-on, with a kind of defect that it never saw; with `--random-weights` neither words nor pictures mean anything to it.
+on, with a kind of defect that it never saw; with `--random-weights` neither words nor images mean anything to it.
 """
 
 import argparse
@@ -41,16 +41,16 @@ from rich.console import Console
 from rich.table import Table
 
 import promptad
-from promptad.backbone.clip import Backbone
+from promptad.backbones.clip import Backbone
+from promptad.cli.options import numbers
 from promptad.data.demo import DEFECT_FOLDERS
-from promptad.data.demo.writer import PICTURES_A_DEFECT
-from promptad.data.support import choose_support
-from promptad.detection import Subject
-from promptad.evaluation import read_test_split
-from promptad.files import whole_file
-from promptad.fitting import encode_support
-from promptad.options import numbers
+from promptad.data.demo.writer import IMAGES_A_DEFECT
+from promptad.data.few_shot import choose_support
+from promptad.engine.support import encode_support
+from promptad.evaluation.evaluator import read_test_split
+from promptad.models.base import Subject
 from promptad.settings import MULTI_PROTOTYPE, SINGLE_ANCHOR, Settings
+from promptad.utils.files import whole_file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +64,7 @@ class Protocol:
     difficulty: str
     epochs: int | None
     called: str | None  # what every class is called in the prompts; None: by its name
-    random_weights: bool  # in the place of the embedded ones
+    random_weights: bool  # instead of the embedded ones
     work: Path
 
 
@@ -89,10 +89,10 @@ def main() -> None:
 
 def measure_place(protocol: Protocol, place: Place, backbone: Backbone) -> Iterator[dict[str, Any]]:
     """Train and measure every system, k and draw of one class on one line; yield a row each."""
-    pictures = draw_place(protocol.work, protocol.difficulty, place)
-    split = read_test_split(backbone, pictures.test, Settings().scoring.resolution, batch_size=32, taps=True)
+    images = draw_place(protocol.work, protocol.difficulty, place)
+    split = read_test_split(backbone, images.test, Settings().scoring.resolution, batch_size=32, layers=True)
     for seed in protocol.seeds:
-        chosen = choose_support(pictures.normal, max(protocol.shots), seed)
+        chosen = choose_support(images.normal, max(protocol.shots), seed)
         for system in (SINGLE_ANCHOR, MULTI_PROTOTYPE):
             settings = settings_of(system, seed, protocol.epochs)
             known = encode_support(backbone, chosen, settings)
@@ -122,12 +122,12 @@ def accuracy_table(rows: Sequence[dict[str, Any]], protocol: Protocol) -> Table:
 
 
 def kinds_table(rows: Sequence[dict[str, Any]], protocol: Protocol) -> Table:
-    """Return the image AUROC of each kind of defect, a row each, and how many pictures show it."""
+    """Return the image AUROC of each kind of defect, a row each, and how many images show it."""
     table = Table(title="Image AUROC by kind of defect, mean over its classes, k, draws and lines in %")
     for title in ("kind", "pictures", *TITLES.values()):
         table.add_column(title, justify="left" if title == "kind" else "right")
     for kind, means in kind_means(rows).items():
-        table.add_row(kind, str(pictures_of(kind, protocol)), *(f"{means[system]:.1f}" for system in TITLES))
+        table.add_row(kind, str(images_of(kind, protocol)), *(f"{means[system]:.1f}" for system in TITLES))
     return table
 
 
@@ -145,10 +145,10 @@ def kind_means(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
     }
 
 
-def pictures_of(kind: str, protocol: Protocol) -> int:
-    """Return how many different test pictures show a kind of defect."""
+def images_of(kind: str, protocol: Protocol) -> int:
+    """Return how many different test images show a kind of defect."""
     folders = sum(list(DEFECT_FOLDERS[name].values()).count(kind) for name in protocol.classes)
-    return folders * PICTURES_A_DEFECT * len(protocol.lines)
+    return folders * IMAGES_A_DEFECT * len(protocol.lines)
 
 
 def health_table(rows: Sequence[dict[str, Any]], protocol: Protocol) -> Table:

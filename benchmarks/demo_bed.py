@@ -14,22 +14,24 @@ import torch
 from open_clip.model import CLIP
 from rich.console import Console
 
-from promptad.backbone.clip import Backbone
-from promptad.backbone.embedded import embedded_config
-from promptad.backbone.loading import load_backbone, make_backbone
+from promptad.backbones.clip import Backbone
+from promptad.backbones.factory import load_backbone
+from promptad.backbones.open_clip_vit import make_backbone
+from promptad.backbones.tiny_clip import tiny_config
+from promptad.cli.options import names, numbers
+from promptad.data.datasets import read_class
 from promptad.data.demo import DEFECT_FOLDERS, DEMO_CLASSES, DIFFICULTIES, HELD_OUT_CLASSES, make_demo_class
-from promptad.data.layouts import read_class
-from promptad.detection import AnomalyDetector, Subject
-from promptad.detector import Detector
-from promptad.diagnostics import diagnose
-from promptad.evaluation import TestSplit, evaluate
-from promptad.metrics import image_auroc
-from promptad.options import names, numbers
-from promptad.progress import add_task, progress_bar
-from promptad.records import ClassPictures, ImageFeatures
-from promptad.settings import EMBEDDED, BackboneSettings, Settings, default_settings
-from promptad.single_anchor.detector import AnchorDetector
-from promptad.systems import Pupil, learn
+from promptad.evaluation.diagnostics import diagnose
+from promptad.evaluation.evaluator import TestSplit, evaluate
+from promptad.evaluation.metrics import image_auroc
+from promptad.features import ImageFeatures
+from promptad.models.base import AnomalyDetector, Subject, TrainTask
+from promptad.models.multi_prototype.detector import MultiPrototypeDetector
+from promptad.models.registry import train
+from promptad.models.single_anchor.detector import SingleAnchorDetector
+from promptad.settings import TINY_BACKBONE, BackboneSettings, Settings, default_settings
+from promptad.structures import ClassDataset
+from promptad.utils.progress import add_task, progress_bar
 
 ANCHORS, BASELINE, WORDS, TEXT, MEMORY = "baseline_text", "baseline", "words", "multi", "multi_memory"
 TITLES = {
@@ -80,17 +82,17 @@ def in_processes(
 
 def load_tiny(*, random_weights: bool = False) -> Backbone:
     """Load the embedded backbone, or build it with random weights: those that CLIP starts its training from."""
-    settings, device = BackboneSettings(name=EMBEDDED), torch.device("cpu")
+    settings, device = BackboneSettings(name=TINY_BACKBONE), torch.device("cpu")
     if not random_weights:
         return load_backbone(settings, device)
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(RANDOM_SEED)
-        clip = CLIP(**embedded_config())
+        clip = CLIP(**tiny_config())
     return make_backbone(clip, settings, device)
 
 
-def draw_place(work: Path, difficulty: str, place: Place) -> ClassPictures:
-    """Draw a class on a line, if it is not there yet, and return its pictures."""
+def draw_place(work: Path, difficulty: str, place: Place) -> ClassDataset:
+    """Draw a class on a line, if it is not there yet, and return its images."""
     root = work / f"{difficulty}_line_{place.line}"
     make_demo_class(root, place.class_name, line=place.line, difficulty=difficulty)
     return read_class("demo", root, place.class_name)
@@ -100,21 +102,21 @@ def trained(
     backbone: Backbone, subject: Subject, support: ImageFeatures, settings: Settings
 ) -> Iterator[tuple[str, AnomalyDetector]]:
     """Train a system and yield its detectors: ours learns the same with and without a memory bank."""
-    steps = learn(backbone, [Pupil(subject, support, settings)])
+    steps = train(backbone, [TrainTask(subject, support, settings)])
     (start,) = next(steps)
     (last,) = deque(chain([(start,)], steps), maxlen=1).pop()
-    if not isinstance(last.detector, Detector):
-        assert isinstance(last.detector, AnchorDetector)
+    if not isinstance(last.detector, MultiPrototypeDetector):
+        assert isinstance(last.detector, SingleAnchorDetector)
         yield (
             ANCHORS,
             replace(last.detector, settings=replace(settings, scoring=replace(settings.scoring, memory=False))),
         )
         yield BASELINE, last.detector
         return
-    assert isinstance(start.detector, Detector)
-    yield WORDS, replace(start.detector, memory=None)
-    yield TEXT, replace(last.detector, memory=None)
-    yield MEMORY, last.detector
+    for name, state, memory in ((WORDS, start, False), (TEXT, last, False), (MEMORY, last, True)):
+        assert isinstance(state.detector, MultiPrototypeDetector)
+        head = state.detector.head.with_memory(state.detector.head.memory if memory else None)
+        yield name, state.set_thresholds(replace(state.detector, head=head))
 
 
 def figures(detector: AnomalyDetector, split: TestSplit, class_name: str) -> dict[str, Any]:
@@ -122,10 +124,12 @@ def figures(detector: AnomalyDetector, split: TestSplit, class_name: str) -> dic
 
     The class's own name tells what kind a folder holds; the detector may call it by another.
     """
-    if not detector.settings.scoring.memory or (isinstance(detector, Detector) and detector.memory is None):
-        split = replace(split, features=replace(split.features, taps=None))
+    if not detector.settings.scoring.memory or (
+        isinstance(detector, MultiPrototypeDetector) and detector.head.memory is None
+    ):
+        split = replace(split, features=replace(split.features, layers=()))
     evaluation, prediction = evaluate(detector, split)
-    verdicts = diagnose(detector, split.features)["verdicts"] if isinstance(detector, Detector) else []
+    verdicts = diagnose(detector, split.features)["verdicts"] if isinstance(detector, MultiPrototypeDetector) else []
     return {name: 100 * getattr(evaluation, name) for name in METRICS} | {
         "kinds": auroc_by_kind(prediction.score, split, class_name),
         "healthy": {verdict["name"]: verdict["healthy"] for verdict in verdicts},
@@ -133,8 +137,8 @@ def figures(detector: AnomalyDetector, split: TestSplit, class_name: str) -> dic
 
 
 def auroc_by_kind(scores: np.ndarray, split: TestSplit, class_name: str) -> dict[str, float]:
-    """Return the image AUROC in % of all good pictures against the defective ones of each kind, by scores [N]."""
-    kinds = np.array([DEFECT_FOLDERS[class_name].get(picture.defect, "") for picture in split.pictures])
+    """Return the image AUROC in % of all good images against the defective ones of each kind, by scores [N]."""
+    kinds = np.array([DEFECT_FOLDERS[class_name].get(image.defect, "") for image in split.images])
     found = {}
     for kind in sorted(set(kinds[split.labels])):
         chosen = ~split.labels | (kinds == kind)
@@ -148,7 +152,7 @@ def settings_of(system: str, seed: int, epochs: int | None) -> Settings:
     training = replace(plain.training, seed=seed, epochs=plain.training.epochs if epochs is None else epochs)
     return replace(
         plain,
-        backbone=BackboneSettings(name=EMBEDDED),
+        backbone=BackboneSettings(name=TINY_BACKBONE),
         training=training,
         scoring=replace(plain.scoring, memory=True),
     )

@@ -1,8 +1,8 @@
-"""How well the decision holds: the false-alarm rate that is asked for against what good test pictures show.
+"""How well the decision holds: the false-alarm rate that is asked for against what good test images show.
 
 python benchmarks/false_alarms.py [--json FILE]
 
-15 demo classes with 20 good and 24 or more defective test pictures each, two production lines, k = 1, 2, 4, with and
+15 demo classes with 20 good and 24 or more defective test images each, two production lines, k = 1, 2, 4, with and
 without a memory bank; default settings, the embedded `tiny`. Thresholds come from the support images alone: test labels
 are only counted by.
 """
@@ -20,18 +20,19 @@ from demo_bed import Place, demo_parser, draw_place, load_tiny, settings_of
 from rich.console import Console
 from rich.table import Table
 
-from promptad.backbone.clip import Backbone
-from promptad.data.pictures import read_picture
-from promptad.data.support import choose_support
-from promptad.detection import Subject
-from promptad.detector import Detector
-from promptad.files import whole_file
-from promptad.fitting import encode_support
-from promptad.options import numbers
-from promptad.progress import add_task, progress_bar
-from promptad.records import ClassPictures, ImageFeatures
+from promptad.backbones.clip import Backbone
+from promptad.cli.options import numbers
+from promptad.data.few_shot import choose_support
+from promptad.data.images import read_image
+from promptad.engine.support import encode_support
+from promptad.features import ImageFeatures
+from promptad.models.base import Subject, TrainTask
+from promptad.models.multi_prototype.detector import MultiPrototypeDetector
+from promptad.models.registry import train
 from promptad.settings import MULTI_PROTOTYPE, Settings
-from promptad.systems import Pupil, learn
+from promptad.structures import ClassDataset
+from promptad.utils.files import whole_file
+from promptad.utils.progress import add_task, progress_bar
 
 RATES = (0.01, 0.05, 0.1)
 FIGURES = {
@@ -52,8 +53,8 @@ def main() -> None:
         task = add_task(progress, "classes and lines", len(options.classes) * len(options.lines))
         for line in options.lines:
             for name in options.classes:
-                pictures = draw_place(options.work, options.difficulty, Place(line, name))
-                rows += measure_class(backbone, pictures, options.shots, options.seeds)
+                images = draw_place(options.work, options.difficulty, Place(line, name))
+                rows += measure_class(backbone, images, options.shots, options.seeds)
                 progress.update(task, advance=1, note=name)
     console.print(rates_table(rows, options.shots))
     minutes = (time.monotonic() - started) / 60
@@ -64,43 +65,45 @@ def main() -> None:
 
 
 def measure_class(
-    backbone: Backbone, pictures: ClassPictures, shots: Sequence[int], seeds: Sequence[int]
+    backbone: Backbone, images: ClassDataset, shots: Sequence[int], seeds: Sequence[int]
 ) -> Iterator[dict[str, Any]]:
     """Yield a row for each draw, k, memory and rate of one class."""
-    test = backbone.encode_pictures([p.path for p in pictures.test], 32, read_picture, taps=True)
-    labels = np.array([picture.is_anomalous for picture in pictures.test])
+    test = backbone.encode_images([p.path for p in images.test], 32, read_image, layers=True)
+    labels = np.array([image.is_anomalous for image in images.test])
     for seed in seeds:
         settings = settings_of(MULTI_PROTOTYPE, seed, None)
-        chosen = choose_support(pictures.normal, max(shots), seed)
+        chosen = choose_support(images.normal, max(shots), seed)
         known = encode_support(backbone, chosen, settings)
         for k in shots:
             support = known.rows(slice(0, k * settings.support_views))
             own = replace(settings, training=replace(settings.training, k_shot=k))
-            for detector in trained(backbone, pictures.class_name, support, own):
-                memory = detector.memory is not None
-                seen = test if memory else replace(test, taps=None)
-                row = {"class": pictures.class_name, "seed": seed, "k": k, "memory": memory}
+            for detector in trained(backbone, images.class_name, support, own):
+                memory = detector.head.memory is not None
+                seen = test if memory else replace(test, layers=())
+                row = {"class": images.class_name, "seed": seed, "k": k, "memory": memory}
                 yield from (row | counted for counted in count(detector, seen, labels))
 
 
-def trained(backbone: Backbone, class_name: str, support: ImageFeatures, settings: Settings) -> Iterator[Detector]:
+def trained(
+    backbone: Backbone, class_name: str, support: ImageFeatures, settings: Settings
+) -> Iterator[MultiPrototypeDetector]:
     """Yield the last epoch's detector with its normal scores, without and with a memory bank: both learn the same."""
-    pupil = Pupil(Subject("demo", class_name, (), ""), support, settings)
-    ((last,),) = deque(learn(backbone, [pupil]), maxlen=1)
-    assert isinstance(last.detector, Detector)
-    for memory in (None, last.detector.memory):
-        detector = last.decide(replace(last.detector, memory=memory))
-        assert isinstance(detector, Detector)
+    task = TrainTask(Subject("demo", class_name, (), ""), support, settings)
+    ((last,),) = deque(train(backbone, [task]), maxlen=1)
+    assert isinstance(last.detector, MultiPrototypeDetector)
+    for memory in (None, last.detector.head.memory):
+        detector = last.set_thresholds(replace(last.detector, head=last.detector.head.with_memory(memory)))
+        assert isinstance(detector, MultiPrototypeDetector)
         yield detector
 
 
-def count(detector: Detector, test: ImageFeatures, labels: np.ndarray) -> Iterator[dict[str, float]]:
-    """Yield for each rate the shares of good [N] pictures that are rejected and of defective ones that are not."""
+def count(detector: MultiPrototypeDetector, test: ImageFeatures, labels: np.ndarray) -> Iterator[dict[str, float]]:
+    """Yield for each rate the shares of good [N] images that are rejected and of defective ones that are not."""
     assert detector.normal_scores is not None
     scores = detector.score(test)
     for rate in RATES:
-        prediction = detector.deciding(detector.normal_scores, rate).to_prediction(scores)
-        rejected, marked = prediction.score > 0.5, prediction.map.max((1, 2)) > 0.5
+        prediction = detector.with_thresholds(detector.normal_scores, rate).to_prediction(scores)
+        rejected, marked = prediction.score > 0.5, prediction.anomaly_map.max((1, 2)) > 0.5
         yield {
             "rate": rate,
             "false_alarms": float(rejected[~labels].mean()),

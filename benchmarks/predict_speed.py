@@ -1,8 +1,8 @@
-"""How fast pictures are judged, beside open_clip's bare `encode_image` on the same batch.
+"""How fast images are judged, beside open_clip's bare `encode_image` on the same batch.
 
 python benchmarks/predict_speed.py [--json FILE]
 
-ViT-B-16-plus-240 with random weights, pictures of its own size in memory. In turns, several times: open_clip's
+ViT-B-16-plus-240 with random weights, images of its own size in memory. In turns, several times: open_clip's
 `encode_image` on pixels that are ready; image scores by the class token (`--image-score class-token`); scores and maps.
 Ours include resizing, normalising, scoring, smoothing. A share is the median of ours against the bare one of its turn.
 """
@@ -21,14 +21,15 @@ from PIL import Image
 from rich.console import Console
 from train_speed import ARCHITECTURE, random_backbone
 
-from promptad.backbone.clip import Backbone
+from promptad.backbones.clip import Backbone
+from promptad.backbones.open_clip_vit import clip_of
 from promptad.data.demo.writer import draw_good
-from promptad.detection import AnomalyDetector, Subject
-from promptad.files import whole_file
-from promptad.fitting import encode_support
-from promptad.progress import add_task, progress_bar
+from promptad.engine.support import encode_support
+from promptad.models.base import AnomalyDetector, Subject, TrainTask
+from promptad.models.registry import train
 from promptad.settings import ScoringSettings, Settings, TrainingSettings
-from promptad.systems import Pupil, learn
+from promptad.utils.files import whole_file
+from promptad.utils.progress import add_task, progress_bar
 
 CLASS = "carpet"
 
@@ -38,16 +39,16 @@ def main() -> None:
     options = _parse()
     console = Console(highlight=False)
     backbone = random_backbone(options.architecture)
-    pictures = [_picture(number, backbone) for number in range(options.batch_size)]
-    by_token, with_map = (untrained(backbone, pictures[:2], image_score) for image_score in ("class-token", "both"))
-    pixels = backbone.pixels(pictures)
+    images = [_image(number, backbone) for number in range(options.batch_size)]
+    by_token, with_map = (untrained(backbone, images[:2], image_score) for image_score in ("class-token", "both"))
+    pixels = backbone.pixels(images)
     rates: dict[str, list[float]] = {"bare": [], "image": [], "map": []}
     with progress_bar(console) as progress, torch.inference_mode():
         task = add_task(progress, "turns", options.turns)
         for _ in range(options.turns):
-            rates["bare"].append(rate(lambda: backbone.text_tower.clip.encode_image(pixels), len(pictures)))
-            rates["image"].append(rate(lambda: by_token.score_pictures(pictures, len(pictures)), len(pictures)))
-            rates["map"].append(rate(lambda: with_map.predict(pictures, len(pictures)), len(pictures)))
+            rates["bare"].append(rate(lambda: clip_of(backbone).encode_image(pixels), len(images)))
+            rates["image"].append(rate(lambda: by_token.score_images(images, len(images)), len(images)))
+            rates["map"].append(rate(lambda: with_map.predict(images, len(images)), len(images)))
             progress.advance(task)
     figures = {f"{name}_share": share(rates[name], rates["bare"]) for name in ("image", "map")}
     figures["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -60,23 +61,23 @@ def main() -> None:
             temporary.write_text(json.dumps(figures, indent=2) + "\n")
 
 
-def untrained(backbone: Backbone, pictures: list[Image.Image], image_score: str) -> AnomalyDetector:
+def untrained(backbone: Backbone, images: list[Image.Image], image_score: str) -> AnomalyDetector:
     """Return a detector of starting words: it judges as fast as a trained one."""
     settings = Settings(
         backbone=backbone.settings,
         training=TrainingSettings(epochs=0, views=2),
         scoring=replace(ScoringSettings(), image_score=image_score),
     )
-    support = encode_support(backbone, pictures, settings)
-    (start,) = next(learn(backbone, [Pupil(Subject("demo", CLASS, (), ""), support, settings)]))
+    support = encode_support(backbone, images, settings)
+    (start,) = next(train(backbone, [TrainTask(Subject("demo", CLASS, (), ""), support, settings)]))
     return start.detector
 
 
-def rate(work: Callable[[], object], pictures: int) -> float:
-    """Return the pictures a second of some work."""
+def rate(work: Callable[[], object], images: int) -> float:
+    """Return the images a second of some work."""
     started = time.monotonic()
     work()
-    return pictures / (time.monotonic() - started)
+    return images / (time.monotonic() - started)
 
 
 def share(ours: list[float], bare: list[float]) -> float:
@@ -84,7 +85,7 @@ def share(ours: list[float], bare: list[float]) -> float:
     return statistics.median(own / other for own, other in zip(ours, bare, strict=True))
 
 
-def _picture(number: int, backbone: Backbone) -> Image.Image:
+def _image(number: int, backbone: Backbone) -> Image.Image:
     return Image.fromarray(draw_good(CLASS, 0, number)).resize((backbone.resize, backbone.resize))
 
 

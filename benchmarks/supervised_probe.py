@@ -2,12 +2,12 @@
 
 python benchmarks/supervised_probe.py [--json FILE]
 
-Words and few good pictures compete for what a linear scorer can read from the features of the embedded `tiny`. How much
-that is, a logistic regression shows that learns from labels and masks of test pictures, which nothing in the package
-may see: of two other production lines, or of one half of the line's own test pictures, measured on the other half, both
+Words and few good images compete for what a linear scorer can read from the features of the embedded `tiny`. How much
+that is, a logistic regression shows that learns from labels and masks of test images, which nothing in the package
+may see: of two other production lines, or of one half of the line's own test images, measured on the other half, both
 ways. Beside it stands ours at its starting words, k = 2, one draw of support images, on the whole test split.
 
-It is no strict bound: 4 to 16 labelled pictures of each kind of defect can tell less than words do, and a memory bank
+It is no strict bound: 4 to 16 labelled images of each kind of defect can tell less than words do, and a memory bank
 reads other layers.
 """
 
@@ -41,21 +41,22 @@ from rich.table import Table
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
-from promptad.backbone.clip import Backbone
-from promptad.data.support import choose_support
-from promptad.detection import Subject
-from promptad.evaluation import TestSplit, read_test_split
-from promptad.files import whole_file
-from promptad.fitting import encode_support
-from promptad.metrics import image_auroc, pixel_auroc
-from promptad.options import numbers
-from promptad.records import ClassPictures, ImageFeatures
-from promptad.scoring import Scores, smooth_maps, square_maps
+from promptad.backbones.clip import Backbone
+from promptad.cli.options import numbers
+from promptad.data.few_shot import choose_support
+from promptad.engine.support import encode_support
+from promptad.evaluation.evaluator import TestSplit, read_test_split
+from promptad.evaluation.metrics import image_auroc, pixel_auroc
+from promptad.features import ImageFeatures
+from promptad.models.anomaly_map import Scores, smooth_maps, square_maps
+from promptad.models.base import Subject
 from promptad.settings import IMAGE_SCORES, MULTI_PROTOTYPE, Settings
+from promptad.structures import ClassDataset
+from promptad.utils.files import whole_file
 
 K, SEED = 2, 0  # support images of ours, and their draw
 LEAST_SHARE = 0.25  # of a patch that must be defective for its label
-PATCH_SLACK, CLASS_SLACK = 10.0, 1.0  # scikit-learn's C: for every picture's label there are 196 of patches
+PATCH_SLACK, CLASS_SLACK = 10.0, 1.0  # scikit-learn's C: for every image's label there are 196 of patches
 OTHER_LINES, OTHER_HALF = "other_lines", "other_half"
 TITLES = {OTHER_LINES: "told other lines", OTHER_HALF: "told the other half", WORDS: "ours, unlearned"}
 FIGURES = {"both": "I-AUROC", "class-token": "class token", "patches": "patches", "pixel": "P-AUROC"}
@@ -101,11 +102,11 @@ def measure_class(protocol: Protocol, class_name: str, backbone: Backbone) -> It
     """Yield a row for each line and scorer of one class."""
     probe = learn_probe([_read_split(protocol, Place(line, class_name), backbone)[1] for line in protocol.probe_lines])
     for line in protocol.lines:
-        pictures, split = _read_split(protocol, Place(line, class_name), backbone)
+        images, split = _read_split(protocol, Place(line, class_name), backbone)
         row = {"class_name": class_name, "line": line}
         yield row | {"scorer": OTHER_LINES} | measure(probe, split)
         yield row | {"scorer": OTHER_HALF} | measure_halves(split)
-        yield row | {"scorer": WORDS} | measure_words(pictures, split, backbone)
+        yield row | {"scorer": WORDS} | measure_words(images, split, backbone)
 
 
 def learn_probe(splits: Sequence[TestSplit]) -> Probe:
@@ -129,7 +130,7 @@ def patch_labels(split: TestSplit, side: int) -> np.ndarray:
 
 
 def score(probe: Probe, features: ImageFeatures, image_score: str = "both") -> Scores:
-    """Score N pictures by class token plus largest patch, each in its deviations over these, or by one alone."""
+    """Score N images by class token plus largest patch, each in its deviations over these, or by one alone."""
     patches = _answers(probe.patch, features.patch_tokens)  # [N, side²]
     class_token = _answers(probe.class_token, features.class_token)  # [N]
     by_class, by_patch = class_token / class_token.std(), patches.amax(1) / patches.std()
@@ -154,23 +155,23 @@ def measure_halves(split: TestSplit) -> dict[str, float]:
 
 
 def halves(split: TestSplit) -> tuple[TestSplit, TestSplit]:
-    """Return every other picture of a test split, and the rest: each half has all its kinds of defects."""
+    """Return every other image of a test split, and the rest: each half has all its kinds of defects."""
     first, second = (_part(split, slice(start, None, 2)) for start in (0, 1))
     return first, second
 
 
-def measure_words(pictures: ClassPictures, split: TestSplit, backbone: Backbone) -> dict[str, float]:
+def measure_words(images: ClassDataset, split: TestSplit, backbone: Backbone) -> dict[str, float]:
     """Return the AUROCs in % of ours at its starting words, which is told no label."""
     plain = settings_of(MULTI_PROTOTYPE, SEED, epochs=0)
     plain = replace(plain, training=replace(plain.training, k_shot=K), scoring=replace(plain.scoring, memory=False))
-    chosen = choose_support(pictures.normal, K, SEED)
-    subject = Subject("demo", pictures.class_name, tuple(path.name for path in chosen), "")
+    chosen = choose_support(images.normal, K, SEED)
+    subject = Subject("demo", images.class_name, tuple(path.name for path in chosen), "")
     support = encode_support(backbone, chosen, plain)
     found: dict[str, float] = {}
     for by in IMAGE_SCORES:
         settings = replace(plain, scoring=replace(plain.scoring, image_score=by))
         detectors = dict(trained(backbone, subject, support, settings))
-        own = figures(detectors[WORDS], split, pictures.class_name)
+        own = figures(detectors[WORDS], split, images.class_name)
         found |= {by: own["image_auroc"], "pixel": own["pixel_auroc"]}
     return found
 
@@ -223,12 +224,12 @@ def _answers(regression: LogisticRegression, tokens: Tensor) -> Tensor:
 def _part(split: TestSplit, chosen: slice) -> TestSplit:
     assert split.masks is not None
     features, labels, masks = split.features.rows(chosen), split.labels[chosen], split.masks[chosen]
-    return replace(split, pictures=split.pictures[chosen], features=features, labels=labels, masks=masks)
+    return replace(split, images=split.images[chosen], features=features, labels=labels, masks=masks)
 
 
-def _read_split(protocol: Protocol, place: Place, backbone: Backbone) -> tuple[ClassPictures, TestSplit]:
-    pictures = draw_place(protocol.work, protocol.difficulty, place)
-    return pictures, read_test_split(backbone, pictures.test, Settings().scoring.resolution, batch_size=32)
+def _read_split(protocol: Protocol, place: Place, backbone: Backbone) -> tuple[ClassDataset, TestSplit]:
+    images = draw_place(protocol.work, protocol.difficulty, place)
+    return images, read_test_split(backbone, images.test, Settings().scoring.resolution, batch_size=32)
 
 
 def _run(job: tuple[Protocol, str]) -> list[dict[str, Any]]:

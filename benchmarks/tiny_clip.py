@@ -2,7 +2,7 @@
 
 python benchmarks/tiny_clip.py [--lines 100,101,102] [--json FILE]
 
-All pictures are of demo lines that it never saw. Beside the patch memory on its features stands the same memory on raw
+All images are of demo lines that it never saw. Beside the patch memory on its features stands the same memory on raw
 pixels and on a tiny CLIP of random weights: what these reach, nobody needs a CLIP for.
 """
 
@@ -22,20 +22,19 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from promptad.backbone.clip import Backbone
-from promptad.backbone.embedded import embedded_config
-from promptad.backbone.image_tower import ImageTower
+from promptad.backbones.base import ImageEncoder
+from promptad.backbones.clip import Backbone
+from promptad.backbones.tiny_clip import tiny_config
 from promptad.data.demo import DEFECT_FOLDERS, DEMO_CLASSES
-from promptad.data.demo.writer import GOOD_TEST_PICTURES, PICTURES_A_DEFECT, TRAIN_PICTURES, draw_defective, draw_good
-from promptad.data.geometry import square_picture
-from promptad.data.views import make_views
-from promptad.files import whole_file
-from promptad.metrics import image_auroc
-from promptad.progress import add_task, progress_bar
-from promptad.prompts.contexts import encode_texts
+from promptad.data.demo.writer import GOOD_TEST_IMAGES, IMAGES_A_DEFECT, TRAIN_IMAGES, draw_defective, draw_good
+from promptad.data.transforms import make_views, square_image
+from promptad.evaluation.metrics import image_auroc
+from promptad.features import ImageFeatures
+from promptad.models.multi_prototype.prototypes import Prototypes
+from promptad.prompts.encode import encode_texts
 from promptad.prompts.states import class_words, state_groups
-from promptad.prototypes import Prototypes
-from promptad.records import ImageFeatures
+from promptad.utils.files import whole_file
+from promptad.utils.progress import add_task, progress_bar
 
 SUPPORT, VIEWS, SEED = 2, 16, 111
 TEMPLATES = ("a photo of a {}.", "a photo of the {}.", "a cropped photo of the {}.", "a close-up photo of a {}.", "{}.")
@@ -45,11 +44,11 @@ ABNORMAL = ("damaged {}", "broken {}", "{} with flaw", "{} with defect")  # the 
 
 @dataclass(frozen=True)
 class TestSet:
-    """The test pictures of one class on one line."""
+    """The test images of one class on one line."""
 
     __test__ = False
 
-    pictures: list[Image.Image]
+    images: list[Image.Image]
     is_bad: np.ndarray  # [N] bool
     kinds: list[str]  # of the defective ones, in their order
     masks: np.ndarray  # [N, patch] bool, most of the patch is defective
@@ -59,7 +58,7 @@ def main() -> None:
     """Measure, print and, if asked, write."""
     options = _parse()
     console = Console(highlight=False)
-    backbone, random_tower = load_tiny(), load_tiny(random_weights=True).image_tower
+    backbone, random_encoder = load_tiny(), load_tiny(random_weights=True).image_encoder
     texts = {name: plain_texts(backbone, name) for name in DEMO_CLASSES}
     figures: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))  # figure, class: a line each
     with progress_bar(console) as progress, torch.inference_mode():
@@ -67,7 +66,7 @@ def main() -> None:
         for line in options.lines:
             for name in DEMO_CLASSES:
                 for difficulty in ("easy", "normal"):
-                    for figure, value in measure(backbone, random_tower, texts, name, line, difficulty):
+                    for figure, value in measure(backbone, random_encoder, texts, name, line, difficulty):
                         figures[f"{figure}, {difficulty}"][name].append(value)
                     progress.advance(task)
     means = {figure: {name: float(np.mean(values)) for name, values in own.items()} for figure, own in figures.items()}
@@ -82,7 +81,12 @@ def main() -> None:
 
 
 def measure(
-    backbone: Backbone, random_tower: ImageTower, texts: Mapping[str, Tensor], name: str, line: int, difficulty: str
+    backbone: Backbone,
+    random_encoder: ImageEncoder,
+    texts: Mapping[str, Tensor],
+    name: str,
+    line: int,
+    difficulty: str,
 ) -> Iterator[tuple[str, float]]:
     """Yield every figure of one class on one line, in percent."""
     test = draw_test_set(name, line, difficulty)
@@ -91,8 +95,8 @@ def measure(
         for part in range(SUPPORT)
         for view in make_views(_square(Image.fromarray(draw_good(name, line, part))), VIEWS, SEED)
     ]
-    support_pixels, pixels = backbone.pixels(views), backbone.pixels(test.pictures)
-    support, features = backbone.image_tower.encode(support_pixels), backbone.image_tower.encode(pixels)
+    support_pixels, pixels = backbone.pixels(views), backbone.pixels(test.images)
+    support, features = backbone.image_encoder.encode(support_pixels), backbone.image_encoder.encode(pixels)
     normal, abnormal = texts[name]
     yield "class recognised", 100 * recognised(features.class_token, texts, name)
     in_words = abnormal - normal
@@ -105,7 +109,10 @@ def measure(
     yield "kind named among its class's", 100 * named(backbone, features, test, name)
     memories: dict[str, tuple[Tensor, Tensor]] = {
         "tiny": (support.patch_tokens, features.patch_tokens),
-        "random weights": (random_tower.encode(support_pixels).patch_tokens, random_tower.encode(pixels).patch_tokens),
+        "random weights": (
+            random_encoder.encode(support_pixels).patch_tokens,
+            random_encoder.encode(pixels).patch_tokens,
+        ),
         "raw pixels": (F.normalize(raw_patches(support_pixels), dim=-1), F.normalize(raw_patches(pixels), dim=-1)),
     }
     for owner, (known, seen) in memories.items():
@@ -115,22 +122,20 @@ def measure(
 
 
 def draw_test_set(name: str, line: int, difficulty: str) -> TestSet:
-    """Draw the demo's test pictures of one class on one line."""
-    pictures = [draw_good(name, line, TRAIN_PICTURES + number) for number in range(GOOD_TEST_PICTURES)]
-    good, kinds = len(pictures), []
+    """Draw the demo's test images of one class on one line."""
+    images = [draw_good(name, line, TRAIN_IMAGES + number) for number in range(GOOD_TEST_IMAGES)]
+    good, kinds = len(images), []
     masks = [np.zeros((256, 256), np.uint8)] * good
     for folder, kind in DEFECT_FOLDERS[name].items():
-        for number in range(PICTURES_A_DEFECT):
-            picture, mask = draw_defective(name, line, difficulty, folder, number)
-            pictures.append(picture)
+        for number in range(IMAGES_A_DEFECT):
+            image, mask = draw_defective(name, line, difficulty, folder, number)
+            images.append(image)
             masks.append(mask)
             kinds.append(kind)
-    side = embedded_config()["vision_cfg"]["image_size"] // embedded_config()["vision_cfg"]["patch_size"]
+    side = tiny_config()["vision_cfg"]["image_size"] // tiny_config()["vision_cfg"]["patch_size"]
     reduced = [np.asarray(Image.fromarray(mask).resize((side, side), Image.Resampling.BOX)) > 127 for mask in masks]
-    is_bad = np.arange(len(pictures)) >= good
-    return TestSet(
-        [_square(Image.fromarray(p)) for p in pictures], is_bad, kinds, np.stack(reduced).reshape(-1, side**2)
-    )
+    is_bad = np.arange(len(images)) >= good
+    return TestSet([_square(Image.fromarray(p)) for p in images], is_bad, kinds, np.stack(reduced).reshape(-1, side**2))
 
 
 def plain_texts(backbone: Backbone, name: str) -> Tensor:
@@ -145,14 +150,14 @@ def encode_mean(backbone: Backbone, phrases: tuple[str, ...], words: str) -> Ten
 
 
 def recognised(class_tokens: Tensor, texts: Mapping[str, Tensor], name: str) -> float:
-    """Return the share of pictures whose class is named right, good or bad."""
+    """Return the share of images whose class is named right, good or bad."""
     table = torch.stack([texts[other] for other in DEMO_CLASSES])  # [class, 2, D]
     best = torch.einsum("nd,csd->ncs", class_tokens, table).amax(2).argmax(1)
     return float((best == DEMO_CLASSES.index(name)).float().mean())
 
 
 def named(backbone: Backbone, features: ImageFeatures, test: TestSet, name: str) -> float:
-    """Return the share of defective pictures whose kind is named right among the kinds of their class."""
+    """Return the share of defective images whose kind is named right among the kinds of their class."""
     kinds = list(dict.fromkeys(DEFECT_FOLDERS[name].values()))
     words = class_words(name)
     texts = torch.stack([encode_mean(backbone, (f"{{}} with {kind}", f"{{}} with a {kind}"), words) for kind in kinds])
@@ -162,12 +167,12 @@ def named(backbone: Backbone, features: ImageFeatures, test: TestSet, name: str)
 
 def raw_patches(pixels: Tensor) -> Tensor:
     """Return the patches [N, patch, numbers of a patch] of normalised pixels."""
-    patch = embedded_config()["vision_cfg"]["patch_size"]
+    patch = tiny_config()["vision_cfg"]["patch_size"]
     return F.unfold(pixels, patch, stride=patch).transpose(1, 2)
 
 
 def cosine_distance(seen: Tensor, known: Tensor) -> Tensor:
-    """Return for each picture [N] how far its strangest patch is from all known ones."""
+    """Return for each image [N] how far its strangest patch is from all known ones."""
     return 1 - (seen @ known.flatten(0, 1).T).amax(2).amin(1)
 
 
@@ -177,7 +182,7 @@ def euclidean_distance(seen: Tensor, known: Tensor) -> Tensor:
 
 
 def text_geometry(backbone: Backbone) -> dict[str, float]:
-    """Return how crowded the text space is: mean cosines over the classes, raw and without the class centre."""
+    """Return how crowded the text space is: mean cosines over the classes, raw and without the mean direction."""
     rows = defaultdict(list)
     for name in DEMO_CLASSES:
         words, groups = class_words(name), state_groups(name, ())
@@ -212,9 +217,9 @@ def _auroc(scores: Tensor, truth: np.ndarray) -> float:
     return 100 * image_auroc(scores.numpy(), truth)
 
 
-def _square(picture: Image.Image) -> Image.Image:
-    side = embedded_config()["vision_cfg"]["image_size"]
-    return square_picture(picture, side, side)
+def _square(image: Image.Image) -> Image.Image:
+    side = tiny_config()["vision_cfg"]["image_size"]
+    return square_image(image, side, side)
 
 
 def _numbers(text: str) -> list[int]:

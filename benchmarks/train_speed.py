@@ -1,12 +1,12 @@
-"""How much faster training is than the ancestor's own loop, on one machine and in one process.
+"""How much faster training is than the original PromptAD's own loop, on one machine and in one process.
 
 python benchmarks/train_speed.py [--json FILE]
 
-A carpet class as MVTec AD's: 2 support images and 117 test pictures of 1024 pixels, drawn; ViT-B-16-plus-240 with
+A carpet class as MVTec AD's: 2 support images and 117 test images of 1024 pixels, drawn; ViT-B-16-plus-240 with
 random weights, 3 normal and 6 abnormal contexts, 100 epochs. Timed, one after the other:
 
-- ancestor: its loop as it is. Every epoch reads and encodes all pictures anew, runs every prompt over 77 tokens, and
-  measures on the test pictures. Two epochs are measured and scaled to 100.
+- original PromptAD: its loop as it is. Every epoch reads and encodes all images anew, runs every prompt over 77
+  tokens, and measures on the test images. Two epochs are measured and scaled to 100.
 - baseline: our single-anchor system, whole: reading, encoding, 100 epochs, measuring, writing.
 - multi: our multi-prototype system, likewise.
 """
@@ -29,32 +29,31 @@ from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from rich.console import Console
 from torch import Tensor, nn
 
-from promptad.backbone.clip import Backbone
-from promptad.backbone.loading import make_backbone
+from promptad.backbones.clip import Backbone
+from promptad.backbones.open_clip_vit import clip_of, make_backbone
+from promptad.data.datasets import read_class
 from promptad.data.demo import DEFECT_FOLDERS
-from promptad.data.demo.canvas import Mask, Picture
+from promptad.data.demo.canvas import Mask, RGBImage
 from promptad.data.demo.writer import draw_defective, draw_good, write_png
-from promptad.data.layouts import read_class
-from promptad.data.pictures import read_picture
-from promptad.data.support import choose_support
-from promptad.files import whole_file
-from promptad.measuring import Run
-from promptad.memory import nearest_distances
-from promptad.metrics import image_auroc
-from promptad.progress import add_task, progress_bar
-from promptad.prompts.contexts import start_vectors
+from promptad.data.few_shot import choose_support
+from promptad.data.images import read_image
+from promptad.engine.runs import Job, RunContext, train_class
+from promptad.evaluation.metrics import image_auroc
+from promptad.features import ImageFeatures
+from promptad.models.memory_bank import nearest_distances
+from promptad.models.single_anchor.prompts import PromptTokens, TextFeatures, average_anchors, prompt_tokens
+from promptad.models.single_anchor.scoring import score_features
+from promptad.models.single_anchor.trainer import compute_losses
+from promptad.prompts.prompt_learner import initial_contexts
 from promptad.prompts.states import class_words, state_groups
-from promptad.records import ClassPictures, ImageFeatures
-from promptad.result_folder import ResultFolder
-from promptad.runs import Job, train_class
+from promptad.results.paths import ResultFolder
 from promptad.settings import MULTI_PROTOTYPE, SINGLE_ANCHOR, BackboneSettings, Settings, default_settings
-from promptad.single_anchor.anchors import average_anchors
-from promptad.single_anchor.prompts import PromptTokens, TextFeatures, prompt_tokens
-from promptad.single_anchor.scoring import score_features
-from promptad.single_anchor.training import compute_losses
+from promptad.structures import ClassDataset
+from promptad.utils.files import whole_file
+from promptad.utils.progress import add_task, progress_bar
 
 ARCHITECTURE, CLASS, SIDE, K = "ViT-B-16-plus-240", "carpet", 1024, 2
-GOOD, DEFECTIVE = 28, 89  # test pictures, as many as MVTec AD has of carpet
+GOOD, DEFECTIVE = 28, 89  # test images, as many as MVTec AD has of carpet
 MEASURED_EPOCHS, BATCH = 2, 32
 
 
@@ -64,12 +63,12 @@ def main() -> None:
     console = Console(highlight=False)
     backbone = random_backbone(options.architecture)
     with TemporaryDirectory() as temporary:
-        pictures = draw_pictures(Path(temporary), options.test_pictures, console)
-        ancestor = time_ancestor(backbone, pictures, options.epochs, console)
+        images = draw_images(Path(temporary), options.test_images, console)
+        ancestor = time_ancestor(backbone, images, options.epochs, console)
         ours = {}
         for system in (SINGLE_ANCHOR, MULTI_PROTOTYPE):
             started = time.monotonic()
-            train_ours(backbone, pictures, system, options.epochs, Path(temporary), console)
+            train_ours(backbone, images, system, options.epochs, Path(temporary), console)
             ours[system] = time.monotonic() - started
     baseline, multi = ours[SINGLE_ANCHOR], ours[MULTI_PROTOTYPE]
     figures = {
@@ -95,34 +94,35 @@ def random_backbone(architecture: str) -> Backbone:
     return make_backbone(clip, BackboneSettings(name=architecture, pretrained="random"), torch.device("cpu"))
 
 
-def draw_pictures(folder: Path, test_pictures: int, console: Console) -> ClassPictures:
+def draw_images(folder: Path, test_images: int, console: Console) -> ClassDataset:
     """Draw the class into a folder in MVTec AD's layout, enlarged to SIDE pixels."""
-    good = round(test_pictures * GOOD / (GOOD + DEFECTIVE))
+    good = round(test_images * GOOD / (GOOD + DEFECTIVE))
     kinds = list(DEFECT_FOLDERS[CLASS])
     with progress_bar(console) as progress:
-        task = add_task(progress, "draw pictures", K + test_pictures)
+        task = add_task(progress, "draw pictures", K + test_images)
         for number in range(K + good):
             part = f"train/good/{number:03}.png" if number < K else f"test/good/{number:03}.png"
             write_png(folder / CLASS / part, _enlarged(draw_good(CLASS, 0, number)))
             progress.advance(task)
-        for number in range(test_pictures - good):
+        for number in range(test_images - good):
             kind, name = kinds[number % len(kinds)], f"{number:03}"
-            picture, mask = draw_defective(CLASS, 0, "normal", kind, number // len(kinds))
-            write_png(folder / CLASS / "test" / kind / f"{name}.png", _enlarged(picture))
+            image, mask = draw_defective(CLASS, 0, "normal", kind, number // len(kinds))
+            write_png(folder / CLASS / "test" / kind / f"{name}.png", _enlarged(image))
             write_png(folder / CLASS / "ground_truth" / kind / f"{name}_mask.png", _enlarged(mask))
             progress.advance(task)
     return read_class("mvtec", folder, CLASS)
 
 
 def train_ours(
-    backbone: Backbone, pictures: ClassPictures, system: str, epochs: int, folder: Path, console: Console
+    backbone: Backbone, images: ClassDataset, system: str, epochs: int, folder: Path, console: Console
 ) -> None:
     """Train and measure one of our systems as `promptad train` does, its log left out of sight."""
     settings = ancestor_settings(backbone, system, epochs)
     results = ResultFolder(folder / "result", "mvtec", K, settings.training.seed, system)
     quiet = Console(quiet=True) if not console.is_terminal else console
-    run = Run(backbone, settings, results, quiet, BATCH, save_diagnostics=False)
-    train_class(Job(run, pictures, choose_support(pictures.normal, K, settings.training.seed)))
+    support = choose_support(images.normal, K, settings.training.seed)
+    context = RunContext(backbone, quiet, BATCH, save_diagnostics=False)
+    train_class(Job(images, settings, support, results), context)
 
 
 def ancestor_settings(backbone: Backbone, system: str, epochs: int) -> Settings:
@@ -133,34 +133,33 @@ def ancestor_settings(backbone: Backbone, system: str, epochs: int) -> Settings:
     return Settings.from_dict(plain)
 
 
-# The ancestor: nothing is kept from epoch to epoch, nothing is shared between prompts, nothing is left out.
+# The original PromptAD: nothing is kept from epoch to epoch, nothing is shared between prompts, nothing is left out.
 
 
-def time_ancestor(backbone: Backbone, pictures: ClassPictures, epochs: int, console: Console) -> float:
-    """Return the seconds that the ancestor's loop takes for all epochs, measured on the first few."""
+def time_ancestor(backbone: Backbone, images: ClassDataset, epochs: int, console: Console) -> float:
+    """Return the seconds that the original PromptAD's loop takes for all epochs, measured on the first few."""
     settings = ancestor_settings(backbone, SINGLE_ANCHOR, epochs)
-    support = choose_support(pictures.normal, K, settings.training.seed)
+    support = choose_support(images.normal, K, settings.training.seed)
     ancestor = Ancestor(backbone, settings)
     started = time.monotonic()
-    bank = ancestor.encode(support).taps
+    bank = ancestor.encode(support).layers
     once = time.monotonic() - started
-    assert bank is not None
     with progress_bar(console) as progress:
         task = add_task(progress, "the ancestor's loop", MEASURED_EPOCHS)
         started = time.monotonic()
         for _ in range(MEASURED_EPOCHS):
-            ancestor.epoch(support, pictures, bank)
+            ancestor.epoch(support, images, bank)
             progress.advance(task)
     return once + (time.monotonic() - started) / MEASURED_EPOCHS * epochs
 
 
 class Ancestor:
-    """The ancestor's training of one class."""
+    """The original PromptAD's training of one class."""
 
     def __init__(self, backbone: Backbone, settings: Settings) -> None:
         words, groups = class_words(CLASS), state_groups(CLASS)
         self.backbone, self.settings = backbone, settings
-        starts = start_vectors(backbone, groups, settings.prompts, settings.training.seed)
+        starts = initial_contexts(backbone, groups, settings.prompts, settings.training.seed)
         self.prompts = WholePrompts(backbone, prompt_tokens(backbone, words, groups, settings.prompts), *starts)
         training = settings.training
         self.optimizer = torch.optim.SGD(
@@ -170,8 +169,8 @@ class Ancestor:
             self.optimizer, training.epochs, settings.single_anchor.eta_min
         )
 
-    def epoch(self, support: Sequence[Path], pictures: ClassPictures, bank: tuple[Tensor, Tensor]) -> float:
-        """Learn from the support images, then measure on the test pictures: image AUROC."""
+    def epoch(self, support: Sequence[Path], images: ClassDataset, bank: tuple[Tensor, ...]) -> float:
+        """Learn from the support images, then measure on the test images: image AUROC."""
         features, temperature = self.encode(support), self.backbone.log_temperature
         text = self.prompts()
         self.optimizer.zero_grad()
@@ -180,41 +179,40 @@ class Ancestor:
         self.optimizer.step()
         self.schedule.step()
         with torch.no_grad():
-            return self._measure(pictures, average_anchors(self.prompts()), bank)
+            return self._measure(images, average_anchors(self.prompts()), bank)
 
     @torch.no_grad()
     def encode(self, files: Sequence[Path]) -> ImageFeatures:
-        """Read and encode pictures, along both paths to their ends."""
-        pixels = self.backbone.pixels([read_picture(file) for file in files])
-        return encode_whole(self.backbone.text_tower.clip.visual, pixels, self.backbone.image_tower.tapped)
+        """Read and encode images, along both paths to their ends."""
+        pixels = self.backbone.pixels([read_image(file) for file in files])
+        return encode_whole(clip_of(self.backbone).visual, pixels, self.backbone.image_encoder.layer_indices)
 
-    def _measure(self, pictures: ClassPictures, anchors: Tensor, bank: tuple[Tensor, Tensor]) -> float:
+    def _measure(self, images: ClassDataset, anchors: Tensor, bank: tuple[Tensor, ...]) -> float:
         resolution, scores = self.settings.scoring.resolution, []
-        for start in range(0, len(pictures.test), BATCH):
-            seen = self.encode([picture.path for picture in pictures.test[start : start + BATCH]])
-            assert seen.taps is not None
-            first, second = (nearest_distances(t, b.flatten(0, 1)) for t, b in zip(seen.taps, bank, strict=True))
-            asked = ImageFeatures(seen.class_token, seen.patch_tokens, None, (first + second) / 2)
+        for start in range(0, len(images.test), BATCH):
+            seen = self.encode([image.path for image in images.test[start : start + BATCH]])
+            first, second = (nearest_distances(t, b.flatten(0, 1)) for t, b in zip(seen.layers, bank, strict=True))
+            asked = ImageFeatures(seen.class_token, seen.patch_tokens, distances=(first + second) / 2)
             scores.append(score_features(asked, anchors, self.backbone.log_temperature, resolution).image)
-        return image_auroc(torch.cat(scores).numpy(), np.array([picture.is_anomalous for picture in pictures.test]))
+        return image_auroc(torch.cat(scores).numpy(), np.array([image.is_anomalous for image in images.test]))
 
 
 class WholePrompts(nn.Module):
-    """The ancestor's prompts, each over all of CLIP's 77 tokens by open_clip's own transformer."""
+    """The original PromptAD's prompts, each over all of CLIP's 77 tokens by open_clip's own transformer."""
 
     def __init__(
         self, backbone: Backbone, tokens: PromptTokens, normal_context: Tensor, abnormal_context: Tensor
     ) -> None:
         super().__init__()
-        self.clip, self.tower = backbone.text_tower.clip, backbone.text_tower
+        self.clip, self.text_encoder = clip_of(backbone), backbone.text_encoder
         self.normal_context, self.abnormal_context = nn.Parameter(normal_context), nn.Parameter(abnormal_context)
         kinds = (tokens.normal, tokens.manual, tokens.learned)
         self.counts = [len(kind) for kind in kinds]
-        self.tokens = F.pad(torch.cat(kinds), (0, self.tower.context_length - kinds[0].shape[1]))  # [prompt, 77]
+        self.tokens = F.pad(torch.cat(kinds), (0, self.text_encoder.context_length - kinds[0].shape[1]))  # [prompt, 77]
 
     def forward(self) -> TextFeatures:
         """Encode every prompt with the contexts as they are now."""
-        embedded = self.tower.embed(self.tokens)
+        embedded = self.text_encoder.embed(self.tokens)
         opening, behind = (
             1 + self.normal_context.shape[1],
             1 + self.normal_context.shape[1] + self.abnormal_context.shape[1],
@@ -231,19 +229,19 @@ class WholePrompts(nn.Module):
         return TextFeatures(*torch.split(features, self.counts))
 
 
-def encode_whole(visual: VisionTransformer, pixels: Tensor, tapped: tuple[int, int]) -> ImageFeatures:
+def encode_whole(visual: VisionTransformer, pixels: Tensor, indices: tuple[int, ...]) -> ImageFeatures:
     """Run both paths through every block to the end, attention written out."""
     tokens = visual._embeds(pixels)
-    local, taps = tokens, []
+    local, layers = tokens, []
     for number, block in enumerate(cast(list[ResidualAttentionBlock], list(visual.transformer.resblocks))):
         query, key, value = _projected(block, tokens)
         local = local + block.attn.out_proj(_mixed(value, value, value))
         tokens = tokens + block.attn.out_proj(_mixed(query, key, value))
-        if number in tapped:
-            taps.append(F.normalize(tokens[:, 1:], dim=-1))
+        if number in indices:
+            layers.append(F.normalize(tokens[:, 1:], dim=-1))
         tokens = tokens + block.mlp(block.ln_2(tokens))
     both = [F.normalize(visual.ln_post(part) @ visual.proj, dim=-1) for part in (tokens, local)]
-    return ImageFeatures(both[0][:, 0], both[1][:, 1:], (taps[0], taps[1]))
+    return ImageFeatures(both[0][:, 0], both[1][:, 1:], (layers[0], layers[1]))
 
 
 def _projected(block: ResidualAttentionBlock, tokens: Tensor) -> Tensor:
@@ -267,7 +265,7 @@ def _kind_and_place(number: int, counts: Sequence[int]) -> tuple[int, int]:
     raise AssertionError(number)
 
 
-def _enlarged(pixels: Picture | Mask) -> Picture:
+def _enlarged(pixels: RGBImage | Mask) -> RGBImage:
     way = cv2.INTER_NEAREST if pixels.ndim == 2 else cv2.INTER_CUBIC
     return np.asarray(cv2.resize(pixels, (SIDE, SIDE), interpolation=way), np.uint8)
 

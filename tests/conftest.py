@@ -8,10 +8,10 @@ import pytest
 import torch
 from helpers import CLASSES, LIGHT, TINY, Own, Trained, call, draw_small_class
 
-from promptad.backbone.clip import Backbone
-from promptad.backbone.image_tower import ImageTower
-from promptad.backbone.loading import load_backbone
-from promptad.records import ImageFeatures
+from promptad.backbones.clip import Backbone
+from promptad.backbones.factory import load_backbone
+from promptad.backbones.image_encoder import ViTImageEncoder
+from promptad.features import ImageFeatures
 from promptad.settings import BackboneSettings
 
 
@@ -105,13 +105,13 @@ def browser() -> Iterator[object]:
 
 @pytest.fixture
 def read_counts(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many pictures have gone through the image tower together, each time."""
+    """How many images have gone through the image encoder together, each time."""
     counts: list[int] = []
-    whole = ImageTower.read
+    complete = ViTImageEncoder.run_blocks
 
-    def read(self: ImageTower, tokens: torch.Tensor, *asked: bool) -> ImageFeatures:
+    def run_blocks(self: ViTImageEncoder, tokens: torch.Tensor, *asked: bool) -> ImageFeatures:
         counts.append(len(tokens))
-        return whole(self, tokens, *asked)
+        return complete(self, tokens, *asked)
 
-    monkeypatch.setattr(ImageTower, "read", read)
+    monkeypatch.setattr(ViTImageEncoder, "run_blocks", run_blocks)
     return counts

@@ -1,4 +1,4 @@
-"""What tests of the data and of the command line work with: drawn pictures, and a command called in this process."""
+"""What tests of the data and of the command line work with: drawn images, and a command called in this process."""
 
 import io
 import json
@@ -17,11 +17,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from promptad.backbone.text_tower import TextTower
-from promptad.command_line import main
+from promptad.backbones.clip import Backbone
+from promptad.backbones.open_clip_vit import clip_of
+from promptad.cli.main import main
 from promptad.data.demo import DEFECT_FOLDERS, make_demo_class
 from promptad.errors import InputError
-from promptad.results import read_results
+from promptad.results.table import read_results
 
 SHOWN = (UserWarning, RuntimeWarning, FutureWarning)  # categories that Python prints to a user
 CLASSES = ("carpet", "grid")
@@ -59,14 +60,14 @@ class Trained:
 
 @dataclass(frozen=True)
 class Own:
-    """A detector of one's own part, and pictures that it has not seen; tests only read them."""
+    """A detector of one's own part, and images that it has not seen; tests only read them."""
 
     good: Path
     part: Path
     new: Path
 
     def lines(self, output: Path, *more: str | Path, code: int = 0) -> list[dict[str, Any]]:
-        """What predict writes of the new pictures."""
+        """What predict writes of the new images."""
         outcome = call("predict", self.part, self.new, "--output", output, *more)
         assert outcome.code == code, outcome.errors
         return read_lines(output)
@@ -100,11 +101,11 @@ class Page(HTMLParser):
         return [attributes for kind, attributes in self.elements if kind == tag]
 
 
-def slow_levelled(responses: list[list[float]]) -> list[list[float]]:
-    """Responses [patch][K] to one picture's patches, each less how much the whole picture prefers its prototype."""
-    patches, count = len(responses), len(responses[0])
-    liking = [sum(row[k] for row in responses) / patches for k in range(count)]
-    return [[row[k] - (liking[k] - sum(liking) / count) for k in range(count)] for row in responses]
+def slow_centred(similarities: list[list[float]]) -> list[list[float]]:
+    """Similarities [patch][K] of one image, each less the mean preference of the image for its prototype."""
+    patches, count = len(similarities), len(similarities[0])
+    preference = [sum(row[k] for row in similarities) / patches for k in range(count)]
+    return [[row[k] - (preference[k] - sum(preference) / count) for k in range(count)] for row in similarities]
 
 
 def call(*arguments: str | Path) -> Outcome:
@@ -134,8 +135,8 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def draw_small_class(folder: Path, class_name: str, scratch: Path) -> None:
-    """Draw a demo class with four training pictures, four good test pictures and two each of two defects."""
-    whole, small = make_demo_class(scratch, class_name), folder / class_name
+    """Draw a demo class with four training images, four good test images and two each of two defects."""
+    complete, small = make_demo_class(scratch, class_name), folder / class_name
     defects = list(DEFECT_FOLDERS[class_name])[-2:]
     names = ["readme.txt", *(f"{split}/good/{number:03}.png" for split in ("train", "test") for number in range(4))]
     for defect in defects:
@@ -143,7 +144,7 @@ def draw_small_class(folder: Path, class_name: str, scratch: Path) -> None:
             names += [f"test/{defect}/{number:03}.png", f"ground_truth/{defect}/{number:03}_mask.png"]
     for name in names:
         (small / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(whole / name, small / name)
+        shutil.copy(complete / name, small / name)
 
 
 def draw(path: Path, color: object = RED, mode: str = "RGB", size: tuple[int, int] = (8, 6)) -> Path:
@@ -192,16 +193,16 @@ def empty(file: Path) -> None:
     file.write_bytes(b"")
 
 
-def smooth_best(responses: Sequence[float]) -> float:
-    """The smooth maximum of normal responses, as a loop: a tenth of the logarithm of their mean tenfold exponential."""
-    powers = [math.exp(10 * response) for response in responses]
+def smooth_best(similarities: Sequence[float]) -> float:
+    """The smooth maximum of similarities, as a loop: the logarithm of their mean tenfold exponential, over 10."""
+    powers = [math.exp(10 * own) for own in similarities]
     return math.log(sum(powers) / len(powers)) / 10
 
 
-def slow_text_feature(tower: TextTower, vectors: Tensor) -> Tensor:
-    """The feature [D], of any length, of one prompt [token, width] by all 77 tokens of open_clip's own transformer."""
-    clip, end = tower.clip, len(vectors) - 1
-    padded = torch.cat([vectors, tower.embed(torch.zeros(77 - len(vectors), dtype=torch.long))])
+def slow_text_feature(backbone: Backbone, vectors: Tensor) -> Tensor:
+    """The feature [D], of any length, of one prompt [token, width], over all 77 tokens by open_clip's transformer."""
+    clip, end = clip_of(backbone), len(vectors) - 1
+    padded = torch.cat([vectors, backbone.text_encoder.embed(torch.zeros(77 - len(vectors), dtype=torch.long))])
     hidden = clip.transformer((padded + clip.positional_embedding)[None], attn_mask=clip.attn_mask)
     feature: Tensor = clip.ln_final(hidden)[0, end] @ clip.text_projection
     return feature

@@ -1,8 +1,8 @@
 """Check the single-anchor baseline against a golden case: `python tools/check_golden.py CASE.json`.
 
-A case is a small CLIP with deterministic weights and all that the ancestor computes with it: settings in CASE.json,
-arrays in CASE.npz beside it. Every array is computed here by the code that users run; the largest absolute error of
-each is printed. The exit code is 0 if none exceeds 1e-5, 1 if one does, 2 if the case cannot be read.
+A case is a small CLIP with deterministic weights and all that the original PromptAD computes with it: settings in
+CASE.json, arrays in CASE.npz beside it. Every array is computed here by the code that users run; the largest absolute
+error of each is printed. The exit code is 0 if none exceeds 1e-5, 1 if one does, 2 if the case cannot be read.
 """
 
 import json
@@ -16,11 +16,14 @@ import torch
 from open_clip.model import CLIP
 from torch import Tensor
 
-from promptad.backbone.clip import Backbone
-from promptad.backbone.loading import make_backbone
+from promptad.backbones.clip import Backbone
+from promptad.backbones.open_clip_vit import make_backbone
 from promptad.errors import InputError
-from promptad.memory import MemoryBank
-from promptad.scoring import smooth_maps
+from promptad.models.anomaly_map import smooth_maps
+from promptad.models.memory_bank import MemoryBank
+from promptad.models.single_anchor.prompts import AnchorPrompts, PromptTokens
+from promptad.models.single_anchor.scoring import memory_maps, score_features, text_score
+from promptad.models.single_anchor.trainer import Trainer, run_epochs
 from promptad.settings import (
     SINGLE_ANCHOR,
     BackboneSettings,
@@ -30,9 +33,6 @@ from promptad.settings import (
     SingleAnchorSettings,
     TrainingSettings,
 )
-from promptad.single_anchor.prompts import AnchorPrompts, PromptTokens
-from promptad.single_anchor.scoring import memory_maps, score_features, text_score
-from promptad.single_anchor.training import compute_losses, lesson_of, train_anchors
 
 TOLERANCE = 1e-5
 LEVELS = {"cls": "image", "seg": "pixel"}
@@ -81,7 +81,7 @@ def read_case(file: Path) -> tuple[dict[str, Any], Arrays]:
 
 
 def compute(case: dict[str, Any], arrays: Arrays) -> dict[str, Tensor]:
-    """Compute all that the ancestor computes in a case.
+    """Compute all that the original PromptAD computes in a case.
 
     Raises:
         InputError: its settings or arrays do not fit together.
@@ -101,45 +101,45 @@ def compute(case: dict[str, Any], arrays: Arrays) -> dict[str, Tensor]:
 def compute_arrays(backbone: Backbone, settings: Settings, given: dict[str, Tensor]) -> dict[str, Tensor]:
     """Compute every array of a case from its inputs."""
     temperature, resolution = backbone.log_temperature, settings.scoring.resolution
-    support = backbone.image_tower.encode(given["train_pixels"].float(), taps=True)
-    test = backbone.image_tower.encode(given["test_pixels"].float(), taps=True)
-    assert test.taps
+    support = backbone.image_encoder.encode(given["train_pixels"].float(), layers=True)
+    test = backbone.image_encoder.encode(given["test_pixels"].float(), layers=True)
+    assert test.layers
     computed = {
         "test_cls": test.class_token,
         "test_patch": test.patch_tokens,
-        "test_mid1": test.taps[0],
-        "test_mid2": test.taps[1],
+        "test_mid1": test.layers[0],
+        "test_mid2": test.layers[1],
     }
     tokens = PromptTokens(*(given[f"tokens_{kind}"].long() for kind in ("normal", "manual", "learned")))
     starts = (given[f"{kind}_ctx_init"].float().clone() for kind in ("normal", "abnormal"))
-    prompts = AnchorPrompts(backbone.text_tower, tokens, *starts)
-    computed |= first_step(prompts, lesson_of(support, settings.level).clone(), temperature, settings)
-    *before, last = train_anchors(prompts, lesson_of(support, settings.level), temperature, settings)
-    rows = [
-        torch.stack([e.losses.contrastive, e.losses.triplet, e.losses.match, e.losses.total]).detach() for e in before
-    ]
-    bank = MemoryBank.of(support)
-    test = bank.ask(test)
+    prompts = AnchorPrompts(backbone.text_encoder, tokens, *starts)
+    trainer = Trainer(prompts, support, temperature, settings)
+    computed |= first_step(trainer)
+    trainer.update()  # anew, since the graph of the first losses is used up
+    rows = [torch.stack(list(vars(trainer.losses).values())).detach() for _ in run_epochs(trainer)][:-1]
+    anchors, bank = trainer.anchors, MemoryBank.from_support(support)
+    test = bank.add_distances(test)
     assert test.distances is not None
-    scores = score_features(test, last.anchors, temperature, resolution)
+    scores = score_features(test, anchors, temperature, resolution)
     return computed | {
         "losses": torch.stack(rows) if rows else torch.zeros(0, 4),
         "final_normal_ctx": prompts.normal_context.detach(),
         "final_abnormal_ctx": prompts.abnormal_context.detach(),
-        "text_features": last.anchors,
-        "gallery1": bank.first,
-        "gallery2": bank.second,
-        "cls_text_score": text_score(test.class_token, last.anchors, temperature),
+        "text_features": anchors,
+        "gallery1": bank.layers[0],
+        "gallery2": bank.layers[1],
+        "cls_text_score": text_score(test.class_token, anchors, temperature),
         "cls_visual_map": memory_maps(test.distances, resolution),
         "fused_image_score": scores.image,
         "seg_map": torch.from_numpy(smooth_maps(scores.patches, settings.scoring)),
     }
 
 
-def first_step(prompts: AnchorPrompts, lesson: Tensor, temperature: float, settings: Settings) -> dict[str, Tensor]:
+def first_step(trainer: Trainer) -> dict[str, Tensor]:
     """Compute the text features at the start, and the first gradients."""
+    prompts = trainer.prompts
     text = prompts()
-    compute_losses(text, lesson, temperature, settings.single_anchor.lambda1).total.backward()  # type: ignore[no-untyped-call]
+    trainer.losses.total.backward()  # type: ignore[no-untyped-call]
     gradients = [context.grad for context in (prompts.normal_context, prompts.abnormal_context)]
     assert gradients[0] is not None
     assert gradients[1] is not None

@@ -1,4 +1,4 @@
-"""What the tiny CLIP's training pictures are called: captions of a class that is good, or has a kind of defect."""
+"""What the tiny CLIP's training images are called: captions of a class that is good, or has a kind of defect."""
 
 import numpy as np
 

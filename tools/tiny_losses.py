@@ -11,18 +11,18 @@ from tiny_student import Student
 from torch import Tensor
 
 from promptad.data.demo import DEMO_CLASSES
+from promptad.features import ImageFeatures
 from promptad.prompts.states import class_words
-from promptad.records import ImageFeatures
 
 TRIOS = 24  # a batch
-KEPT = 80  # patches of a picture that are looked at in the first part of the training, its defect among them
+KEPT = 80  # patches of an image that are looked at in the first part of the training, its defect among them
 ANOMALOUS, CLEAN = 0.2, 0.02  # share of a patch that is defective: above is, below is not, between does not count
 STATE_COUNT = len(STATES)
 
 
 @dataclass(frozen=True)
 class Batch:
-    """TRIOS good pictures, as many other good parts of the same production lines, and the latter's defective twins."""
+    """TRIOS good images, as many other good parts of the same production lines, and the latter's defective twins."""
 
     pixels: Tensor  # [image, 3, side, side], normalised
     masks: Tensor  # [image, patch], share of a patch that is defective
@@ -33,8 +33,8 @@ class Batch:
 def losses(student: Student, batch: Batch, random: np.random.Generator, *, every_patch: bool) -> dict[str, Tensor]:
     """Return the losses of one batch.
 
-    contrastive: pictures against one caption of each class in each state (Radford et al., CLIP, 2021), with several
-    that are true of a defective picture. anomaly: good against faulty words of the picture's class. kind: its kind
+    contrastive: images against one caption of each class in each state (Radford et al., CLIP, 2021), with several
+    that are true of a defective image. anomaly: good against faulty words of the image's class. kind: its kind
     among the kinds of its class. family: words that are true of some kinds only. dense and dense_kind: the same of
     patch tokens on the local path, told by the mask. memory: see `_memory_loss`.
     """
@@ -66,7 +66,7 @@ def losses(student: Student, batch: Batch, random: np.random.Generator, *, every
 
 
 def _keep_some_patches(tokens: Tensor, masks: Tensor, random: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Keep KEPT patches of each picture, the same of a trio's three: those with the defect first, others by chance."""
+    """Keep KEPT patches of each image, the same of a trio's three: those with the defect first, others by chance."""
     rank = torch.from_numpy(random.random((TRIOS, masks.shape[1]), dtype=np.float32))
     kept = (rank + 1.5 * (masks[2 * TRIOS :] > CLEAN)).topk(KEPT, 1).indices.repeat(3, 1)  # [image, kept]
     patches = tokens[:, 1:].gather(1, kept[..., None].expand(-1, -1, tokens.shape[-1]))
@@ -83,12 +83,12 @@ def _memory_loss(student: Student, features: ImageFeatures, masks: Tensor) -> Te
     """Tell defects by how far a patch is from the nearest one of another good part of the line, at three layers.
 
     So a patch memory (Roth et al., PatchCore, 2022) has something to remember: the same material is to look the same
-    under another light, pose and focus, and a defect is to look like nothing of it. Of each picture the patches count,
-    and the one that is farthest from all that is known, which is what a picture is judged by.
+    under another light, pose and focus, and a defect is to look like nothing of it. Of each image the patches count,
+    and the one that is farthest from all that is known, which is what an image is judged by.
     """
-    assert features.taps is not None
+    assert features.layers is not None
     terms = []
-    for layer, (steepness, middle) in zip((features.patch_tokens, *features.taps), student.nearness, strict=True):
+    for layer, (steepness, middle) in zip((features.patch_tokens, *features.layers), student.nearness, strict=True):
         known, *asked = layer.chunk(3)  # [trio, patch, width] each
         nearest = torch.cat([(patches @ known.transpose(1, 2)).amax(2) for patches in asked])  # [good and bad, patch]
         logits = steepness * (middle - nearest)
@@ -109,7 +109,7 @@ def _multi_positive(logits: Tensor, true: Tensor) -> Tensor:
 def _family_loss(
     student: Student, bad: Tensor, batch: Batch, normal_logits: Tensor, random: np.random.Generator
 ) -> Tensor:
-    """Tell for one family word a picture whether it is true of its kind, against good words of its class."""
+    """Tell for one family word an image whether it is true of its kind, against good words of its class."""
     said, told = [], []
     for number, kind in zip(batch.classes[:TRIOS].tolist(), batch.kinds.tolist(), strict=True):
         choices = _families(DEMO_CLASSES[number])

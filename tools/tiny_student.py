@@ -13,14 +13,14 @@ from tiny_captions import TEMPLATES, family_phrases, phrases
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from promptad.backbone.image_tower import ImageTower
-from promptad.backbone.prompt_trees import PromptTrees
-from promptad.backbone.text_tower import TextTower
+from promptad.backbones.image_encoder import ViTImageEncoder
+from promptad.backbones.prompt_trees import PromptTrees
+from promptad.backbones.text_encoder import CausalTextEncoder
 from promptad.data.demo import DEMO_CLASSES
-from promptad.files import whole_file
-from promptad.prompts.contexts import A_TREE, END_OF_TEXT, START_OF_TEXT
+from promptad.features import ImageFeatures
+from promptad.prompts.encode import END_OF_TEXT, SENTENCES_PER_TREE, START_OF_TEXT
 from promptad.prompts.states import class_words
-from promptad.records import ImageFeatures
+from promptad.utils.files import whole_file
 
 HOT = 4.6052  # largest logarithm of the temperature
 FEW = 100  # tokens, up to which attention written out is faster to learn through in half precision
@@ -50,7 +50,7 @@ class Student(nn.Module):
         self.clip, self.tokenizer, self.precision = clip, SimpleTokenizer(), precision
         self.words = Words(clip, self.tokenizer)
         clip.token_embedding.requires_grad_(requires_grad=False)
-        self.images, self.texts = ImageTower(clip.visual), TextTower(clip)
+        self.images, self.texts = ViTImageEncoder(clip.visual), CausalTextEncoder(clip)
         self.nearness = nn.Parameter(torch.tensor([[20.0, 0.8]]).repeat(3, 1))  # [layer, steepness and middle]
 
     def encode_texts(self, texts: list[str]) -> Tensor:
@@ -60,15 +60,15 @@ class Student(nn.Module):
             [self.words.row_of[token] for token in (START_OF_TEXT, *_token_ids(self.tokenizer, text), END_OF_TEXT)]
             for text in texts
         ]
-        parts = [prompts[start : start + A_TREE] for start in range(0, len(prompts), A_TREE)]
-        with self._towers(A_TREE):
+        parts = [prompts[start : start + SENTENCES_PER_TREE] for start in range(0, len(prompts), SENTENCES_PER_TREE)]
+        with self._towers(SENTENCES_PER_TREE):
             features = [self.texts.encode(vectors, PromptTrees.of(part, vectors.device)) for part in parts]
         return torch.cat(features).float()
 
     def encode_images(self, tokens: Tensor) -> ImageFeatures:
-        """Encode embeddings [image, 1 + patch, width] as the package does, with taps."""
+        """Encode embeddings [image, 1 + patch, width] as the package does, with layers."""
         with self._towers(tokens.shape[1]):
-            return self.images.read(tokens, taps=True).each(Tensor.float)
+            return self.images.run_blocks(tokens, layers=True).map(Tensor.float)
 
     @contextmanager
     def _towers(self, length: int) -> Iterator[None]:

@@ -1,9 +1,9 @@
-"""Train the tiny CLIP of the package on drawn pictures.
+"""Train the tiny CLIP of the package on drawn images.
 
-`python tools/train_tiny_clip.py --work DIR` draws the training pictures into DIR, trains, and writes
+`python tools/train_tiny_clip.py --work DIR` draws the training images into DIR, trains, and writes
 DIR/weights.safetensors in the package's format. Stopped at any moment and started again with the same options, it goes
-on from its last hundredth step. Seeded: the same options give the same weights on the same machine. Pictures are of
-lines that the demo never shows (`tiny_pictures.seeds_of`).
+on from its last hundredth step. Seeded: the same options give the same weights on the same machine. Images are of
+lines that the demo never shows (`tiny_images.seeds_of`).
 """
 
 import argparse
@@ -17,15 +17,15 @@ import torch
 from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from open_clip.model import CLIP
 from rich.console import Console
+from tiny_images import SHARD, Shard, draw_shards, read_shard
 from tiny_losses import TRIOS, Batch, losses
-from tiny_pictures import SHARD, Shard, draw_shards, read_shard
 from tiny_student import Student, write_weights
 from torch import nn
 
-from promptad.backbone.embedded import embedded_config, load_embedded
+from promptad.backbones.tiny_clip import load_tiny_clip, tiny_config
 from promptad.data.demo import DEMO_CLASSES
-from promptad.files import whole_file
-from promptad.progress import add_task, progress_bar
+from promptad.utils.files import whole_file
+from promptad.utils.progress import add_task, progress_bar
 
 MATRIX_LR, OTHER_LR = 1e-3, 5e-4  # peaks of the learning rates
 WARM_UP, FLOOR = 100, 0.02  # steps that they rise for, share of them that remains at the end
@@ -38,8 +38,8 @@ def main() -> None:
     options = _parse()
     console = Console(highlight=False)
     torch.manual_seed(options.seed)
-    config = embedded_config()
-    clip = load_embedded(config["vision_cfg"]["image_size"]) if options.start == "embedded" else CLIP(**config)
+    config = tiny_config()
+    clip = load_tiny_clip(config["vision_cfg"]["image_size"]) if options.start == "embedded" else CLIP(**config)
     student = Student(clip.train(), getattr(torch, options.precision))
     with progress_bar(console) as progress:
         task = add_task(progress, "draw training pictures", options.shards)
@@ -63,9 +63,9 @@ def train(student: Student, options: argparse.Namespace) -> Iterator[tuple[int, 
     seen: dict[str, list[float]] = {}
     for step in range(first, options.steps):
         share = step / options.steps
-        for part, peak in zip(optimizers, (MATRIX_LR, OTHER_LR), strict=True):
+        for part, max_score in zip(optimizers, (MATRIX_LR, OTHER_LR), strict=True):
             for group in part.param_groups:
-                group["lr"] = peak * _rate(step, share)
+                group["lr"] = max_score * _rate(step, share)
         random = np.random.default_rng([options.seed, step])
         batch = make_batch(_shard_of(options, step), step, options.shards, random)
         terms = losses(student, batch, random, every_patch=share >= ALL_PATCHES_FROM)
@@ -90,12 +90,12 @@ def make_batch(shard: Shard, step: int, shards: int, random: np.random.Generator
     visit, place = divmod(step // shards, steps_a_shard)
     order = np.random.default_rng([step % shards, visit]).permutation(SHARD)
     chosen = order[place * TRIOS : (place + 1) * TRIOS]
-    pictures, masks = shard.pictures[chosen].copy(), shard.masks[chosen].copy()
+    images, masks = shard.images[chosen].copy(), shard.masks[chosen].copy()
     for row, number in enumerate(shard.classes[chosen]):
         flips = (slice(None, None, 1 - 2 * random.integers(2)), slice(None, None, 1 - 2 * random.integers(2)))
         if DEMO_CLASSES[number] in TEXTURES:
-            pictures[row], masks[row] = pictures[row][:, flips[0], flips[1]], masks[row][flips]
-    pixels = torch.from_numpy(pictures).transpose(0, 1).flatten(0, 1).permute(0, 3, 1, 2).float() / 255
+            images[row], masks[row] = images[row][:, flips[0], flips[1]], masks[row][flips]
+    pixels = torch.from_numpy(images).transpose(0, 1).flatten(0, 1).permute(0, 3, 1, 2).float() / 255
     light = torch.from_numpy(random.uniform(0.85, 1.15, (3 * TRIOS, 3, 1, 1)).astype(np.float32))
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (OPENAI_DATASET_MEAN, OPENAI_DATASET_STD))
     defects = torch.from_numpy(masks).flatten(1).float() / 255

@@ -2,6 +2,6 @@
 
 import sys
 
-from promptad.command_line import main
+from promptad.cli.main import main
 
 sys.exit(main())

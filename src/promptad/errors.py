@@ -7,15 +7,16 @@ from collections.abc import Iterable
 class InputError(ValueError):
     """Something the user gave is wrong: the message names the value and the cure, in one line.
 
-    The command line prints it without a traceback and ends with exit code 2. Our own mistakes are assertions.
+    A setting is named in backticks, as in "`n_pro` 0: must be a whole number of at least 1"; the command line writes
+    its flag instead, prints the line without a traceback and ends with exit code 2. Our own mistakes are assertions.
     """
 
 
 def check_choice(what: str, name: str, choices: Iterable[str]) -> None:
-    """Refuse a name that is not among the choices, and say which one is near.
+    """Check that a name is among the choices.
 
     Raises:
-        InputError: the name is unknown.
+        InputError: it is not; the message has the nearest one.
     """
     known = list(choices)
     if name not in known:

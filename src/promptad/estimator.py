@@ -7,35 +7,38 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import torch
 from PIL import Image
 
-from promptad.backbone.loading import choose_device, load_backbone
-from promptad.data.pictures import ImageLike
-from promptad.detection import AnomalyDetector, Subject
+from promptad.backbones.factory import choose_device, load_backbone
+from promptad.data.fingerprints import support_sha256
+from promptad.data.images import ImageLike, is_tensor
+from promptad.engine.model_selection import ModelSelection
+from promptad.engine.support import encode_support
 from promptad.errors import InputError
-from promptad.fitting import encode_support, support_sha256
-from promptad.judgement import Judgement
-from promptad.selection import Selection
+from promptad.models.base import AnomalyDetector, Subject, TrainTask
+from promptad.models.registry import load_detector, train
 from promptad.settings import MULTI_PROTOTYPE, Settings, default_settings
-from promptad.systems import Pupil, learn, load_detector
+from promptad.visualization.prediction import ImagePrediction
 
 
 class PromptAD:
-    """A few-shot anomaly detector that learns from a few normal pictures and the part's name.
+    """A few-shot anomaly detector that learns from a few normal images and the part's name.
 
     Args:
         class_name: what the part is, in words, such as "carpet" or "metal bracket".
         n_pro: number of normal prototypes.
         n_pro_ab: number of abnormal prototypes.
-        backbone: a plain-ViT CLIP of open_clip, or "tiny", which lies in the package.
-        states: the part's own defects, such as ["with hole", "with scratch"]; None takes the written ones.
-        system: "multi-prototype", or the baseline "single-anchor", each with its own defaults.
-        settings: everything else; the arguments above come before it, and it comes before `system`.
+        backbone: a plain-ViT CLIP of open_clip, or "tiny", which is bundled.
+        states: the part's own defects, such as ["with hole", "with scratch"]; None takes the built-in ones.
+        system: the method, "multi-prototype" or the baseline "single-anchor", each with its own defaults.
+        settings: everything else; overridden by the arguments above; overrides `system`.
         gpu: number of the GPU to work on; None is the CPU.
 
+    Attributes:
+        k_shot_: how many images `fit` was given.
+
     Raises:
-        InputError: a value that cannot be, or a backbone that cannot be loaded.
+        InputError: an impossible value, or a backbone that cannot be loaded.
     """
 
     def __init__(
@@ -56,9 +59,9 @@ class PromptAD:
         chosen = settings.backbone if backbone is None else replace(settings.backbone, name=backbone)
         self.class_name = class_name
         self.settings = replace(settings, prompts=prompts, backbone=chosen)
-        self.device, remark = choose_device(gpu)
-        if remark:
-            warnings.warn(remark, stacklevel=2)
+        self.device, warning = choose_device(gpu)
+        if warning:
+            warnings.warn(warning, stacklevel=2)
         self._detector: AnomalyDetector | None = None
 
     def fit(self, images: Iterable[ImageLike] | ImageLike) -> Self:
@@ -72,15 +75,14 @@ class PromptAD:
         images = _as_list(images)
         if len(images) == 0:
             raise InputError("no images to learn from: give at least one picture of a good part")
-        training = replace(self.settings.training, k_shot=len(images))
-        self.settings = replace(self.settings, training=training)
-        backbone = load_backbone(self.settings.backbone, self.device)
-        support = encode_support(backbone, images, self.settings)
+        settings = replace(self.settings, training=replace(self.settings.training, k_shot=len(images)))
+        backbone = load_backbone(settings.backbone, self.device)
+        support = encode_support(backbone, images, settings)
         names = tuple(Path(i).name if isinstance(i, str | Path) else f"image {n}" for n, i in enumerate(images))
         subject = Subject("own", self.class_name, names, support_sha256(images))
-        selection = Selection(self.settings.training)
-        for (step,) in learn(backbone, [Pupil(subject, support, self.settings)]):
-            selection.offer(step)
+        selection = ModelSelection(settings.training)
+        for (state,) in train(backbone, [TrainTask(subject, support, settings)]):
+            selection.update(state)
         self._detector = selection.detector()
         return self
 
@@ -95,18 +97,23 @@ class PromptAD:
             raise InputError("this PromptAD has learned nothing yet: call fit, or PromptAD.load")
         return self._detector
 
-    def predict(self, images: Iterable[ImageLike] | ImageLike) -> Judgement:
-        """Judge N images, given as for `fit`: scores [N] in [0, 1], maps [N, resolution, resolution], decisions.
+    @property
+    def k_shot_(self) -> int:
+        """How many images were learned from."""
+        return self.detector.settings.training.k_shot
 
-        0.5 is the threshold that a good picture exceeds at the false-alarm rate of the settings.
+    def predict(self, images: Iterable[ImageLike] | ImageLike) -> ImagePrediction:
+        """Predict N images, given as for `fit`: scores [N] in [0, 1], maps [N, resolution, resolution], labels.
+
+        0.5 is the threshold that a normal image exceeds at the false-alarm rate of the settings.
         """
-        pictures, detector = _as_list(images), self.detector
-        whole, _ = detector.backbone.square_of(detector.settings.scoring.resolution)
-        return Judgement(**vars(detector.predict(pictures)), pictures=pictures, whole=whole)
+        given, detector = _as_list(images), self.detector
+        canvas_size, _ = detector.backbone.square_of(detector.settings.scoring.resolution)
+        return ImagePrediction(**vars(detector.predict(given)), images=given, canvas_size=canvas_size)
 
-    def score(self, images: Iterable[ImageLike] | ImageLike) -> np.ndarray:
-        """Return the scores [N] of N images, without maps: faster where the image score is that of the class token."""
-        return self.detector.score_pictures(_as_list(images))
+    def score_samples(self, images: Iterable[ImageLike] | ImageLike) -> np.ndarray:
+        """Return the scores [N] of N images, without anomaly maps: faster if the score is the class token's alone."""
+        return self.detector.score_images(_as_list(images))
 
     def save(self, path: str | Path) -> None:
         """Write a checkpoint."""
@@ -116,10 +123,10 @@ class PromptAD:
     def load(
         cls, path: str | Path, *, system: str = MULTI_PROTOTYPE, weights: str | None = None, gpu: int | None = None
     ) -> "PromptAD":
-        """Load a checkpoint of a system; `weights` is where the backbone's weights lie now, if they have moved.
+        """Load a checkpoint of a method; `weights` is the current path of the backbone's weights, if moved.
 
         Raises:
-            InputError: no checkpoint, a damaged one, one of the other system or of other weights.
+            InputError: no checkpoint, a damaged one, one of another method or of other weights.
         """
         detector = load_detector(Path(path), choose_device(gpu)[0], system, weights=weights)
         loaded = cls(detector.class_name, settings=detector.settings, gpu=gpu)
@@ -128,9 +135,9 @@ class PromptAD:
 
 
 def _as_list(images: Iterable[ImageLike] | ImageLike) -> list[ImageLike]:
-    """Return images as a list; one alone is known by its type, or by its three axes."""
+    """Return images as a list; a single one is known by its type, or by its three axes."""
     if isinstance(images, str | Path | Image.Image):
         return [images]
-    if isinstance(images, np.ndarray | torch.Tensor) and images.ndim == 3:
+    if (isinstance(images, np.ndarray) or is_tensor(images)) and images.ndim == 3:
         return [images]
     return list(images)

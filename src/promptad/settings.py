@@ -8,11 +8,12 @@ from typing import Any
 from promptad.errors import InputError
 
 MULTI_PROTOTYPE, SINGLE_ANCHOR = "multi-prototype", "single-anchor"
+METHODS = (MULTI_PROTOTYPE, SINGLE_ANCHOR)
 LEVELS = ("image", "pixel")
-TEST_ORACLE = "test-oracle"  # keeps the epoch that the test labels like best
+TEST_ORACLE = "test-oracle"  # keeps the epoch with the best result on the test labels
 IMAGE_SCORES = ("both", "class-token", "patches")
 SELECTIONS = ("last", "train-loss", TEST_ORACLE)
-EMBEDDED = "tiny"  # the backbone that lies in the package
+TINY_BACKBONE = "tiny"  # the bundled backbone
 HEALTHY_USAGE = 0.4  # a normal prototype's share of the patches is healthy within 1/K, give or take this part of it
 HEALTHY_SEPARATION = 0.3  # so is a mean cosine of abnormal prototypes to the mean normal one below this
 LARGEST_MAP = 4096  # pixels a side; the maps of a test split are in memory together
@@ -20,20 +21,20 @@ LARGEST_MAP = 4096  # pixels a side; the maps of a test split are in memory toge
 
 @dataclass(frozen=True, kw_only=True)
 class BackboneSettings:
-    """Which CLIP, and how a picture is brought to its size."""
+    """Which CLIP, and the size of its images."""
 
     name: str = "ViT-B-16-plus-240"  # an open_clip architecture, or `tiny`
     pretrained: str = "laion400m_e32"  # open_clip's tag or a weight file; `tiny` has its own
-    resize: int | None = None  # pixels a picture is resized to; None is the model's own size
+    resize: int | None = None  # pixels an image is resized to; None is the model's own size
     crop: int | None = None  # pixels of the central square that is kept of it; None is all
     precision: str = "float32"  # of the towers' matrix products: half of the bits are faster on most GPUs
 
     def __post_init__(self) -> None:
-        for flag, size in (("--img-resize", self.resize), ("--img-cropsize", self.crop)):
-            if size is not None:
-                _whole(1, flag, size)
-        _one_of("--precision", self.precision, ("float32", "bfloat16", "float16"))
-        if self.name == EMBEDDED:
+        for name in ("resize", "crop"):
+            if (size := getattr(self, name)) is not None:
+                _whole(1, name, size)
+        _one_of("precision", self.precision, ("float32", "bfloat16", "float16"))
+        if self.name == TINY_BACKBONE:
             object.__setattr__(self, "pretrained", "embedded")
 
 
@@ -43,17 +44,17 @@ class PromptSettings:
 
     n_pro: int = 3  # normal prototypes, K
     n_pro_ab: int = 6  # abnormal prototypes, M
-    n_ctx: int = 4  # learned vectors in a normal context
-    n_ctx_ab: int = 1  # learned vectors in an abnormal context
-    start: str = "words"  # contexts start from "words" or at "random"
-    states: tuple[str, ...] = ()  # manual states of one's own, in the place of the written ones
+    n_ctx: int = 4  # context vectors of a normal prompt
+    n_ctx_ab: int = 1  # more of them in an abnormal one
+    start: str = "words"  # context vectors start from "words" or at "random"
+    states: tuple[str, ...] = ()  # user states that replace the built-in ones
 
     def __post_init__(self) -> None:
         for name in ("n_pro", "n_pro_ab", "n_ctx", "n_ctx_ab"):
-            _whole(1, f"--{name}", getattr(self, name))
+            _whole(1, name, getattr(self, name))
         if isinstance(self.states, str):
-            raise InputError(f"states {self.states!r}: give a list of phrases")
-        _one_of("--start", self.start, ("words", "random"))
+            raise InputError(f"`states` {self.states!r}: give a list of phrases")
+        _one_of("start", self.start, ("words", "random"))
         object.__setattr__(self, "states", tuple(self.states))
 
 
@@ -71,12 +72,12 @@ class LossWeights:
 
     def __post_init__(self) -> None:
         for weight in fields(self):
-            _at_least(0, f"--weight-{weight.name}", getattr(self, weight.name))
+            _at_least(0, f"weights.{weight.name}", getattr(self, weight.name))
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingSettings:
-    """How the contexts learn."""
+    """How the context vectors learn."""
 
     k_shot: int = 2  # support images
     epochs: int = 100  # one step each
@@ -85,65 +86,65 @@ class TrainingSettings:
     weight_decay: float = 0.0005
     seed: int = 111  # of the support images, their views and random starts
     views: int = 8  # label-free views of each support image, itself counted
-    trust: float | None = None  # in the starting words, 0 to 1; None: as far as CLIP recognises the part
+    trust: float | None = None  # in the initial words, 0 to 1; None: CLIP's zero-shot probability of the part
     select: str = "last"  # the epoch that is kept: the last one, "train-loss" or "test-oracle"
     weights: LossWeights = field(default_factory=LossWeights)
 
     def __post_init__(self) -> None:
-        _whole(1, "--k-shot", self.k_shot)
-        _whole(0, "--Epoch", self.epochs)
-        _whole(0, "--seed", self.seed)
+        _whole(1, "k_shot", self.k_shot)
+        _whole(0, "epochs", self.epochs)
+        _whole(0, "seed", self.seed)
         if self.seed >= 2**63:
-            raise InputError(f"--seed {self.seed}: must be below 2 ** 63")
-        _whole(2, "--views", self.views)
+            raise InputError(f"`seed` {self.seed}: must be below 2 ** 63")
+        _whole(2, "views", self.views)
         for name in ("lr", "momentum", "weight_decay"):
-            _at_least(0, f"--{name}", getattr(self, name))
+            _at_least(0, name, getattr(self, name))
         if self.trust is not None and not 0 <= self.trust <= 1:
-            raise InputError(f"--trust {self.trust}: must be from 0, pictures teach in full, to 1, words are kept")
+            raise InputError(f"`trust` {self.trust}: must be from 0, pictures teach in full, to 1, words are kept")
         if self.momentum >= 1:
-            raise InputError(f"--momentum {self.momentum}: must be below 1")
-        _one_of("--select", self.select, SELECTIONS)
+            raise InputError(f"`momentum` {self.momentum}: must be below 1")
+        _one_of("select", self.select, SELECTIONS)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScoringSettings:
-    """How responses become scores and maps."""
+    """How similarities become scores and maps."""
 
     resolution: int = 256  # pixels a side of the anomaly map
     sigma: float = 4.0  # pixels, of the Gaussian that smooths it
     calibration: str = "prototype"  # of the margins: "prototype", "position" or "none"
     image_score: str = "both"  # what it is made of: the class token's term, the patches', or "both"
     memory: bool = False  # whether patches are also compared with those of the support images
-    false_alarm_rate: float = 0.01  # the share of good pictures that the decision may reject
+    false_alarm_rate: float = 0.01  # the share of normal images that may be labelled anomalous
 
     def __post_init__(self) -> None:
-        _whole(2, "--resolution", self.resolution)
+        _whole(2, "resolution", self.resolution)
         if self.resolution > LARGEST_MAP:
-            raise InputError(f"--resolution {self.resolution}: must be at most {LARGEST_MAP}")
-        _at_least(0, "--sigma", self.sigma)
+            raise InputError(f"`resolution` {self.resolution}: must be at most {LARGEST_MAP}")
+        _at_least(0, "sigma", self.sigma)
         if not 0 < self.false_alarm_rate < 1:
-            raise InputError(f"--false-alarm-rate {self.false_alarm_rate}: must be between 0 and 1, such as 0.01")
-        _one_of("--calibration", self.calibration, ("position", "prototype", "none"))
-        _one_of("--image-score", self.image_score, IMAGE_SCORES)
+            raise InputError(f"`false_alarm_rate` {self.false_alarm_rate}: must be between 0 and 1, such as 0.01")
+        _one_of("calibration", self.calibration, ("position", "prototype", "none"))
+        _one_of("image_score", self.image_score, IMAGE_SCORES)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SingleAnchorSettings:
-    """What the single-anchor system alone has."""
+    """What the single-anchor baseline alone has."""
 
     lambda1: float = 0.001  # weight of the match loss
     eta_min: float = 1e-5  # learning rate at the end of the cosine
 
     def __post_init__(self) -> None:
         for name in ("lambda1", "eta_min"):
-            _at_least(0, f"--{name}", getattr(self, name))
+            _at_least(0, name, getattr(self, name))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Everything that decides a detector, besides its pictures and its class."""
+    """Everything that determines a detector, besides its images and its class."""
 
-    system: str = MULTI_PROTOTYPE  # or its ancestor, SINGLE_ANCHOR
+    system: str = MULTI_PROTOTYPE  # or the baseline, SINGLE_ANCHOR
     level: str = "image"  # what is learned from: "image" for class tokens (and patches), "pixel" for patch tokens alone
     backbone: BackboneSettings = field(default_factory=BackboneSettings)
     prompts: PromptSettings = field(default_factory=PromptSettings)
@@ -152,17 +153,17 @@ class Settings:
     single_anchor: SingleAnchorSettings = field(default_factory=SingleAnchorSettings)
 
     def __post_init__(self) -> None:
-        _one_of("--system", self.system, (MULTI_PROTOTYPE, SINGLE_ANCHOR))
-        _one_of("--level", self.level, LEVELS)
+        _one_of("system", self.system, METHODS)
+        _one_of("level", self.level, LEVELS)
 
     @property
     def support_views(self) -> int:
-        """How many views of each support image are learned from; the single-anchor system has but the image itself."""
+        """How many views of each support image are learned from; the baseline uses the unaugmented image only."""
         return 1 if self.system == SINGLE_ANCHOR else self.training.views
 
     @property
-    def taps(self) -> bool:
-        """Whether the image tower's taps are needed; the single-anchor system always saves its galleries."""
+    def needs_layers(self) -> bool:
+        """Whether the image encoder's intermediate layers are needed; the baseline always saves its memory bank."""
         return self.scoring.memory or self.system == SINGLE_ANCHOR
 
     def to_dict(self) -> dict[str, Any]:
@@ -185,22 +186,22 @@ class Settings:
 
 
 def default_settings(system: str) -> Settings:
-    """Return a system's own defaults; those of the single-anchor one are what was published of it."""
+    """Return a method's own defaults; those of the baseline are the published ones."""
     if system != SINGLE_ANCHOR:
         return Settings(system=system)
     return Settings(system=system, prompts=PromptSettings(start="random"), scoring=ScoringSettings(memory=True))
 
 
-def _at_least(bound: float, flag: str, value: float) -> None:
+def _at_least(bound: float, name: str, value: float) -> None:
     if not bound <= value < math.inf:
-        raise InputError(f"{flag} {value}: must be a number of at least {bound}")
+        raise InputError(f"`{name}` {value}: must be a number of at least {bound}")
 
 
-def _whole(bound: int, flag: str, value: int) -> None:
+def _whole(bound: int, name: str, value: int) -> None:
     if not isinstance(value, int) or value < bound:
-        raise InputError(f"{flag} {value}: must be a whole number of at least {bound}")
+        raise InputError(f"`{name}` {value}: must be a whole number of at least {bound}")
 
 
-def _one_of(flag: str, value: str, choices: tuple[str, ...]) -> None:
+def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
-        raise InputError(f"{flag} {value}: choose one of {', '.join(choices)}")
+        raise InputError(f"`{name}` {value}: choose one of {', '.join(choices)}")

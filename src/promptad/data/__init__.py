@@ -1,1 +1,1 @@
-"""Pictures on disk: the image loader, the layouts of the data sets, the choice of support images, drawn demo data."""
+"""Images on disk: the loader, data sets, few-shot support images, transforms, and the drawn demo data."""

@@ -1,1 +1,1 @@
-"""The prompts room: words, written states, and the contexts that learn."""
+"""Prompts: states, templates, learned context vectors, and zero-shot classification."""

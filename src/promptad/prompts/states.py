@@ -1,4 +1,4 @@
-"""Manual abnormal states: what can be wrong with a part, in words, grouped by meaning."""
+"""Abnormal states: what can be wrong with a part, in words, grouped by meaning; built-in ones and the user's."""
 
 import json
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ class StateGroup:
 
 
 @cache
-def _written() -> dict[str, Any]:
+def _built_in() -> dict[str, Any]:
     states: dict[str, Any] = json.loads((files(__package__) / "states.json").read_text(encoding="utf-8"))
     return states
 
@@ -30,31 +30,31 @@ def class_words(class_name: str) -> str:
     >>> class_words("metal_nut"), class_words("pcb1")
     ('metal nut', 'printed circuit board')
     """
-    return str(_written()["names"].get(class_name, class_name.replace("_", " ")))
+    return str(_built_in()["names"].get(class_name, class_name.replace("_", " ")))
 
 
 @cache
 def known_parts() -> tuple[str, ...]:
-    """Return what the classes are called that states are written for, each name once, sorted."""
-    states = _written()
+    """Return the names of the classes with built-in states, each once, sorted."""
+    states = _built_in()
     return tuple(sorted({class_words(name) for name in (*states["mvtec"], *states["visa"])}))
 
 
 def state_groups(class_name: str, own: Sequence[str] = ()) -> tuple[StateGroup, ...]:
-    """Return the groups of manual states of a class: the user's `own` if he gives any, else the written ones."""
-    return own_states(own) if own else written_states(class_name)
+    """Return the groups of states of a class: the user's `own` if there are any, else the built-in ones."""
+    return user_states(own) if own else built_in_states(class_name)
 
 
-def written_states(class_name: str) -> tuple[StateGroup, ...]:
-    """Return the states of a class, its own groups before the generic ones; any other part has the generic ones."""
-    states = _written()
+def built_in_states(class_name: str) -> tuple[StateGroup, ...]:
+    """Return the built-in states of a class: its own groups, if there are any, then the generic ones."""
+    states = _built_in()
     own: dict[str, list[str]] = states["mvtec"].get(class_name) or states["visa"].get(class_name) or {}
     generic: dict[str, list[str]] = states["generic"]
     names = [*own, *(name for name in generic if name not in own)]
     return tuple(StateGroup(name, (*own.get(name, ()), *generic.get(name, ()))) for name in names)
 
 
-def own_states(phrases: Sequence[str]) -> tuple[StateGroup, ...]:
+def user_states(phrases: Sequence[str]) -> tuple[StateGroup, ...]:
     """Return a user's states, such as "with hole" or "scratched {}", each a group of its own.
 
     Raises:
@@ -65,12 +65,12 @@ def own_states(phrases: Sequence[str]) -> tuple[StateGroup, ...]:
         words = phrase.strip()
         if not words.replace("{}", "").strip():
             raise InputError(
-                f'--states {",".join(phrases)!r}: a state is empty; write such as "with hole, with scratch"'
+                f'`states` {",".join(phrases)!r}: a state is empty; write such as "with hole, with scratch"'
             )
-        groups.append(StateGroup(_state_word(words), (words if "{}" in words else f"{{}} {words}",)))
+        groups.append(StateGroup(_head_word(words), (words if "{}" in words else f"{{}} {words}",)))
     return tuple(groups)
 
 
-def _state_word(phrase: str) -> str:
-    """Return the word that says most: "with deep hole" is about a hole, "scratched {}" about scratched."""
+def _head_word(phrase: str) -> str:
+    """Return the head word of a phrase: "with deep hole" is about a hole, "scratched {}" about scratched."""
     return phrase.replace("{}", "").split()[-1]

@@ -16,7 +16,7 @@ CENTER = UNITS / 2
 
 FloatImage = npt.NDArray[np.float32]  # [row, column, channel], 0 to 255
 Field = npt.NDArray[np.float32]  # [row, column], one number a pixel
-Picture = npt.NDArray[np.uint8]  # [row, column, channel], RGB
+RGBImage = npt.NDArray[np.uint8]  # [row, column, channel], RGB
 Mask = npt.NDArray[np.uint8]  # [row, column], 0 to 255
 Color = npt.NDArray[np.float32]  # [channel], RGB, 0 to 255
 Point = Sequence[float] | npt.NDArray[np.float64]  # column, row in units
@@ -72,13 +72,13 @@ def enlarged(field: Field, side: int) -> Field:
     return np.asarray(cv2.resize(field, (side, side), interpolation=cv2.INTER_CUBIC), dtype=np.float32)
 
 
-def shaded(color: Color | Picture | FloatImage, brightness: Field) -> FloatImage:
-    """Multiply a colour or a picture by a brightness a pixel."""
+def shaded(color: Color | RGBImage | FloatImage, brightness: Field) -> FloatImage:
+    """Multiply a colour or a image by a brightness a pixel."""
     return np.asarray(color * brightness[..., None], dtype=np.float32)
 
 
-def painted(image: FloatImage, mask: Mask, color: Color | Picture, opacity: float) -> FloatImage:
-    """Paint a colour, or a picture [row, column, channel], over an image where the mask is."""
+def painted(image: FloatImage, mask: Mask, color: Color | RGBImage, opacity: float) -> FloatImage:
+    """Paint a colour, or a image [row, column, channel], over an image where the mask is."""
     left, top, width, height = cv2.boundingRect(mask)
     window = (slice(top, top + height), slice(left, left + width))  # most masks are small: the rest stays as it is
     weight = mask[window].astype(np.float32)[..., None] * np.float32(opacity / 255)
@@ -110,7 +110,7 @@ def shrunk(mask: Mask, units: int) -> Mask:
 
 @dataclass(frozen=True)
 class Part:
-    """A drawn part on its canvas. A texture fills the whole picture and has no outline."""
+    """A drawn part on its canvas. A texture fills the whole image and has no outline."""
 
     image: FloatImage  # [row, column, channel], not clipped yet
     alpha: Mask  # [row, column], 255 on the part
@@ -125,9 +125,9 @@ class Canvas:
     """A square of 8-bit pixels, in colour or as a mask, that shapes are drawn on without jagged edges."""
 
     def __init__(self, start: Color | FloatImage | None = None):
-        """Start from a colour, from a picture [row, column, channel], or, without either, as an empty mask."""
+        """Start from a colour, from a image [row, column, channel], or, without either, as an empty mask."""
         if start is None:
-            self.pixels: Picture | Mask = np.zeros((SIDE, SIDE), dtype=np.uint8)
+            self.pixels: RGBImage | Mask = np.zeros((SIDE, SIDE), dtype=np.uint8)
         else:
             self.pixels = np.broadcast_to(start, (SIDE, SIDE, 3)).clip(0, 255).astype(np.uint8)
 

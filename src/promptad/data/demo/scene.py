@@ -1,4 +1,4 @@
-"""A part under the camera of its production line: pose, ground, light and sensor, and out comes a picture."""
+"""A part under the camera of its production line: pose, ground, light and sensor, and out comes a image."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ from promptad.data.demo.canvas import (
     FloatImage,
     Mask,
     Part,
-    Picture,
     Random,
+    RGBImage,
     enlarged,
     hsv,
     seeded,
@@ -27,8 +27,8 @@ from promptad.data.demo.canvas import (
 from promptad.data.demo.defects import DEFECTS, Severity, damage
 from promptad.errors import check_choice
 
-PICTURE_SIDE = 256
-BASE_SIDE = 112  # the pictures a tiny CLIP sees; shifts and sensor noise are measured in its pixels
+IMAGE_SIDE = 256
+BASE_SIDE = 112  # the images a tiny CLIP sees; shifts and sensor noise are measured in its pixels
 
 # A class's place here is in its seeds: append, never insert.
 PAINTERS: dict[str, Callable[[Random, Random], Part]] = {
@@ -58,11 +58,11 @@ SEVERITIES = {
 }
 DIFFICULTIES = tuple(SEVERITIES)
 
-_ACROSS: Field = np.linspace(-1, 1, PICTURE_SIDE, dtype=np.float32)[None, :]  # [1, column]
-_DOWN: Field = np.linspace(-1, 1, PICTURE_SIDE, dtype=np.float32)[:, None]  # [row, 1]
+_ACROSS: Field = np.linspace(-1, 1, IMAGE_SIDE, dtype=np.float32)[None, :]  # [1, column]
+_DOWN: Field = np.linspace(-1, 1, IMAGE_SIDE, dtype=np.float32)[:, None]  # [row, 1]
 FREELY_TURNED = ("hazelnut", "metal_nut", "screw")  # parts that lie at any angle, as those of MVTec AD do
 
-_NOISE_GAIN = 1.39  # makes up for what enlarging the sensor noise, and reducing the picture again, smooth away
+_NOISE_GAIN = 1.39  # makes up for what enlarging the sensor noise, and reducing the image again, smooth away
 
 
 @dataclass(frozen=True)
@@ -76,31 +76,31 @@ class Station:
     play: float  # degrees, either way, that a part may be turned from there
 
 
-def draw_picture(
+def draw_image(
     class_name: str, *, style_seed: int, instance_seed: int, defect: str | None = None, difficulty: str = "normal"
-) -> tuple[Picture, Mask]:
+) -> tuple[RGBImage, Mask]:
     """Draw one part, good unless a kind of defect is named; the same seeds always give the same pixels.
 
-    The picture is [256, 256, 3] in RGB; its mask [256, 256] is 255 on the defect and 0 elsewhere. Raises InputError for
+    The image is [256, 256, 3] in RGB; its mask [256, 256] is 255 on the defect and 0 elsewhere. Raises InputError for
     an unknown class, kind of defect or difficulty.
     """
     if defect is not None:
-        _, picture, mask = draw_twins(
+        _, image, mask = draw_twins(
             class_name, style_seed=style_seed, instance_seed=instance_seed, defect=defect, difficulty=difficulty
         )
-        return picture, mask
+        return image, mask
     check_choice("class", class_name, PAINTERS)
     part = _draw_part(class_name, style_seed, instance_seed)
-    picture = _photograph(part, _station(class_name, style_seed), instance_seed)
-    return picture, np.zeros((PICTURE_SIDE, PICTURE_SIDE), dtype=np.uint8)
+    image = _photograph(part, _station(class_name, style_seed), instance_seed)
+    return image, np.zeros((IMAGE_SIDE, IMAGE_SIDE), dtype=np.uint8)
 
 
 def draw_twins(
     class_name: str, *, style_seed: int, instance_seed: int, defect: str, difficulty: str = "normal"
-) -> tuple[Picture, Picture, Mask]:
+) -> tuple[RGBImage, RGBImage, Mask]:
     """Draw one part twice, good and with a defect, and all else the same down to the sensor's noise.
 
-    The third of the three is the defect's mask. Shapes and errors are as in `draw_picture`.
+    The third of the three is the defect's mask. Shapes and errors are as in `draw_image`.
     """
     check_choice("class", class_name, PAINTERS)
     check_choice("kind of defect", defect, DEFECTS)
@@ -108,7 +108,7 @@ def draw_twins(
     part, station = _draw_part(class_name, style_seed, instance_seed), _station(class_name, style_seed)
     damaged, mask = damage(part, defect, seeded(instance_seed, 11), SEVERITIES[difficulty])
     good, defective = (_photograph(either, station, instance_seed) for either in (part, damaged))
-    seen = cv2.warpAffine(mask, _pose(station, instance_seed), (PICTURE_SIDE, PICTURE_SIDE))
+    seen = cv2.warpAffine(mask, _pose(station, instance_seed), (IMAGE_SIDE, IMAGE_SIDE))
     return good, defective, where(seen > 100)
 
 
@@ -131,18 +131,18 @@ def _station(class_name: str, style_seed: int) -> Station:
 
 
 def _pose(station: Station, instance_seed: int) -> npt.NDArray[np.float32]:
-    """Give the [2, 3] matrix from the canvas to the picture for a part that lies a little askew."""
+    """Give the [2, 3] matrix from the canvas to the image for a part that lies a little askew."""
     random = seeded(instance_seed, 7)
     turn, zoom = station.turn + station.play * random.uniform(-1, 1), station.zoom * random.uniform(0.95, 1.05)
-    rotation = cv2.getRotationMatrix2D((SIDE / 2, SIDE / 2), turn, zoom * PICTURE_SIDE / SIDE)
+    rotation = cv2.getRotationMatrix2D((SIDE / 2, SIDE / 2), turn, zoom * IMAGE_SIDE / SIDE)
     matrix = np.asarray(rotation, dtype=np.float32)
-    matrix[:, 2] += (PICTURE_SIDE - SIDE) / 2 + random.uniform(-5, 5, 2) * PICTURE_SIDE / BASE_SIDE
+    matrix[:, 2] += (IMAGE_SIDE - SIDE) / 2 + random.uniform(-5, 5, 2) * IMAGE_SIDE / BASE_SIDE
     return matrix
 
 
-def _photograph(part: Part, station: Station, instance_seed: int) -> Picture:
-    """Lay a part on the line's ground, light it, and take its picture with a noisy sensor."""
-    matrix, size = _pose(station, instance_seed), (PICTURE_SIDE, PICTURE_SIDE)
+def _photograph(part: Part, station: Station, instance_seed: int) -> RGBImage:
+    """Lay a part on the line's ground, light it, and take its image with a noisy sensor."""
+    matrix, size = _pose(station, instance_seed), (IMAGE_SIDE, IMAGE_SIDE)
     canvas = np.clip(part.image, 0, 255)
     scene = np.asarray(cv2.warpAffine(canvas, matrix, size, borderMode=cv2.BORDER_REFLECT), np.float32)
     if not part.is_texture:
@@ -155,7 +155,7 @@ def _photograph(part: Part, station: Station, instance_seed: int) -> Picture:
 
 def _on_ground(scene: FloatImage, alpha: Field, station: Station) -> FloatImage:
     """Put the line's ground behind the part, darker near the part where its shadow falls."""
-    shadow = cv2.GaussianBlur(alpha, (0, 0), 3 * PICTURE_SIDE / BASE_SIDE)
+    shadow = cv2.GaussianBlur(alpha, (0, 0), 3 * IMAGE_SIDE / BASE_SIDE)
     brightness = (1 + np.float32(station.falloff) * _ACROSS) * (1 - np.float32(0.25) * shadow)
     ground = station.ground * brightness[..., None]
     return np.asarray(ground + (scene - ground) * alpha[..., None], np.float32)
@@ -177,6 +177,6 @@ def _focused(scene: FloatImage, random: Random) -> FloatImage:
 
 
 def _sensor_noise(random: Random) -> Field:
-    """Draw noise with one value a pixel of a small picture: a reduced picture shows it as strong as drawn."""
+    """Draw noise with one value a pixel of a small image: a reduced image shows it as strong as drawn."""
     noise = random.standard_normal((BASE_SIDE, BASE_SIDE), dtype=np.float32)
-    return enlarged(noise, PICTURE_SIDE) * np.float32(_NOISE_GAIN * random.uniform(2, 5))
+    return enlarged(noise, IMAGE_SIDE) * np.float32(_NOISE_GAIN * random.uniform(2, 5))

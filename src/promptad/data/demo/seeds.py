@@ -2,10 +2,10 @@
 
 from promptad.errors import InputError
 
-TRAINING_SEEDS_FROM = 10_000_000  # the pictures a tiny CLIP learned from have style and instance seeds from here on
-TRIES = 10  # how often a picture may be drawn again because its defect cannot be seen
+TRAINING_SEEDS_FROM = 10_000_000  # the images a tiny CLIP learned from have style and instance seeds from here on
+TRIES = 10  # how often a image may be drawn again because its defect cannot be seen
 
-_SEEDS_A_CLASS = 1000  # on one line: TRIES for each of up to 100 pictures
+_SEEDS_A_CLASS = 1000  # on one line: TRIES for each of up to 100 images
 _CLASSES = 20  # room for a few more than there are
 LINES = TRAINING_SEEDS_FROM // (_SEEDS_A_CLASS * _CLASSES)
 
@@ -18,8 +18,8 @@ def style_seed(line: int, class_number: int) -> int:
     return line * _CLASSES + class_number
 
 
-def instance_seed(line: int, class_number: int, picture: int, attempt: int = 0) -> int:
-    """Give the seed of one part; its number counts through all pictures of its class, good and defective."""
+def instance_seed(line: int, class_number: int, image: int, attempt: int = 0) -> int:
+    """Give the seed of one part; its number counts through all images of its class, good and defective."""
     assert 0 <= attempt < TRIES
-    assert 0 <= picture < _SEEDS_A_CLASS // TRIES
-    return style_seed(line, class_number) * _SEEDS_A_CLASS + picture * TRIES + attempt
+    assert 0 <= image < _SEEDS_A_CLASS // TRIES
+    return style_seed(line, class_number) * _SEEDS_A_CLASS + image * TRIES + attempt

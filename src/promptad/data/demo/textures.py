@@ -1,4 +1,4 @@
-"""Six surfaces that fill the picture: five of MVTec AD's, and brick, which no tiny CLIP was trained on.
+"""Six surfaces that fill the image: five of MVTec AD's, and brick, which no tiny CLIP was trained on.
 
 Each function draws one part: what all parts of a line share comes from `style`, what differs from `instance`.
 """
@@ -16,8 +16,8 @@ from promptad.data.demo.canvas import (
     Field,
     FloatImage,
     Part,
-    Picture,
     Random,
+    RGBImage,
     brighter,
     clouds,
     grain,
@@ -121,5 +121,5 @@ def brick(style: Random, instance: Random) -> Part:
     return _texture(canvas.pixels, 1 + 0.05 * grain(instance))
 
 
-def _texture(color: Color | Picture | FloatImage, brightness: Field) -> Part:
+def _texture(color: Color | RGBImage | FloatImage, brightness: Field) -> Part:
     return Part(shaded(color, brightness), np.full((SIDE, SIDE), 255, dtype=np.uint8), is_texture=True)

@@ -7,17 +7,17 @@ from tempfile import TemporaryDirectory
 import cv2
 import numpy as np
 
-from promptad.data.demo.canvas import Mask, Picture
+from promptad.data.demo.canvas import Mask, RGBImage
 from promptad.data.demo.catalogue import DEFECT_FOLDERS
-from promptad.data.demo.scene import PAINTERS, SEVERITIES, draw_picture, draw_twins
+from promptad.data.demo.scene import PAINTERS, SEVERITIES, draw_image, draw_twins
 from promptad.data.demo.seeds import TRIES, instance_seed, style_seed
 from promptad.errors import InputError, check_choice
 
-TRAIN_PICTURES = 20
-GOOD_TEST_PICTURES = 20
-PICTURES_A_DEFECT = 8
+TRAIN_IMAGES = 20
+GOOD_TEST_IMAGES = 20
+IMAGES_A_DEFECT = 8
 
-EDITION = "third edition"  # of the drawings: pictures of another are never taken for those of this one
+EDITION = "third edition"  # of the drawings: images of another are never taken for those of this one
 
 
 def make_demo_class(root: Path, class_name: str, *, line: int = 0, difficulty: str = "normal") -> Path:
@@ -45,25 +45,25 @@ def make_demo_class(root: Path, class_name: str, *, line: int = 0, difficulty: s
     return folder
 
 
-def draw_good(class_name: str, line: int, part: int) -> Picture:
+def draw_good(class_name: str, line: int, part: int) -> RGBImage:
     """Draw a good part of a line by its number: those of `train/good` come first, then those of `test/good`."""
     number = _number(class_name)
-    picture, _ = draw_picture(
+    image, _ = draw_image(
         class_name, style_seed=style_seed(line, number), instance_seed=instance_seed(line, number, part)
     )
-    return picture
+    return image
 
 
 def draw_defective(
-    class_name: str, line: int, difficulty: str, defect_folder: str, picture_number: int
-) -> tuple[Picture, Mask]:
-    """Draw a picture of a defect folder, and its mask, by its number there."""
+    class_name: str, line: int, difficulty: str, defect_folder: str, image_number: int
+) -> tuple[RGBImage, Mask]:
+    """Draw a image of a defect folder, and its mask, by its number there."""
     folders = list(DEFECT_FOLDERS[class_name])
-    part = TRAIN_PICTURES + GOOD_TEST_PICTURES + folders.index(defect_folder) * PICTURES_A_DEFECT + picture_number
+    part = TRAIN_IMAGES + GOOD_TEST_IMAGES + folders.index(defect_folder) * IMAGES_A_DEFECT + image_number
     return _draw_visible(class_name, line, part, DEFECT_FOLDERS[class_name][defect_folder], difficulty)
 
 
-def visibility(good: Picture, defective: Picture, mask: Mask, difficulty: str) -> float:
+def visibility(good: RGBImage, defective: RGBImage, mask: Mask, difficulty: str) -> float:
     """Return how plain a defect is beside its good twin: 1 or more where it is as plain as its difficulty asks."""
     severity = SEVERITIES[difficulty]
     changes = cv2.absdiff(good, defective).max(axis=2)[mask > 0]  # [pixel of the defect]
@@ -73,20 +73,20 @@ def visibility(good: Picture, defective: Picture, mask: Mask, difficulty: str) -
 
 def _write_good(folder: Path, class_name: str, line: int) -> None:
     part = count()
-    for split, pictures in (("train", TRAIN_PICTURES), ("test", GOOD_TEST_PICTURES)):
-        for picture_number in range(pictures):
-            write_png(folder / split / "good" / f"{picture_number:03}.png", draw_good(class_name, line, next(part)))
+    for split, images in (("train", TRAIN_IMAGES), ("test", GOOD_TEST_IMAGES)):
+        for image_number in range(images):
+            write_png(folder / split / "good" / f"{image_number:03}.png", draw_good(class_name, line, next(part)))
 
 
 def _write_defective(folder: Path, class_name: str, line: int, difficulty: str) -> None:
     for defect_folder in DEFECT_FOLDERS[class_name]:
-        for picture_number in range(PICTURES_A_DEFECT):
-            picture, mask = draw_defective(class_name, line, difficulty, defect_folder, picture_number)
-            write_png(folder / "test" / defect_folder / f"{picture_number:03}.png", picture)
-            write_png(folder / "ground_truth" / defect_folder / f"{picture_number:03}_mask.png", mask)
+        for image_number in range(IMAGES_A_DEFECT):
+            image, mask = draw_defective(class_name, line, difficulty, defect_folder, image_number)
+            write_png(folder / "test" / defect_folder / f"{image_number:03}.png", image)
+            write_png(folder / "ground_truth" / defect_folder / f"{image_number:03}_mask.png", mask)
 
 
-def _draw_visible(class_name: str, line: int, part: int, kind: str, difficulty: str) -> tuple[Picture, Mask]:
+def _draw_visible(class_name: str, line: int, part: int, kind: str, difficulty: str) -> tuple[RGBImage, Mask]:
     """Draw a defective part, again with its next seed as long as the defect is hard to see; keep the plainest try."""
     style, plainest = style_seed(line, _number(class_name)), 0.0
     for attempt in range(TRIES):
@@ -107,8 +107,8 @@ def _number(class_name: str) -> int:
     return list(PAINTERS).index(class_name)
 
 
-def write_png(path: Path, pixels: Picture | Mask) -> None:
-    """Write a picture [row, column, channel] or a mask [row, column], with the folders it needs."""
+def write_png(path: Path, pixels: RGBImage | Mask) -> None:
+    """Write a image [row, column, channel] or a mask [row, column], with the folders it needs."""
     bgr = pixels[..., ::-1] if pixels.ndim == 3 else pixels  # OpenCV's order of channels
     _, encoded = cv2.imencode(".png", np.ascontiguousarray(bgr))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -124,7 +124,7 @@ def _rename(unfinished: Path, folder: Path) -> None:
 
 
 def _check_note(folder: Path, note: str) -> None:
-    """Refuse a folder of other pictures: another line's, another difficulty's, or not ours at all."""
+    """Refuse a folder of other images: another line's, another difficulty's, or not ours at all."""
     path = folder / "readme.txt"
     if not path.is_file() or path.read_text(encoding="utf-8").strip() != note:
         raise InputError(f"{folder} exists and is not '{note}': choose another folder, or delete this one")

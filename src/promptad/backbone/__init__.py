@@ -1,1 +1,0 @@
-"""The backbone room: the one place that touches open_clip."""

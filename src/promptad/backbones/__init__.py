@@ -1,0 +1,1 @@
+"""Frozen backbones; the only package that imports open_clip."""

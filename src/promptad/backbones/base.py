@@ -1,0 +1,40 @@
+"""What a backbone is made of: an image encoder and a text encoder into one space."""
+
+from typing import Protocol
+
+from torch import Tensor
+
+from promptad.backbones.prompt_trees import PromptTrees
+from promptad.features import ImageFeatures
+
+
+class ImageEncoder(Protocol):
+    """A frozen encoder of images."""
+
+    image_size: int  # pixels a side
+    width: int  # of the intermediate features
+    dimensions: int  # D, of class token and patch tokens
+    layer_indices: tuple[int, ...]  # which blocks the intermediate features come from
+
+    def encode(self, pixels: Tensor, layers: bool = False, local: bool = True) -> ImageFeatures:
+        """Encode normalised pixels [N, 3, S, S] into unit class tokens [N, D] and patch tokens [N, side², D].
+
+        With `layers`, one intermediate feature or several come with them, for a memory bank: [N, side², width] each,
+        unit. Without `local`, patch tokens may be left out: [N, 0, D].
+        """
+
+
+class TextEncoder(Protocol):
+    """A frozen encoder of prompts; gradients flow through it to learned vectors."""
+
+    width: int  # of the vectors in a prompt
+    context_length: int  # tokens that a prompt may have
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """Look up the embeddings [..., width] of token ids [...]."""
+
+    def encode(self, vectors: Tensor, trees: PromptTrees) -> Tensor:
+        """Encode prompts, trees of rows of `vectors` [row, width], into unit text features [prompt, D]."""
+
+    def encode_raw(self, vectors: Tensor, trees: PromptTrees) -> Tensor:
+        """Encode prompts as `encode` does, into features of any length."""

@@ -1,0 +1,145 @@
+"""The backbone: one frozen CLIP, and how images are fed to it."""
+
+import hashlib
+import math
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
+from typing import Any, TypeVar
+
+import numpy as np
+import PIL
+import torch
+from open_clip.tokenizer import SimpleTokenizer
+from PIL import Image
+from torch import Tensor
+
+from promptad.backbones.base import ImageEncoder, TextEncoder
+from promptad.backbones.feature_cache import FeatureCache
+from promptad.data.fingerprints import image_sha256
+from promptad.data.transforms import square_image
+from promptad.features import ImageFeatures
+from promptad.settings import BackboneSettings
+
+CACHED_FORMAT = 2  # goes up with every change of what features are
+LIBRARIES = (PIL.__version__, torch.__version__)  # others may decode, resize or multiply otherwise in the last bits
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, eq=False)
+class Backbone:
+    """A frozen CLIP: both encoders, its tokenizer, its normalisation and its temperature."""
+
+    settings: BackboneSettings
+    image_encoder: ImageEncoder
+    text_encoder: TextEncoder
+    tokenizer: SimpleTokenizer
+    mean: Tensor  # [3, 1, 1], of pixels in [0, 1]
+    std: Tensor  # [3, 1, 1]
+    temperature: float  # what CLIP multiplies cosines by before its softmax
+    weights_sha256: str
+    device: torch.device
+    cache: FeatureCache | None = None
+
+    @property
+    def log_temperature(self) -> float:
+        """The logarithm of the temperature, which is what a CLIP stores."""
+        return math.log(self.temperature)
+
+    @property
+    def resize(self) -> int:
+        """Pixels that an image is resized to before its central square is taken."""
+        return self.settings.resize or self.settings.crop or self.image_encoder.image_size
+
+    def square_of(self, side: int) -> tuple[int, int]:
+        """Return the sizes to resize and to crop to, so that `side` pixels show just what the backbone sees."""
+        return round(side * self.resize / self.image_encoder.image_size), side
+
+    def pixels(self, images: Sequence[Image.Image]) -> Tensor:
+        """Return RGB images as normalised pixels [N, 3, S, S]."""
+        return self._normalised([self._square(image) for image in images])
+
+    def encode_images(
+        self,
+        images: Sequence[Any],
+        batch_size: int,
+        read: Callable[[Any], Image.Image],
+        advance: Callable[[int], None] = lambda _: None,
+        layers: bool = False,
+        local: bool = True,
+    ) -> ImageFeatures:
+        """Encode N images, `batch_size` at a time; known ones are looked up. A GPU encodes while the next are read.
+
+        Args:
+            images: whatever `read` turns into RGB images, so that only two batches of them are in memory.
+            batch_size: images that go through the image encoder together.
+            read: opens one image; it is called in several threads.
+            advance: told after each batch how many images are done with it, for a progress bar.
+            layers: whether the layers that a memory bank reads are wanted too.
+            local: whether patch tokens are wanted; without them features have none, and are not kept.
+        """
+        with ThreadPoolExecutor() as pool:
+            keys = [None] * len(images) if self.cache is None else list(pool.map(self._key, images))
+            features = list(pool.map(partial(self._look_up, layers=layers, local=local), keys))
+            missing = [number for number, known in enumerate(features) if known is None]
+            if len(missing) < len(images):
+                advance(len(images) - len(missing))
+            batches = [missing[start : start + batch_size] for start in range(0, len(missing), batch_size)]
+            reading = (pool.map(lambda i: self._square(read(images[i])), batch) for batch in batches)
+            # On a CPU, threads that read would hold up those that encode, which wait for each other at every layer.
+            ahead = reading if self.device.type == "cpu" else _one_ahead(reading)
+            for batch, squares in zip(batches, ahead, strict=True):
+                encoded = self.image_encoder.encode(self._normalised(list(squares)), layers, local)
+                for row, number in enumerate(batch):
+                    features[number] = encoded.rows(slice(row, row + 1))
+                advance(len(batch))
+                if self.cache is not None and local:
+                    list(pool.map(self.cache.write, [keys[i] for i in batch], [features[i] for i in batch]))
+        if self.cache is not None and missing:
+            self.cache.prune()
+        return ImageFeatures.joined([known for known in features if known is not None])
+
+    def _square(self, image: Image.Image) -> np.ndarray:
+        """Return the square [S, S, 3] of an RGB image that the image encoder sees, in uint8."""
+        return np.asarray(square_image(image, self.resize, self.image_encoder.image_size))
+
+    def _normalised(self, squares: Sequence[np.ndarray]) -> Tensor:
+        stacked = torch.from_numpy(np.stack(squares))
+        if self.device.type == "cuda":
+            stacked = stacked.pin_memory().to(self.device, non_blocking=True)
+        return (stacked.permute(0, 3, 1, 2) / 255 - self.mean) / self.std
+
+    def _key(self, image: Any) -> str:
+        """Return the cache's key of an image: all that decides its features."""
+        prepared = (self.resize, self.image_encoder.image_size, self.mean.tolist(), self.std.tolist())
+        layers = self.image_encoder.layer_indices
+        by = (self.settings.name, self.settings.precision, self.weights_sha256, self.device.type, *LIBRARIES)
+        return hashlib.sha256(repr((CACHED_FORMAT, image_sha256(image), prepared, layers, by)).encode()).hexdigest()
+
+    def _look_up(self, key: str | None, layers: bool, local: bool) -> ImageFeatures | None:
+        if self.cache is None or key is None:
+            return None
+        known = self.cache.read(key, layers)
+        if known is None:
+            return None
+        known = known if local else replace(known, patch_tokens=known.patch_tokens[:, :0])
+        return known.map(lambda tensor: tensor.to(self.device))
+
+    def token_ids(self, text: str) -> list[int]:
+        """Return the tokens of `text`, without start and end."""
+        ids: list[int] = self.tokenizer.encode(text)  # type: ignore[no-untyped-call]
+        return ids
+
+
+def _one_ahead(items: Iterable[Item]) -> Iterator[Item]:
+    """Yield items, each when the one behind it has been begun."""
+    iterator = iter(items)
+    ahead = deque(islice(iterator, 1))
+    for item in iterator:
+        ahead.append(item)
+        yield ahead.popleft()
+    yield from ahead

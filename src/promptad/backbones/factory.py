@@ -1,0 +1,44 @@
+"""Open a backbone by its name, and choose the device."""
+
+from collections.abc import Callable
+
+import torch
+
+from promptad.backbones.clip import Backbone
+from promptad.backbones.open_clip_vit import load_open_clip
+from promptad.backbones.tiny_clip import load_tiny
+from promptad.errors import InputError
+from promptad.settings import TINY_BACKBONE, BackboneSettings
+
+# A family of backbones is a line here. One is named by its family, or as "family:name"; any other name is open_clip's.
+BACKBONES: dict[str, Callable[[BackboneSettings, torch.device], Backbone]] = {
+    "open_clip": load_open_clip,
+    TINY_BACKBONE: load_tiny,
+}
+
+
+def load_backbone(settings: BackboneSettings, device: torch.device) -> Backbone:
+    """Load and freeze the backbone that `settings` name; its weights are kept in float32.
+
+    Raises:
+        InputError: no such architecture, one that is no plain-ViT CLIP, an unknown tag, weights that are not there or
+            do not fit, or an image size that its patches do not divide.
+    """
+    return BACKBONES.get(settings.name.partition(":")[0], load_open_clip)(settings, device)
+
+
+def choose_device(gpu: int | None) -> tuple[torch.device, str | None]:
+    """Return the device for GPU number `gpu` (None: the CPU), and a warning if another device is used.
+
+    Raises:
+        InputError: a negative number, or CUDA is there, but not so many GPUs.
+    """
+    if gpu is None:
+        return torch.device("cpu"), None
+    if gpu < 0:
+        raise InputError(f"`gpu` {gpu}: GPUs are numbered from 0")
+    if not torch.cuda.is_available():
+        return torch.device("cpu"), f"`gpu` {gpu}: no CUDA device here, running on the CPU"
+    if gpu >= torch.cuda.device_count():
+        raise InputError(f"`gpu` {gpu}: this machine has GPUs 0 to {torch.cuda.device_count() - 1}; choose one")
+    return torch.device("cuda", gpu), None

@@ -1,0 +1,84 @@
+"""The image encoder: images in, class token and patch tokens in the text space out."""
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
+from torch import Tensor
+
+from promptad.backbones.attention import add_mlp, attend, in_precision, project
+from promptad.features import ImageFeatures
+
+# Numbers in the hidden states of the images that go through a block together on a CPU. An MLP makes four times as
+# many, 16 MB: that stays near the caches, and malloc uses its memory again. Larger tensors it maps anew every time, and
+# each of their pages is then zeroed before it is written.
+AT_ONCE = 2**20
+
+
+class ViTImageEncoder:
+    """A frozen plain ViT of CLIP with a second, local path for the patch tokens.
+
+    The class token is CLIP's own. The patch tokens come from a stream that starts at the same embeddings and adds, at
+    every block, value-value attention of the class path instead of query-key attention, and no MLP: a token then
+    mixes with tokens that carry the same content, so it keeps its place (Li et al., CLIP Surgery, 2023, section 3.2;
+    Li et al., PromptAD, CVPR 2024, section 3.1). Only what is read is computed: the last block of the class path
+    serves the class token alone.
+
+    The layers for a memory bank are the class path's patch tokens right after the attention of some blocks, before
+    their MLP, as in PromptAD: by default blocks 3 and 8 of 12, counted from 0.
+    """
+
+    def __init__(
+        self,
+        visual: VisionTransformer,
+        precision: torch.dtype = torch.float32,
+        layer_indices: Sequence[int] | None = None,
+    ) -> None:
+        self.visual, self.precision = visual, precision
+        self.blocks = cast(list[ResidualAttentionBlock], list(visual.transformer.resblocks))
+        self.image_size = int(visual.image_size[0])
+        self.width, self.dimensions = (int(size) for size in cast(Tensor, visual.proj).shape)
+        default = (len(self.blocks) // 4, 2 * len(self.blocks) // 3)
+        self.layer_indices = default if layer_indices is None else tuple(layer_indices)
+
+    @torch.inference_mode()
+    def encode(self, pixels: Tensor, layers: bool = False, local: bool = True) -> ImageFeatures:
+        """Encode normalised pixels [N, 3, S, S] into unit class tokens [N, D] and patch tokens [N, side², D].
+
+        With `layers`, those of `layer_indices` come with them: unit vectors [N, side², width] each. Without `local`
+        there are no patch tokens: [N, 0, D].
+        """
+        parts = torch.split(pixels, self._at_once()) if pixels.device.type == "cpu" else (pixels,)
+        with in_precision(pixels.device, self.precision):
+            encoded = [self.run_blocks(self.embed(part), layers, local).map(Tensor.float) for part in parts]
+        return ImageFeatures.joined(encoded)
+
+    def embed(self, pixels: Tensor) -> Tensor:
+        """Return what enters the first block: class and patch embeddings [N, 1 + side², width], positions added."""
+        return self.visual._embeds(pixels)
+
+    def run_blocks(self, tokens: Tensor, layers: bool = False, local: bool = True) -> ImageFeatures:
+        """Run the class path, and the local one if asked, over embeddings [N, 1 + P, width] of all patches or some."""
+        patches = tokens[:, 1:] if local else tokens[:, :0]  # [image, patch, width]
+        kept: dict[int, Tensor] = {}
+        for number, block in enumerate(self.blocks):
+            keep, last = layers and number in self.layer_indices, number == len(self.blocks) - 1
+            asking = tokens[:, :1] if last and not keep else tokens
+            query, key, value = project(block, tokens, asking if last else None)
+            if local:
+                patches = patches + attend(block, value[:, :, 1:], value, value)
+            tokens = asking + attend(block, query, key, value)
+            if keep:
+                kept[number] = F.normalize(tokens[:, 1:], dim=-1)
+            tokens = add_mlp(block, tokens)
+        intermediate = tuple(kept[number] for number in self.layer_indices) if layers else ()
+        return ImageFeatures(self._to_text_space(tokens[:, 0]), self._to_text_space(patches), intermediate)
+
+    def _at_once(self) -> int:
+        """Return how many images go through a block together on a CPU."""
+        return max(1, AT_ONCE // self.visual.positional_embedding.numel())
+
+    def _to_text_space(self, tokens: Tensor) -> Tensor:
+        return F.normalize(self.visual.ln_post(tokens) @ self.visual.proj, dim=-1)

@@ -1,0 +1,167 @@
+"""CLIPs of open_clip with a plain ViT: found by name, built, frozen and given their weights."""
+
+import difflib
+import hashlib
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any, cast
+
+import huggingface_hub
+import torch
+from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
+from open_clip.factory import create_model, get_model_config, list_models
+from open_clip.model import CLIP
+from open_clip.pretrained import get_pretrained_cfg, list_pretrained_tags_by_model
+from open_clip.tokenizer import SimpleTokenizer
+
+from promptad.backbones.clip import Backbone
+from promptad.backbones.image_encoder import ViTImageEncoder
+from promptad.backbones.text_encoder import CausalTextEncoder
+from promptad.errors import InputError
+from promptad.settings import TINY_BACKBONE, BackboneSettings
+
+
+def load_open_clip(settings: BackboneSettings, device: torch.device) -> Backbone:
+    """Load an architecture of open_clip, with the weights of a tag or of a file.
+
+    Raises:
+        InputError: as `load_backbone`.
+    """
+    config = _architecture(settings.name)
+    return make_backbone(_create_model(settings, input_size(settings, config["vision_cfg"])), settings, device)
+
+
+def input_size(settings: BackboneSettings, vision: dict[str, Any]) -> int:
+    """Return the pixels a side of the images that a ViT of this configuration is built for.
+
+    Raises:
+        InputError: its patches do not divide them, or the crop is larger than the image.
+    """
+    _check_image_size(settings, vision["patch_size"])
+    return settings.crop or settings.resize or int(vision["image_size"])
+
+
+def make_backbone(clip: CLIP, settings: BackboneSettings, device: torch.device) -> Backbone:
+    """Freeze a CLIP as the backbone that `settings` name, normalised as its weights were trained."""
+    clip = clip.eval().requires_grad_(requires_grad=False).to(device)
+    precision = getattr(torch, settings.precision)
+    source = get_pretrained_cfg(settings.name, settings.pretrained)
+    mean, std = source.get("mean", OPENAI_DATASET_MEAN), source.get("std", OPENAI_DATASET_STD)
+    return Backbone(
+        settings=settings,
+        image_encoder=ViTImageEncoder(clip.visual, precision),
+        text_encoder=CausalTextEncoder(clip, precision),
+        tokenizer=SimpleTokenizer(),
+        mean=torch.tensor(mean, device=device).view(3, 1, 1),
+        std=torch.tensor(std, device=device).view(3, 1, 1),
+        temperature=float(clip.logit_scale.exp()),
+        weights_sha256=_hash_weights(clip),
+        device=device,
+    )
+
+
+def clip_of(backbone: Backbone) -> CLIP:
+    """Return the CLIP that `make_backbone` made a backbone of."""
+    assert isinstance(backbone.text_encoder, CausalTextEncoder)
+    return backbone.text_encoder.clip
+
+
+def _architecture(name: str) -> dict[str, Any]:
+    """Return open_clip's configuration of a plain-ViT CLIP."""
+    config: dict[str, Any] | None = get_model_config(name) if ":" not in name else None  # type: ignore[no-untyped-call]
+    if config is None:
+        known = [TINY_BACKBONE, *list_models()]  # type: ignore[no-untyped-call]
+        near = difflib.get_close_matches(name, known, n=3)
+        raise InputError(
+            f"unknown backbone {name!r}; nearest: {', '.join(near) or 'ViT-B-16-plus-240, ViT-L-14, tiny'}"
+        )
+    vision, text = config["vision_cfg"], config["text_cfg"]
+    plain = isinstance(vision.get("layers"), int) and not config.get("custom_text")
+    extras = {"timm_model_name", "pool_type", "attentional_pool"} & vision.keys() | {"hf_tokenizer_name"} & text.keys()
+    if not plain or extras:
+        raise InputError(f"backbone {name!r} is no plain-ViT CLIP; use one such as ViT-B-16-plus-240, ViT-L-14 or tiny")
+    return config
+
+
+def _check_image_size(settings: BackboneSettings, patch: int) -> None:
+    name = "crop" if settings.crop else "resize"
+    size = settings.crop or settings.resize
+    if size and (size % patch or size < patch):
+        below = max(size // patch, 1) * patch
+        raise InputError(
+            f"`{name}` {size}: {settings.name} needs a multiple of {patch}, such as {below} or {below + patch}"
+        )
+    if settings.crop and settings.resize and settings.crop > settings.resize:
+        raise InputError(f"`crop` {settings.crop} is larger than `resize` {settings.resize}; make it smaller")
+
+
+def _create_model(settings: BackboneSettings, size: int) -> CLIP:
+    """Build an open_clip model for images of `size` pixels with the weights of a tag or a file."""
+    tag = get_pretrained_cfg(settings.name, settings.pretrained)
+    if not tag and not Path(settings.pretrained).is_file():
+        tags = ", ".join(list_pretrained_tags_by_model(settings.name)) or "none"
+        raise InputError(
+            f"`pretrained` {settings.pretrained}: no file, and no tag of {settings.name} (its tags: {tags})"
+        )
+    try:
+        hub = _offline_without_hub() if tag else nullcontext()
+        with warnings.catch_warnings(), _quiet_logging(), hub:
+            warnings.simplefilter("ignore")
+            model = create_model(
+                settings.name,
+                settings.pretrained,
+                force_image_size=size,
+                force_quick_gelu=bool(tag.get("quick_gelu")),
+            )
+    except Exception as error:  # whatever a download or a foreign file may raise
+        raise InputError(_load_failure(settings, tag, error)) from error
+    return cast(CLIP, model)
+
+
+def _load_failure(settings: BackboneSettings, tag: dict[str, Any], error: Exception) -> str:
+    if tag:
+        return (
+            f"cannot download the weights {settings.pretrained} of {settings.name}; connect this machine to the"
+            " network, or fetch the file elsewhere and give it as `pretrained`, or use the `backbone` tiny"
+        )
+    reason = " ".join(str(error).split())[:160]
+    return (
+        f"{settings.pretrained} does not hold weights of {settings.name}: {reason}; give the file of this architecture"
+    )
+
+
+@contextmanager
+def _offline_without_hub() -> Iterator[None]:
+    """Look in the local cache only where the hub is out of reach, instead of trying for a minute."""
+    before = huggingface_hub.constants.HF_HUB_OFFLINE
+    try:
+        huggingface_hub.get_session().head(huggingface_hub.constants.ENDPOINT, timeout=5)
+    except Exception:  # any failure means the same: not reachable
+        huggingface_hub.constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        huggingface_hub.constants.HF_HUB_OFFLINE = before
+
+
+@contextmanager
+def _quiet_logging() -> Iterator[None]:
+    """Silence libraries' log lines while their failure is turned into one line of ours."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+def _hash_weights(clip: CLIP) -> str:
+    """Return the SHA-256 of names, shapes and bytes of all weights."""
+    digest = hashlib.sha256()
+    for name, value in clip.state_dict().items():
+        digest.update(f"{name}{tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().numpy().data)
+    return digest.hexdigest()

@@ -1,0 +1,61 @@
+"""The text encoder: vectors of prompts' tokens in, text features out."""
+
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from open_clip.model import CLIP
+from open_clip.transformer import ResidualAttentionBlock
+from torch import Tensor
+
+from promptad.backbones.attention import add_mlp, attend, in_precision, project
+from promptad.backbones.prompt_trees import PromptTrees
+
+
+class CausalTextEncoder:
+    """The frozen text transformer of CLIP, run over trees of prompts.
+
+    Attention is causal and the feature is read at the end-of-text token (Radford et al., CLIP, 2021, section 2.4). So
+    what stands behind a prompt's end is never computed, what prompts begin with alike is computed once, and of the
+    last block only the ends are.
+    """
+
+    def __init__(self, clip: CLIP, precision: torch.dtype = torch.float32) -> None:
+        self.clip, self.precision = clip, precision
+        self.blocks = cast(list[ResidualAttentionBlock], list(clip.transformer.resblocks))
+        self.width = int(clip.token_embedding.weight.shape[1])
+        self.context_length = int(clip.context_length)
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """Look up the embeddings [..., width] of token ids [...]."""
+        embeddings: Tensor = self.clip.token_embedding(tokens)
+        return embeddings
+
+    def encode(self, vectors: Tensor, trees: PromptTrees) -> Tensor:
+        """Encode prompts as `encode_raw` does, into text features of length 1."""
+        return F.normalize(self.encode_raw(vectors, trees), dim=-1)
+
+    def encode_raw(self, vectors: Tensor, trees: PromptTrees) -> Tensor:
+        """Encode prompts into text features [prompt, D] of any length; gradients flow to `vectors`.
+
+        Args:
+            vectors: [row, width], embeddings of tokens and learned vectors, each once.
+            trees: the prompts, by rows of `vectors`.
+        """
+        with in_precision(vectors.device, self.precision):
+            return self._read(vectors, trees).float()
+
+    def _read(self, vectors: Tensor, trees: PromptTrees) -> Tensor:
+        # Looking up by F.embedding: its gradient is summed in the same order whatever the number of threads.
+        hidden = F.embedding(trees.rows, vectors) + self.clip.positional_embedding[trees.places]  # [tree, node, width]
+        sees = trees.sees[:, None]  # [tree, any head, node, node]
+        for block in self.blocks[:-1]:
+            query, key, value = project(block, hidden)
+            hidden = add_mlp(block, hidden + attend(block, query, key, value, sees))
+        last, tree = self.blocks[-1], torch.arange(len(trees.rows), device=hidden.device)[:, None]
+        leaves = hidden[tree, trees.leaves]  # [tree, leaf, width]
+        query, key, value = project(last, hidden, leaves)
+        leaves = leaves + attend(last, query, key, value, sees[tree, 0, trees.leaves][:, None])
+        read = self.clip.ln_final(add_mlp(last, leaves)).flatten(0, 1)  # [leaf of any tree, width]
+        features: Tensor = F.embedding(trees.leaf_of, read @ self.clip.text_projection)
+        return features

@@ -1,0 +1,53 @@
+"""The bundled backbone `tiny`: a small CLIP whose weights are part of the package."""
+
+import json
+from importlib.resources import as_file, files
+from typing import Any
+
+import torch
+from open_clip.model import CLIP, resize_pos_embed
+from safetensors.torch import load_file
+from torch import Tensor
+
+from promptad.backbones.clip import Backbone
+from promptad.backbones.open_clip_vit import input_size, make_backbone
+from promptad.settings import BackboneSettings
+
+
+def load_tiny(settings: BackboneSettings, device: torch.device) -> Backbone:
+    """Load `tiny`.
+
+    Raises:
+        InputError: an image size that its patches do not divide.
+    """
+    return make_backbone(load_tiny_clip(input_size(settings, tiny_config()["vision_cfg"])), settings, device)
+
+
+def tiny_config() -> dict[str, Any]:
+    """Return open_clip's model configuration of `tiny`."""
+    config: dict[str, Any] = json.loads((files(__package__) / "tiny" / "config.json").read_text())
+    return config
+
+
+def load_tiny_clip(image_size: int) -> CLIP:
+    """Build `tiny` for images of `image_size` pixels; for another size than its own, positions are interpolated."""
+    config = tiny_config()
+    config["vision_cfg"]["image_size"] = image_size
+    model = CLIP(**config)
+    with as_file(files(__package__) / "tiny" / "weights.safetensors") as weights:
+        state = expand_vocabulary(load_file(weights), model.vocab_size)
+    resize_pos_embed(state, model)
+    model.load_state_dict(state)
+    return model
+
+
+def expand_vocabulary(packed: dict[str, Tensor], vocabulary_size: int) -> dict[str, Tensor]:
+    """Return the float32 state dict of packed float16 weights.
+
+    Only the words of the training captions have token embeddings of their own; all others share one row, which is
+    stored once.
+    """
+    state = {name: value.float() for name, value in packed.items() if not name.startswith("token_embedding.")}
+    table = packed["token_embedding.other_row"].float().repeat(vocabulary_size, 1)  # [token, width]
+    table[packed["token_embedding.ids"].long()] = packed["token_embedding.rows"].float()
+    return state | {"token_embedding.weight": table}

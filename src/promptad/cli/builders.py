@@ -1,0 +1,176 @@
+"""From options to what a command works on: images, device, folders, jobs, the choice of saved results."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from promptad.backbones.clip import Backbone
+from promptad.backbones.factory import choose_device, load_backbone
+from promptad.backbones.feature_cache import FeatureCache, default_cache_folder
+from promptad.cli.options import names
+from promptad.cli.parser import Arguments
+from promptad.data.datasets import dataset_folder, default_data_root, read_class
+from promptad.data.demo import DEFECT_FOLDERS, make_demo_class, write_sheet
+from promptad.data.few_shot import choose_support, read_support_list
+from promptad.data.images import find_images
+from promptad.engine.runs import Job, RunContext
+from promptad.errors import InputError, check_choice
+from promptad.reports.comparison.rows import Choice
+from promptad.results.paths import PartFolder, ResultFolder
+from promptad.settings import Settings
+from promptad.structures import ClassDataset
+from promptad.utils.files import writable_folder
+from promptad.utils.progress import add_task, progress_bar
+
+MAX_SUPPORT = 8  # images of a user's part that are learned from, unless k_shot says otherwise
+
+
+def make_choice(given: Arguments, k_shot: tuple[int, ...]) -> Choice:
+    """Return which saved results are asked for."""
+    return Choice(
+        given["dataset"],
+        given["root_dir"] or (Path("result"),),
+        given["baseline"],
+        given["ours"],
+        k_shot,
+        given["seeds"] or (),
+        given["classes"] or (),
+        given["select"],
+    )
+
+
+def read_part(given: Arguments) -> tuple[ClassDataset, Arguments]:
+    """Return the images of the user's own part, and the options with what follows from them."""
+    usual = {"dataset": "mvtec", "seeds": None, "support_list": None, "class_name": None}
+    check_alone(given, usual, "`good`: leave it out (the part's name is `name`)")
+    if given["name"] is None:
+        raise InputError("`name` is missing: say what the part is, such as `name` 'metal bracket'")
+    _check_plain("name", given["name"])
+    named = [part for word in given["good"] for part in ([word] if Path(word).exists() else names(word))]
+    images = find_images(named)
+    more = {"dataset": "own", "k_shot": given.get("k_shot", min(len(images), MAX_SUPPORT))}
+    return ClassDataset("own", given["name"], images, ()), given | more
+
+
+def check_alone(given: Arguments, usual: Mapping[str, Any], words: str) -> None:
+    """Check that no options are given that do not go with another one, which the `words` name with the cure.
+
+    `usual` are their defaults.
+    """
+    for name, default in usual.items():
+        if given[name] != default:
+            raise InputError(f"`{name}` {given[name]} does not go with {words}")
+
+
+def _check_plain(setting: str, name: str) -> None:
+    if not name.strip() or Path(name).name != name:
+        raise InputError(f"`{setting}` {name!r}: give a plain name, such as carpet; files are called by it")
+
+
+def read_one_class(given: Arguments, console: Console) -> ClassDataset:
+    """Return the images of the class that is asked for."""
+    name = given["class_name"]
+    if name is None:
+        raise InputError("`class_name` is missing: name the part, such as `class_name` carpet")
+    _check_plain("class_name", name)
+    return read_class(given["dataset"], find_data(given, (name,), console), name)
+
+
+def find_data(given: Arguments, demo_classes: Sequence[str], console: Console) -> Path:
+    """Return the folder of the data set; the demo's classes are drawn if they are not there."""
+    root = given["data_root"] or default_data_root()
+    if given["dataset"] == "demo":
+        draw_demo(root / "demo", demo_classes, 0, "normal", console)
+    return dataset_folder(given["dataset"], root)
+
+
+def draw_demo(
+    folder: Path, classes: Sequence[str], line: int, difficulty: str, console: Console, setting: str = "data_root"
+) -> None:
+    """Draw the demo classes that are not there yet, with a progress bar."""
+    for name in classes:
+        check_choice("demo class", name, DEFECT_FOLDERS)
+    missing = [name for name in classes if not (folder / name).is_dir()]
+    if missing:
+        console.print(
+            f"drawing demo data for {len(missing)} class{'es' * (len(missing) > 1)} in {folder}", soft_wrap=True
+        )
+    with progress_bar(console) as progress:
+        task = add_task(progress, "draw", len(classes))
+        for name in classes:
+            progress.update(task, note=name)
+            with writable_folder(folder, setting):
+                make_demo_class(folder, name, line=line, difficulty=difficulty)
+            progress.advance(task)
+
+
+def draw_sheet(file: Path, classes: Sequence[str], line: int, difficulty: str, console: Console) -> None:
+    """Draw the contact sheet with a progress bar."""
+    with progress_bar(console) as progress:
+        task = add_task(progress, "sheet", len(classes))
+        with writable_folder(file.parent, "sheet"):
+            write_sheet(file, classes, line, difficulty, lambda name: progress.update(task, advance=1, note=name))
+    console.print(f"contact sheet: {file}", soft_wrap=True)
+
+
+def make_jobs(
+    given: Arguments, seeds: Sequence[Settings], classes: Sequence[ClassDataset], console: Console
+) -> tuple[list[Job], RunContext]:
+    """Return the jobs of each class and seed, those of a class one after another, and what they run with."""
+    jobs = [
+        Job(dataset, settings, _choose_support(given, settings, dataset), result_folder(given, settings))
+        for dataset in classes
+        for settings in seeds
+    ]
+    backbone = load_backbone(seeds[0].backbone, find_device(given, console))
+    return jobs, make_context(given, console, backbone)
+
+
+def _choose_support(given: Arguments, settings: Settings, images: ClassDataset) -> tuple[Path, ...]:
+    k, seed = settings.training.k_shot, settings.training.seed
+    if given["support_list"]:
+        return read_support_list(given["support_list"], images.class_name, images.normal, k)
+    return choose_support(images.normal, k, seed)
+
+
+def result_folder(given: Arguments, settings: Settings) -> ResultFolder:
+    """Return the folder that the results of these settings go to."""
+    k, seed = settings.training.k_shot, settings.training.seed
+    if given.get("good"):
+        own = given["root_dir"] / "_".join(given["name"].split())
+        return PartFolder(own, "own", k, seed, settings.system, settings.level)
+    return ResultFolder(given["root_dir"], given["dataset"], k, seed, settings.system, settings.level)
+
+
+def find_device(given: Arguments, console: Console) -> torch.device:
+    """Return the GPU that is asked for, or GPU 0 if there is one; the CPU otherwise."""
+    asked = given["gpu_id"]
+    device, remark = choose_device(None if given["use_cpu"] else asked or 0)
+    if remark and asked is not None:
+        console.print(remark)
+    return device
+
+
+def check_batch_size(given: Arguments) -> None:
+    """Check that a batch of that size can be made."""
+    if given["batch_size"] < 1:
+        raise InputError(f"`batch_size` {given['batch_size']}: must be at least 1")
+
+
+def make_context(given: Arguments, console: Console, backbone: Backbone) -> RunContext:
+    """Return what trainings and tests run with."""
+    check_batch_size(given)
+    if not given["cache_size"] >= 0:
+        raise InputError(f"`cache_size` {given['cache_size']}: must be a number of at least 0")
+    cache = FeatureCache(default_cache_folder(), given["cache_size"] * 2**30) if given["feature_cache"] else None
+    return RunContext(
+        replace(backbone, cache=cache),
+        console,
+        given["batch_size"],
+        given["save_diagnostics"],
+        given["vis"],
+    )

@@ -1,0 +1,243 @@
+"""The commands: each turns its options into work of the engine, and draws, writes and prints the results."""
+
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+
+from promptad.cli.builders import (
+    check_alone,
+    check_batch_size,
+    draw_demo,
+    draw_sheet,
+    find_data,
+    find_device,
+    make_choice,
+    make_context,
+    make_jobs,
+    read_one_class,
+    read_part,
+    result_folder,
+)
+from promptad.cli.options import CHOICE, with_flags
+from promptad.cli.parser import Arguments, chosen_system, make_seeds, settings_of
+from promptad.data.datasets import class_names, no_classes, read_class
+from promptad.data.demo import DEMO_CLASSES
+from promptad.data.images import find_images, read_image
+from promptad.engine.predict import predict
+from promptad.engine.runs import RunContext, print_seeds, test_class, train_all, train_one
+from promptad.errors import InputError
+from promptad.models.base import AnomalyDetector, Subject
+from promptad.models.registry import load_detector, load_with_thresholds
+from promptad.reports.comparison.differences import compare
+from promptad.reports.comparison.figure import draw_comparison
+from promptad.reports.comparison.rows import comparable_rows
+from promptad.reports.comparison.tables import print_comparison, write_csv, write_markdown
+from promptad.reports.gallery import make_galleries
+from promptad.reports.predictions_page import render_predictions_page
+from promptad.reports.predictions_summary import PredictionsSummary, health_of, make_gallery
+from promptad.reports.run_page import render_run_page
+from promptad.reports.run_summary import summarize_run
+from promptad.reports.template import write_page
+from promptad.results.paths import OWN_CHECKPOINT, ResultFolder
+from promptad.results.predictions import (
+    LINES,
+    ONE_IMAGE,
+    PredictionRecord,
+    PredictionRun,
+    predictions_file,
+    read_predictions,
+)
+from promptad.settings import Settings
+from promptad.utils.progress import add_task, progress_bar
+from promptad.visualization.figures import save
+from promptad.visualization.overlays import Overlay, draw_overlays
+from promptad.visualization.prediction import overlay_title
+
+REJECTED = 3  # exit code of predict --fail-on-anomaly
+MAX_NAMED = 20  # anomalous or unreadable images that predict names in the terminal
+
+
+def run_train(given: Arguments, console: Console) -> None:
+    """Train one class, or a part of the user's own."""
+    part = None
+    if given["good"]:
+        part, given = read_part(given)
+    elif given["name"]:
+        raise InputError(f"`name` {given['name']!r} is of your own pictures: give them with `good`")
+    seeds = make_seeds(given)
+    for settings in seeds:
+        result_folder(given, settings).check_writable()
+    jobs, context = make_jobs(given, seeds, [part or read_one_class(given, console)], console)
+    train_one(jobs, context)
+    if part:
+        folder = result_folder(given, seeds[0]).folder
+        if seeds[0].training.k_shot == 1:
+            console.print(ONE_IMAGE, soft_wrap=True)
+        console.print(f"judge pictures with: promptad predict {shlex.quote(str(folder))} PICTURES", soft_wrap=True)
+
+
+def run_predict(given: Arguments, console: Console) -> int:
+    """Predict images without labels; return the exit code."""
+    path = given["checkpoint"] / OWN_CHECKPOINT if given["checkpoint"].is_dir() else given["checkpoint"]
+    check_batch_size(given)
+    images = find_images(given["pictures"], besides=given["output"])
+    device = find_device(given, console)
+    detector = load_with_thresholds(path, device, given["false_alarm_rate"], given["pretrained_dataset"])
+    if len(detector.subject.support_images) == 1:
+        console.print(ONE_IMAGE, soft_wrap=True)
+    records = write_predictions(detector, path, images, given, console)
+    show_predictions(records, console)
+    console.print(f"written: {given['output'] / LINES}", soft_wrap=True)
+    if all(record.error for record in records):
+        raise InputError("none of the pictures could be read: see their lines above")
+    bad = any(record.is_anomalous or record.error for record in records)
+    return REJECTED if bad and given["fail_on_anomaly"] else 0
+
+
+def write_predictions(
+    detector: AnomalyDetector, path: Path, images: Sequence[Path], given: Arguments, console: Console
+) -> list[PredictionRecord]:
+    """Predict images with a progress bar, write each record, and draw it if asked; return them without regions."""
+    records, run = [], PredictionRun.of(path, detector)
+    with predictions_file(given["output"], run) as write, progress_bar(console) as progress:
+        bar = add_task(progress, "judge", len(images))
+        for number, (record, anomaly_map) in enumerate(predict(detector, images, given["batch_size"]), 1):
+            if given["overlays"] and anomaly_map is not None:
+                file = given["output"] / "overlays" / f"{number:04}_{Path(record.path).stem}.png"
+                draw_record(detector, record, anomaly_map, file)
+                write(replace(record, overlay=str(file)))
+            else:
+                write(record)
+            records.append(replace(record, regions=()))
+            progress.advance(bar)
+    return records
+
+
+def draw_record(detector: AnomalyDetector, record: PredictionRecord, anomaly_map: np.ndarray, file: Path) -> None:
+    """Draw an image with its regions, and beside it its anomaly map."""
+    canvas_size, _ = detector.backbone.square_of(detector.settings.scoring.resolution)
+    title = overlay_title(record.score, record.max_score, record.label, record.nearest_states)
+    overlay = Overlay(read_image(record.path), anomaly_map, canvas_size, record.regions, title)
+    save(draw_overlays([overlay]), file, "output")
+
+
+def show_predictions(records: Sequence[PredictionRecord], console: Console) -> None:
+    """Name what is anomalous or could not be read, and count all."""
+    bad = [record for record in records if record.is_anomalous or record.error]
+    for record in bad[:MAX_NAMED]:
+        console.print(_line_of(record), soft_wrap=True)
+    if len(bad) > MAX_NAMED:
+        console.print(f"… and {len(bad) - MAX_NAMED} more")
+    unreadable = sum(bool(record.error) for record in records)
+    anomalies = len(bad) - unreadable
+    console.print(
+        f"{len(records)} pictures: {anomalies} anomalies, {len(records) - len(bad)} good, {unreadable} unreadable",
+        soft_wrap=True,
+    )
+
+
+def _line_of(record: PredictionRecord) -> str:
+    if record.error:
+        return f"unreadable  {record.path}: {record.error}"
+    return f"anomaly {record.score:.2f}  {record.path}, most like: {', '.join(record.nearest_states)}"
+
+
+def run_train_all(given: Arguments, console: Console) -> None:
+    """Train all classes of a data set."""
+    seeds = make_seeds(given)
+    if given["class_name"]:
+        raise InputError(f"`class_name` {given['class_name']}: train-all takes `classes` {given['class_name']}")
+    for settings in seeds:
+        result_folder(given, settings).check_writable()
+    folder = find_data(given, given["classes"] or DEMO_CLASSES, console)
+    found = given["classes"] or class_names(given["dataset"], folder)
+    if left_out := no_classes(given["dataset"], folder):
+        console.print(f"left out, for they hold no good/: {', '.join(left_out)}", soft_wrap=True)
+    classes = [read_class(given["dataset"], folder, name) for name in found]
+    jobs, context = make_jobs(given, seeds, classes, console)
+    on_gpu = context.backbone.device.type == "cuda"
+    train_all(jobs, context, together=on_gpu if given["together"] is None else given["together"])
+
+
+def run_test(given: Arguments, console: Console) -> None:
+    """Evaluate a trained detector, or one of each seed, with the settings that it was trained with."""
+    dataset, device = read_one_class(given, console), find_device(given, console)
+    context: RunContext | None = None
+    tested: list[tuple[Settings, ResultFolder]] = []
+    for asked in make_seeds(given):
+        path = given["checkpoint"] or result_folder(given, asked).checkpoint(dataset.class_name)
+        settings = settings_of(path, given, asked)
+        detector = load_detector(
+            path,
+            device,
+            chosen_system(given),
+            backbone=None if context is None else context.backbone,
+            weights=given.get("pretrained_dataset"),
+            settings=settings,
+            subject=Subject(dataset.dataset, dataset.class_name, (), ""),
+        )
+        if detector.class_name != dataset.class_name:
+            raise InputError(f"{path} is a detector of {detector.class_name!r}, not of {dataset.class_name!r}")
+        context = context or make_context(given, console, detector.backbone)
+        tested.append((settings, result_folder(given, settings)))
+        test_class(detector, dataset, tested[-1][1], context)
+    if len(tested) > 1:
+        print_seeds([of[0] for of in tested], [of[1] for of in tested], {dataset.class_name}, console)
+
+
+def run_compare(given: Arguments, console: Console) -> None:
+    """Compare two systems in saved results."""
+    choice = make_choice(given, given["k_shot"] or ())
+    comparison = compare(comparable_rows(choice), choice)
+    print_comparison(comparison, console)
+    if given["output"]:
+        draw_comparison(comparison, given["output"] / "comparison.png")
+        write_csv(comparison, given["output"] / "comparison.csv")
+        write_markdown(comparison, "comparison.png", given["output"] / "comparison.md")
+        console.print(f"written: comparison.md, .csv and .png in {given['output']}", soft_wrap=True)
+
+
+def run_report(given: Arguments, console: Console) -> None:
+    """Write saved results, or predictions, as one page."""
+    if given["output"].is_dir():
+        raise InputError(f"`output` {given['output']} is a folder: name the page, such as report.html")
+    device = find_device(given, console)
+    page = _page_of_predictions if given["predictions"] else _page_of_run
+    write_page(with_flags(page(given, device, console)), given["output"])
+    console.print(f"report: {given['output']}", soft_wrap=True)
+
+
+def _page_of_run(given: Arguments, device: torch.device, console: Console) -> str:
+    summary = summarize_run(make_choice(given, () if given["k_shot"] is None else (given["k_shot"],)))
+    return render_run_page(summary, make_galleries(summary, device, console))
+
+
+def _page_of_predictions(given: Arguments, device: torch.device, console: Console) -> str:
+    usual = {option.name: option.default for option in CHOICE}
+    check_alone(given, usual, "`predictions`: leave it out (it chooses among saved results)")
+    found = PredictionsSummary(*read_predictions(given["predictions"]))
+    return render_predictions_page(found, make_gallery(found, device, console), health_of(found.run))
+
+
+def run_demo_data(given: Arguments, console: Console) -> None:
+    """Draw the demo data set."""
+    classes = given["classes"] or DEMO_CLASSES
+    draw_demo(given["output"], classes, given["line"], given["difficulty"], console, "output")
+    if given["sheet"]:
+        draw_sheet(given["sheet"], classes, given["line"], given["difficulty"], console)
+
+
+RUNNERS: dict[str, Callable[[Arguments, Console], int | None]] = {
+    "train": run_train,
+    "predict": run_predict,
+    "test": run_test,
+    "train-all": run_train_all,
+    "compare": run_compare,
+    "report": run_report,
+    "demo-data": run_demo_data,
+}

@@ -1,0 +1,298 @@
+"""The options of the command line: what each is called, sets and means."""
+
+import re
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from promptad.data.datasets import DATASETS
+from promptad.models.base import BATCH_SIZE
+from promptad.reports.comparison.rows import BASELINE, OURS
+from promptad.settings import MULTI_PROTOTYPE, SINGLE_ANCHOR, Settings
+
+
+def truth(text: str) -> bool:
+    """Read a yes or no as the original PromptAD writes it.
+
+    >>> truth("True"), truth("0")
+    (True, False)
+    """
+    known = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+    if text.lower() not in known:
+        raise ValueError(text)
+    return known[text.lower()]
+
+
+def phrases(text: str) -> tuple[str, ...]:
+    """Split states at commas.
+
+    >>> phrases("with hole, with scratch")
+    ('with hole', 'with scratch')
+    """
+    return tuple(phrase.strip() for phrase in text.split(","))
+
+
+def names(text: str) -> tuple[str, ...]:
+    """Split class names at commas; a comma too many does not matter.
+
+    >>> names("carpet, grid,")
+    ('carpet', 'grid')
+    """
+    return tuple(filter(None, phrases(text)))
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    """Read whole numbers: one, several separated by commas, and ranges that hold both their ends.
+
+    >>> numbers("0-2,5"), numbers("111,112")
+    ((0, 1, 2, 5), (111, 112))
+    """
+    found: list[int] = []
+    for part in names(text):
+        first, _, last = part.partition("-")
+        found += range(int(first), int(last or first) + 1)
+    if not found or len(set(found)) < len(found):
+        raise ValueError(text)
+    return tuple(found)
+
+
+def folders(text: str) -> tuple[Path, ...]:
+    """Split folders at commas.
+
+    >>> [folder.as_posix() for folder in folders("result,old/result")]
+    ['result', 'old/result']
+    """
+    return tuple(map(Path, names(text)))
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option; `setting` is the path of what it sets, such as "training.lr", or empty if it sets nothing saved.
+
+    A flag without dashes is an argument that is told from others by its place.
+    """
+
+    flag: str
+    read: Callable[[str], Any]
+    help: str
+    setting: str = ""
+    default: Any = None
+    system: str = ""  # the one that it applies to, if not to both
+    several: bool = False  # whether it may be given more than once
+
+    @property
+    def name(self) -> str:
+        """The option's name among parsed arguments."""
+        return self.flag.lstrip("-").replace("-", "_").lower()
+
+
+DATA = (
+    Option("--dataset", str, f"where pictures come from: {', '.join(DATASETS)}", default="mvtec"),
+    Option("--class-name", str, "the part: a folder of the data set, and what it is called in the prompts"),
+    Option("--data-root", Path, "folder above the data sets (default: $PROMPTAD_DATA, else data)"),
+    Option("--root-dir", Path, "folder that results go to", default=Path("result")),
+    Option("--support-list", Path, "file that names the support images: a path a line, or the ancestor's '#k: id id'"),
+)
+METHOD = (
+    Option("--system", str, f"'{MULTI_PROTOTYPE}', or the baseline '{SINGLE_ANCHOR}'", "system"),
+    Option("--level", str, "what is learned from: 'image' for class tokens, 'pixel' for patch tokens alone", "level"),
+    Option(
+        "--k-shot",
+        int,
+        "support images: 1 to 4 are usual; more of them cover more of what is normal",
+        "training.k_shot",
+    ),
+    Option("--n_pro", int, "normal prototypes; several cover a part that looks good in several ways", "prompts.n_pro"),
+    Option("--n_pro_ab", int, "abnormal prototypes; several cover several ways to be bad", "prompts.n_pro_ab"),
+    Option("--n_ctx", int, "learned vectors in a normal context", "prompts.n_ctx"),
+    Option("--n_ctx_ab", int, "learned vectors in an abnormal context", "prompts.n_ctx_ab"),
+    Option(
+        "--start",
+        str,
+        f"contexts start from real 'words' or at 'random' (default: words; {SINGLE_ANCHOR}: random)",
+        "prompts.start",
+    ),
+    Option("--states", phrases, "your own part's defects, such as 'with hole, with scratch'", "prompts.states"),
+)
+TRAINING = (
+    Option("--Epoch", int, "epochs, of one step each", "training.epochs"),
+    Option(
+        "--select",
+        str,
+        "the epoch that is kept: the 'last', that of the least 'train-loss', or 'test-oracle', which looks at the test"
+        " labels as the ancestor does",
+        "training.select",
+    ),
+    Option("--lr", float, "learning rate; lower it if the loss rises", "training.lr"),
+    Option("--momentum", float, "decay of the optimiser's mean gradient", "training.momentum"),
+    Option("--weight-decay", float, "decay of the contexts", "training.weight_decay"),
+    Option("--seed", int, "of the choice of support images, their views and random starts", "training.seed"),
+    Option("--seeds", numbers, "several seeds, such as 0-4 or 111,112: mean and deviation are told"),
+    Option("--views", int, "label-free views of each support image", "training.views", system=MULTI_PROTOTYPE),
+    Option(
+        "--trust",
+        float,
+        "in the starting words: at 1 pictures only balance them, at 0 they teach in full (default: as far as CLIP"
+        " recognises the part by its name)",
+        "training.trust",
+        system=MULTI_PROTOTYPE,
+    ),
+    Option("--lambda1", float, "weight of the ancestor's match loss", "single_anchor.lambda1", system=SINGLE_ANCHOR),
+    Option("--eta-min", float, "learning rate at its end", "single_anchor.eta_min", system=SINGLE_ANCHOR),
+    *(
+        Option(
+            f"--weight-{name}",
+            float,
+            f"weight of the {name} loss; 0 switches it off",
+            f"training.weights.{name}",
+            system=MULTI_PROTOTYPE,
+        )
+        for name in asdict(Settings())["training"]["weights"]
+    ),
+)
+BACKBONE = (
+    Option(
+        "--backbone",
+        str,
+        "a plain-ViT CLIP of open_clip, or 'tiny', which lies in the package and is the demo's own",
+        "backbone.name",
+    ),
+    Option("--pretrained-dataset", str, "open_clip's tag of the weights, or a weight file", "backbone.pretrained"),
+    Option(
+        "--precision",
+        str,
+        "of the backbone's matrix products: float32, or bfloat16 or float16, faster where the processor has them",
+        "backbone.precision",
+    ),
+    Option(
+        "--img-resize", int, "pixels a side that pictures are resized to (default: the backbone's)", "backbone.resize"
+    ),
+    Option("--img-cropsize", int, "pixels a side of the central square that is kept (default: all)", "backbone.crop"),
+)
+SCORING = (
+    Option("--resolution", int, "pixels a side of the anomaly map", "scoring.resolution"),
+    Option("--sigma", float, "pixels; the Gaussian that smooths the map", "scoring.sigma"),
+    Option(
+        "--calibration",
+        str,
+        "of scores: by 'position' in the picture, by 'prototype', or 'none'",
+        "scoring.calibration",
+        system=MULTI_PROTOTYPE,
+    ),
+    Option(
+        "--image-score",
+        str,
+        "what an image score is made of: 'class-token', 'patches' or 'both'",
+        "scoring.image_score",
+        system=MULTI_PROTOTYPE,
+    ),
+    Option(
+        "--memory-bank",
+        truth,
+        f"compare patches with those of the support images too (default: False; {SINGLE_ANCHOR}: True)",
+        "scoring.memory",
+    ),
+)
+FALSE_ALARM_RATE = Option(
+    "--false-alarm-rate",
+    float,
+    "share of good pictures that the decision may reject",
+    "scoring.false_alarm_rate",
+    system=MULTI_PROTOTYPE,
+)
+WEIGHTS = BACKBONE[1]
+GPU = Option("--gpu-id", int, "number of the GPU (default: 0 where there is one, else the CPU)")
+CPU = Option("--use-cpu", truth, "work on the CPU even where there is a GPU", default=False)
+BATCH = Option(
+    "--batch-size", int, "pictures that are encoded together; lower it if memory runs out", default=BATCH_SIZE
+)
+MACHINE = (
+    GPU,
+    CPU,
+    Option("--feature-cache", truth, "keep the features of pictures on disk for the next run", default=True),
+    Option("--cache-size", float, "GB of features that are kept in $PROMPTAD_CACHE (or the user's cache)", default=4.0),
+    BATCH,
+)
+OUTPUT = (
+    Option("--save-diagnostics", truth, "write the prototypes' diagnostics, as JSON and drawn", default=True),
+    Option("--vis", truth, "draw every test picture with its map, mask and contours", default=False),
+)
+CHECKPOINT = Option("--checkpoint", Path, "the detector to test (default: where train put it)")
+TOGETHER = Option("--together", truth, "train all classes side by side (default: on a GPU, which one does not fill)")
+CLASSES = Option("--classes", names, "classes, separated by commas (default: all)")
+DEMO = (
+    Option("--output", Path, "folder to draw the class folders in", default=Path("data") / "demo"),
+    CLASSES,
+    Option("--line", int, "number of the production line: each has its own look", default=0),
+    Option("--difficulty", str, "easy, normal or hard", default="normal"),
+    Option("--sheet", Path, "picture file to draw a contact sheet of the classes in"),
+)
+COMPARE = (
+    DATA[0],
+    Option("--root-dir", folders, "folders that results lie in, separated by commas (default: result)"),
+    Option("--baseline", str, "the system to compare with; +memory is its form with a memory bank", default=BASELINE),
+    Option("--ours", str, "the system that is compared with it", default=OURS),
+    Option("--k-shot", numbers, "numbers of support images, such as 1,2,4 (default: all that have results)"),
+    Option("--seeds", numbers, "seeds, such as 0-2 (default: all that have results)"),
+    CLASSES,
+    Option("--select", str, "which epoch was kept, such as last; only test-oracle shows what test labels chose"),
+    Option("--output", Path, "folder to write comparison.csv, .md and .png to (default: none)"),
+)
+
+ONE_K = Option("--k-shot", int, "number of support images (default: the only one that has results)")
+CHOICE = tuple(ONE_K if option.name == ONE_K.name else option for option in COMPARE if option.name != "output")
+REPORT = (
+    *CHOICE,
+    Option("--predictions", Path, "what predict wrote of pictures without labels, in the place of saved results"),
+    Option("--output", Path, "the page to write", default=Path("report.html")),
+    GPU,
+    CPU,
+)
+OWN = (
+    Option("--good", str, "your own pictures of good parts: a folder, or files, by commas or repeated", several=True),
+    Option("--name", str, "what your own part is called in the prompts, such as 'metal bracket'"),
+)
+PREDICT = (
+    Option("CHECKPOINT", Path, "the trained detector: its file, or the folder of a part of your own"),
+    Option("PICTURES", str, "pictures to judge: files, folders (with all below them) or patterns", several=True),
+    Option("--output", Path, "folder to write predictions.jsonl to, and overlays/", default=Path("predictions")),
+    Option("--overlays", truth, "draw each picture with its map and the regions that are anomalous", default=False),
+    Option("--fail-on-anomaly", truth, "exit with 3 if a picture is rejected or cannot be read", default=False),
+    replace(FALSE_ALARM_RATE, setting="", help=FALSE_ALARM_RATE.help + " (default: as trained)"),
+    replace(WEIGHTS, setting="", help="the weight file, if it has moved (default: as trained)"),
+    GPU,
+    CPU,
+    BATCH,
+)
+
+LEARNING = (*DATA, *METHOD, *TRAINING, *BACKBONE, *SCORING, FALSE_ALARM_RATE, *MACHINE, *OUTPUT)
+COMMANDS: dict[str, tuple[str, tuple[Option, ...]]] = {
+    "train": ("train, measure and diagnose the detector of one class", (*LEARNING, *OWN)),
+    "predict": ("judge pictures without labels: a decision, and where the defect is", PREDICT),
+    "test": ("measure and diagnose a trained detector again", (*LEARNING, CHECKPOINT)),
+    "train-all": ("train all classes of a data set; start it again and it goes on", (*LEARNING, CLASSES, TOGETHER)),
+    "compare": ("compare two systems in results that are there, class by class", COMPARE),
+    "report": ("write saved results, or predictions, as one HTML page with figures and the worst pictures", REPORT),
+    "demo-data": ("draw the demo data set", DEMO),
+}
+
+
+# What messages name in backticks, as flags: options by their names, and settings by theirs or by their paths.
+FLAGS = {option.name: option.flag for _, options in COMMANDS.values() for option in options if option.flag[0] == "-"}
+FLAGS |= {"gpu": GPU.flag}
+FLAGS |= {
+    ".".join(path): option.flag
+    for option in LEARNING
+    for path in (option.setting.split("."), option.setting.split(".")[1:], option.setting.split(".")[-1:])
+    if path and path[-1] not in ("", "name")
+}
+
+
+def with_flags(message: str) -> str:
+    """Return a message with a flag for each setting that it names in backticks.
+
+    >>> with_flags("`n_pro` 0: must be at least 1"), with_flags("`weights.margin`, `epochs` and `backbone`")
+    ('--n_pro 0: must be at least 1', '--weight-margin, --Epoch and --backbone')
+    """
+    return re.sub(r"`([a-z_0-9.]+)`", lambda named: FLAGS.get(named[1], named[0]), message)

@@ -1,0 +1,86 @@
+"""The data sets by their names, and their classes."""
+
+import os
+from pathlib import Path
+
+from promptad.data.mvtec import MVTecReader, PartsReader
+from promptad.data.reader import DatasetReader
+from promptad.data.visa import VisaReader
+from promptad.errors import InputError, check_choice
+from promptad.structures import ClassDataset
+
+# A data set is a line here.
+READERS: tuple[DatasetReader, ...] = (
+    MVTecReader("mvtec", "no MVTec AD at {0}: unpack it there ({0}/carpet/train/good/000.png), or try `dataset` demo"),
+    VisaReader(),
+    MVTecReader("demo", "no demo data at {0}: draw it there with promptad demo-data"),
+    PartsReader("folder", "no folder at {0}: give the folder that holds good/, or the one above it"),
+)
+DATASETS = {reader.name: reader for reader in READERS}
+
+
+def default_data_root() -> Path:
+    """The folder above the data sets: the environment variable PROMPTAD_DATA, else `data`."""
+    return Path(os.environ.get("PROMPTAD_DATA") or "data")
+
+
+def dataset_folder(dataset: str, data_root: Path) -> Path:
+    """The data set's own folder: `data_root/<dataset>`, or `data_root` if that is the data set already.
+
+    Raises InputError for an unknown data set, and for a missing one with the place to put it.
+    """
+    reader = _reader(dataset)
+    usual = data_root / dataset if reader.has_own_folder else data_root
+    if usual.is_dir():
+        return usual
+    if reader.has_own_folder and _is_under_another_name(reader, data_root):
+        return data_root
+    raise InputError(reader.missing.format(usual.as_posix()))
+
+
+def class_names(dataset: str, folder: Path) -> tuple[str, ...]:
+    """The classes in the data set's folder, sorted; a plain folder that holds good/ is one class of its own name.
+
+    Raises InputError for an unknown data set, a missing folder, or one without a class.
+    """
+    reader = _reader(dataset)
+    if not folder.is_dir():
+        raise InputError(reader.missing.format(folder.as_posix()))
+    names = reader.class_names(folder)
+    if not names:
+        wanted = (folder / reader.expected).as_posix()
+        raise InputError(f"no class of data set {dataset} in {folder}: put pictures into {wanted}")
+    return tuple(sorted(names))
+
+
+def no_classes(dataset: str, folder: Path) -> tuple[str, ...]:
+    """The sub-folders of a tree of own parts that are no class, since they hold no good/, sorted."""
+    return _reader(dataset).left_out(folder)
+
+
+def read_class(dataset: str, folder: Path, class_name: str) -> ClassDataset:
+    """The images of one class, sorted, in the data set's own folder (as `dataset_folder` gives it).
+
+    A plain folder that holds good/ is the class itself, under whatever name. Raises InputError for what
+    `class_names` raises it for, an unknown class, no normal image, and an anomalous image without its mask; a
+    plain folder may do without masks altogether, by having no ground_truth/.
+    """
+    reader, names = _reader(dataset), class_names(dataset, folder)
+    if not reader.is_one_class(folder):
+        check_choice(f"class in {folder}", class_name, names)
+    return reader.read_class(folder, class_name)
+
+
+def _reader(dataset: str) -> DatasetReader:
+    check_choice("data set", dataset, DATASETS)
+    return DATASETS[dataset]
+
+
+def _is_under_another_name(reader: DatasetReader, folder: Path) -> bool:
+    """Whether the folder itself is the data set, under another name than that of another data set.
+
+    The demo has MVTec AD's layout, so only the folder's name keeps drawn images from being reported as MVTec AD.
+    """
+    if not folder.is_dir() or folder.resolve().name in set(DATASETS) - {reader.name}:
+        return False
+    return reader.looks_like(folder)

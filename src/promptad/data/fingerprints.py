@@ -1,0 +1,56 @@
+"""SHA-256 of images and files, which distinguish what has the same name."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from promptad.data.images import ImageLike, read_image
+from promptad.errors import InputError
+from promptad.structures import TestImage
+
+
+def support_sha256(images: Sequence[ImageLike]) -> str:
+    """Return the SHA-256 of the pixels of support images."""
+    digest = hashlib.sha256()
+    for image in images:
+        pixels = read_image(image)
+        digest.update(f"{pixels.size}".encode() + pixels.tobytes())
+    return digest.hexdigest()
+
+
+def file_sha256(file: Path) -> str:
+    """Return the SHA-256 of a file's bytes."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def files_sha256(images: Sequence[TestImage]) -> str:
+    """Return the SHA-256 of the files of a test split, images and masks: it distinguishes splits of one name.
+
+    Raises:
+        InputError: a file cannot be read.
+    """
+    files = [file for image in images for file in (image.path, image.mask_path) if file]
+    try:
+        digests = [file_sha256(file) for file in files]
+    except OSError as error:
+        raise InputError(f"cannot open picture {error.filename}: {error.strerror}; check the path") from error
+    labels = [image.defect for image in images]
+    return hashlib.sha256("\n".join([*labels, *digests]).encode()).hexdigest()
+
+
+def image_sha256(image: ImageLike) -> str:
+    """Return the SHA-256 of an image's content: the bytes of a file, else size and pixels.
+
+    Raises:
+        InputError: the file cannot be read, or it is no image.
+    """
+    if not isinstance(image, str | Path):
+        pixels: Image.Image = read_image(image)
+        return hashlib.sha256(f"pixels {pixels.size}".encode() + pixels.tobytes()).hexdigest()
+    try:
+        return hashlib.sha256(b"file" + Path(image).read_bytes()).hexdigest()
+    except OSError as error:
+        read_image(image)  # raises with what is wrong with it
+        raise InputError(f"cannot open picture {image}: {error.strerror}; check the path and its rights") from error

@@ -1,0 +1,48 @@
+"""From an image to the square that the backbone sees, and to augmented views of it."""
+
+import hashlib
+
+import cv2
+import numpy as np
+from PIL import Image
+
+TURN = 5.0  # degrees, either way
+SHIFT = 0.027  # of the side, either way
+LIGHT = 0.08  # relative, either way
+GRAIN = 2.0  # grey levels, one standard deviation
+
+
+def square_image(image: Image.Image, resize: int, crop: int) -> Image.Image:
+    """Resize an image of any shape to `resize` x `resize` pixels, and keep the central `crop` x `crop` of it."""
+    square = image.resize((resize, resize), Image.Resampling.BICUBIC)
+    margin = (resize - crop) // 2
+    return square if margin == 0 else square.crop((margin, margin, margin + crop, margin + crop))
+
+
+def central_part(square: np.ndarray, crop: int) -> np.ndarray:
+    """Keep the central [crop, crop] of a square array, just as `square_image` does."""
+    margin = (len(square) - crop) // 2
+    return square[margin : margin + crop, margin : margin + crop]
+
+
+def make_views(image: Image.Image, count: int, seed: int) -> list[Image.Image]:
+    """Return `count` views of an RGB image: itself, then small turns, shifts, changes of light and grain.
+
+    The views depend on the image's pixels and the seed only, so the order of images does not matter.
+    """
+    pixels = np.asarray(image)
+    digest = hashlib.sha256(pixels.tobytes()).digest()
+    generator = np.random.default_rng([seed, int.from_bytes(digest[:8], "little")])
+    return [image, *(Image.fromarray(_view(pixels, generator)) for _ in range(count - 1))]
+
+
+def _view(pixels: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Return one random view [H, W, 3] of uint8 pixels [H, W, 3]."""
+    height, width = pixels.shape[:2]
+    centre, angle = (width / 2, height / 2), generator.uniform(-TURN, TURN)
+    turn = np.asarray(cv2.getRotationMatrix2D(centre, angle, 1), np.float64)
+    turn[:, 2] += generator.uniform(-SHIFT, SHIFT, 2) * (width, height)
+    moved = cv2.warpAffine(pixels, turn, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    lit = np.asarray(moved, np.float64) * generator.uniform(1 - LIGHT, 1 + LIGHT)
+    grain = generator.normal(0, GRAIN, (height, width, 1))
+    return np.clip(np.rint(lit + grain), 0, 255).astype(np.uint8)

@@ -1,0 +1,1 @@
+"""Fit, evaluate and predict, for one class or many."""

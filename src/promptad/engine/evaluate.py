@@ -1,0 +1,143 @@
+"""Evaluate a detector on a test split: a record, which callers save, draw and print."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from promptad.data.images import read_image
+from promptad.data.transforms import square_image
+from promptad.evaluation.diagnostics import abnormal_cosines, diagnose, diagnostics_table
+from promptad.evaluation.evaluator import TestSplit, evaluate
+from promptad.features import ImageFeatures
+from promptad.models.base import AnomalyDetector
+from promptad.models.multi_prototype.detector import MultiPrototypeDetector
+from promptad.results.paths import ResultFolder
+from promptad.results.scores import write_scores
+from promptad.results.table import METRIC_TITLES, metric_cells, write_result
+from promptad.settings import TEST_ORACLE, Settings
+from promptad.structures import Evaluation, Prediction
+from promptad.utils.files import whole_file
+from promptad.visualization.figures import draw_diagnostics, draw_prediction
+
+HASH_DIGITS = 12  # of a SHA-256 that are shown
+ORACLE_WARNING = (
+    "WARNING: test-oracle chooses the epoch by TEST LABELS, as the original PromptAD did: its results are too good to"
+    " be compared with those of an honest choice (last or train-loss)"
+)
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """The results of one detector on one test split."""
+
+    detector: AnomalyDetector
+    split: TestSplit
+    evaluation: Evaluation
+    prediction: Prediction
+
+    @property
+    def run(self) -> str:
+        """What names its settings and support images in saved results."""
+        return run_id(self.detector.settings, self.detector.subject.support_sha256)
+
+    def row(self, seconds: float) -> dict[str, Any]:
+        """Return its row in the table of results."""
+        detector, settings = self.detector, self.detector.settings
+        return {
+            "class": detector.class_name,
+            **configuration_of(settings),
+            "dataset": detector.subject.dataset,
+            "data": self.split.sha256[:HASH_DIGITS],
+            "k": settings.training.k_shot,
+            "seed": settings.training.seed,
+            "n_pro": settings.prompts.n_pro,
+            "n_pro_ab": settings.prompts.n_pro_ab,
+            "epochs": settings.training.epochs,
+            "backbone": settings.backbone.name,
+            "weights": detector.backbone.weights_sha256[:HASH_DIGITS],
+            "run": self.run,
+            "test_images": len(self.split.labels),
+            "seconds": seconds,
+            **metric_cells(self.evaluation),
+        }
+
+
+def evaluate_detector(detector: AnomalyDetector, split: TestSplit) -> RunRecord:
+    """Evaluate a detector on a test split.
+
+    Raises:
+        InputError: the split has normal images only, or anomalous ones only.
+    """
+    return RunRecord(detector, split, *evaluate(detector, split))
+
+
+def configuration_of(settings: Settings) -> dict[str, str]:
+    """Return the cells of a row that name a configuration."""
+    return {
+        "system": settings.system,
+        "level": settings.level,
+        "memory": "yes" if settings.scoring.memory else "no",
+        "select": settings.training.select,
+    }
+
+
+def run_id(settings: Settings, support: str) -> str:
+    """Return twelve digits that name a combination of settings and support images, these by their SHA-256."""
+    plain = json.dumps([settings.to_dict(), support], sort_keys=True)
+    return hashlib.sha256(plain.encode()).hexdigest()[:HASH_DIGITS]
+
+
+def save_record(record: RunRecord, results: ResultFolder, seconds: float) -> None:
+    """Write the score of each test image, then the row of results."""
+    write_scores(results.scores(record.detector.class_name), record.run, record.split.images, record.prediction)
+    write_result(results.csv, record.row(seconds))
+
+
+def show_record(record: RunRecord, console: Console) -> None:
+    """Print the metrics, and a warning if test labels chose the epoch."""
+    name, metrics = record.detector.class_name, metric_cells(record.evaluation)
+    cells = (f"{METRIC_TITLES[metric]} {100 * value:.1f}" for metric, value in metrics.items() if value is not None)
+    console.print(f"{name}: {', '.join(cells)} % on {len(record.split.labels)} pictures", soft_wrap=True)
+    if record.detector.settings.training.select == TEST_ORACLE:
+        console.print(ORACLE_WARNING, style="bold red", soft_wrap=True)
+
+
+def diagnostics_of(detector: AnomalyDetector, features: ImageFeatures) -> dict[str, Any] | None:
+    """Return the diagnostics of a detector's prototypes; None if it has none."""
+    return diagnose(detector, features) if isinstance(detector, MultiPrototypeDetector) else None
+
+
+def save_diagnostics(detector: AnomalyDetector, diagnostics: dict[str, Any], results: ResultFolder) -> None:
+    """Write diagnostics as JSON, and draw them."""
+    assert isinstance(detector, MultiPrototypeDetector)
+    file, figure = (results.diagnostics(detector.class_name, suffix) for suffix in ("json", "png"))
+    with whole_file(file) as temporary:
+        temporary.write_text(json.dumps(diagnostics, indent=2) + "\n")
+    cosines = abnormal_cosines(detector.head.prototypes.abnormal).cpu().numpy()
+    draw_diagnostics(diagnostics, cosines, figure)
+
+
+def show_diagnostics(diagnostics: dict[str, Any] | None, file: Path, console: Console) -> None:
+    """Print diagnostics and where they were written, or why there are none."""
+    if diagnostics is None:
+        console.print("no diagnostics: they are of prototypes, and the single-anchor system has none")
+        return
+    console.print(diagnostics_table(diagnostics))
+    console.print(f"diagnostics: {file} and {file.with_suffix('.png').name}", soft_wrap=True)
+
+
+def draw_predictions(record: RunRecord, folder: Path, advance: Callable[[int], None] = lambda _: None) -> None:
+    """Draw each test image with its anomaly map, mask and contours; `advance` is called after each."""
+    split, prediction, backbone = record.split, record.prediction, record.detector.backbone
+    sizes = backbone.square_of(record.detector.settings.scoring.resolution)
+    for number, image in enumerate(split.images):
+        square = square_image(read_image(image.path), *sizes)
+        mask = None if split.masks is None else split.masks[number]
+        file = folder / f"{image.defect}_{image.path.stem}.png"
+        draw_prediction(square, float(prediction.score[number]), prediction.anomaly_map[number], mask, file)
+        advance(1)

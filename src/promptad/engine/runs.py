@@ -1,0 +1,309 @@
+"""Runs: one class, or many, with one seed or several, trained and evaluated into result folders."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+
+from promptad.backbones.clip import Backbone
+from promptad.data.fingerprints import files_sha256, support_sha256
+from promptad.engine.evaluate import (
+    HASH_DIGITS,
+    configuration_of,
+    diagnostics_of,
+    draw_predictions,
+    evaluate_detector,
+    run_id,
+    save_diagnostics,
+    save_record,
+    show_diagnostics,
+    show_record,
+)
+from promptad.engine.fit import fit
+from promptad.engine.support import encode_support
+from promptad.errors import InputError
+from promptad.evaluation.evaluator import TestSplit, read_test_split
+from promptad.features import ImageFeatures
+from promptad.models.base import BATCH_SIZE, AnomalyDetector, Subject, TrainTask
+from promptad.models.registry import read_checkpoint
+from promptad.results.paths import ResultFolder
+from promptad.results.table import read_results, results_table, seeds_table
+from promptad.settings import Settings
+from promptad.structures import ClassDataset
+from promptad.utils.progress import add_task, progress_bar
+
+
+@dataclass(frozen=True)
+class Job:
+    """One class to be trained with one seed: plain data, which another process can be sent."""
+
+    dataset: ClassDataset
+    settings: Settings
+    support_images: tuple[Path, ...]
+    results: ResultFolder
+
+    @property
+    def class_name(self) -> str:
+        """The class that is trained."""
+        return self.dataset.class_name
+
+
+class TestSplitCache:
+    """The test split that was read last: several seeds of a class are evaluated on the same features."""
+
+    __test__ = False  # keeps pytest from collecting the class for its name
+
+    def __init__(self) -> None:
+        self.dataset: ClassDataset | None = None
+        self.split: TestSplit | None = None
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """What jobs run with, and what they are to leave behind besides checkpoints and rows."""
+
+    backbone: Backbone
+    console: Console
+    batch_size: int = BATCH_SIZE
+    save_diagnostics: bool = True
+    draw_predictions: bool = False
+    splits: TestSplitCache = field(default_factory=TestSplitCache)
+
+    def read_test_split(self, dataset: ClassDataset, settings: Settings) -> TestSplit | None:
+        """Encode the test split of a class with a progress bar, if it can be evaluated on."""
+        if not dataset.can_be_evaluated:
+            return None
+        if self.splits.split is None or self.splits.dataset != dataset:
+            with progress_bar(self.console) as progress:
+                bar = add_task(progress, f"read {dataset.class_name}", len(dataset.test))
+                self.splits.split = read_test_split(
+                    self.backbone,
+                    dataset.test,
+                    settings.scoring.resolution,
+                    self.batch_size,
+                    lambda count: progress.advance(bar, count),
+                    settings.scoring.memory,
+                )
+            self.splits.dataset = dataset
+        return self.splits.split
+
+
+def train_class(job: Job, context: RunContext) -> None:
+    """Train, save and evaluate the detector of one class."""
+    started = time.monotonic()
+    task, split = _prepare(job, context)
+    ((detector, split),) = fit(context.backbone, [task], [split], context.console)
+    _finish(job, context, task, detector, split, started)
+
+
+def train_together(jobs: Sequence[Job], context: RunContext) -> None:
+    """Train the detectors of several jobs side by side, then save and evaluate each.
+
+    Raises:
+        InputError: one of them cannot be prepared or trained.
+    """
+    started = time.monotonic()
+    prepared = []
+    for job in jobs:
+        context.console.print(f"{_name_of(job, jobs)}: ", end="")
+        prepared.append(_prepare(job, context))
+    tasks, splits = [task for task, _ in prepared], [split for _, split in prepared]
+    fitted = fit(context.backbone, tasks, splits, context.console)
+    shared = (time.monotonic() - started) / len(jobs)  # what one of them took
+    for job, task, (detector, split) in zip(jobs, tasks, fitted, strict=True):
+        context.console.rule(_name_of(job, jobs))
+        _finish(job, context, task, detector, split, time.monotonic() - shared)
+
+
+def _prepare(job: Job, context: RunContext) -> tuple[TrainTask, TestSplit | None]:
+    """Encode all images of a job.
+
+    Test images are encoded before training only so that a log can follow it: what learns cannot see them.
+    """
+    names = tuple(path.name for path in job.support_images)
+    context.console.print(
+        f"learning from {len(names)} of {len(job.dataset.normal)} pictures: {', '.join(names)}", soft_wrap=True
+    )
+    support = encode_support(context.backbone, job.support_images, job.settings, context.batch_size)
+    split = context.read_test_split(job.dataset, job.settings)
+    subject = Subject(job.dataset.dataset, job.class_name, names, support_sha256(job.support_images))
+    return TrainTask(subject, support, job.settings), split
+
+
+def _finish(
+    job: Job,
+    context: RunContext,
+    task: TrainTask,
+    detector: AnomalyDetector,
+    split: TestSplit | None,
+    started: float,
+) -> None:
+    """Save and evaluate a detector."""
+    checkpoint = job.results.checkpoint(job.class_name)
+    detector.save(checkpoint)
+    context.console.print(f"checkpoint: {checkpoint}", soft_wrap=True)
+    if split is None:
+        context.console.print("no test split with good and defective pictures: nothing to measure on")
+        _diagnose(detector, task.support, job.results, context)
+    else:
+        _evaluate(detector, split, job.results, context, started)
+
+
+def _evaluate(
+    detector: AnomalyDetector, split: TestSplit, results: ResultFolder, context: RunContext, started: float
+) -> None:
+    """Evaluate a detector; save, draw and print what was found. The row of results is written last."""
+    record = evaluate_detector(detector, split)
+    _diagnose(detector, split.features, results, context)
+    if context.draw_predictions:
+        folder = results.images(detector.class_name)
+        with progress_bar(context.console) as progress:
+            bar = add_task(progress, f"draw {detector.class_name}", len(split.images))
+            draw_predictions(record, folder, lambda count: progress.advance(bar, count))
+        context.console.print(f"pictures: {folder}", soft_wrap=True)
+    seconds = time.monotonic() - started
+    save_record(record, results, seconds)
+    show_record(record, context.console)
+
+
+def _diagnose(detector: AnomalyDetector, features: ImageFeatures, results: ResultFolder, context: RunContext) -> None:
+    """Diagnose the prototypes of a detector, if asked and if it has any; save and print the diagnostics."""
+    if not context.save_diagnostics:
+        return
+    diagnostics = diagnostics_of(detector, features)
+    if diagnostics is not None:
+        save_diagnostics(detector, diagnostics, results)
+    show_diagnostics(diagnostics, results.diagnostics(detector.class_name), context.console)
+
+
+def test_class(detector: AnomalyDetector, dataset: ClassDataset, results: ResultFolder, context: RunContext) -> None:
+    """Evaluate the trained detector of one class again.
+
+    Raises:
+        InputError: the class has no test split with normal and anomalous images.
+    """
+    started = time.monotonic()
+    results.check_writable()
+    split = context.read_test_split(dataset, detector.settings)
+    if split is None:
+        raise InputError(f"class {dataset.class_name!r} has no test split with good and defective pictures to test on")
+    _evaluate(detector, split, results, context, started)
+
+
+def train_one(jobs: Sequence[Job], context: RunContext) -> None:
+    """Train and evaluate one class, with each of its seeds, and print mean and deviation of several."""
+    for job in jobs:
+        if len(jobs) > 1:
+            context.console.rule(_name_of(job, jobs))
+        train_class(job, context)
+    if len(jobs) > 1:
+        print_seeds(
+            [job.settings for job in jobs], [job.results for job in jobs], {jobs[0].class_name}, context.console
+        )
+
+
+def train_all(jobs: Sequence[Job], context: RunContext, *, together: bool = False) -> None:
+    """Do many jobs, leaving out those that are finished, and print the table of all.
+
+    With `together` all are trained side by side, with the features of all their images in memory; if that fails, one
+    by one. A class that fails while it is trained or evaluated does not stop the others.
+
+    Raises:
+        InputError: what was wrong with such classes, after all others are done.
+    """
+    failures, console = [], context.console
+    pending = [job for job in jobs if not _was_finished(job, jobs, context)]
+    with progress_bar(console) as progress:
+        bar = add_task(progress, "all classes", len(jobs))
+        progress.update(bar, completed=len(jobs) - len(pending))
+        if together and len(pending) > 1:
+            pending = _left_of_together(pending, context)
+            progress.update(bar, completed=len(jobs) - len(pending))
+        for job in pending:
+            name = _name_of(job, jobs)
+            progress.update(bar, note=name)
+            console.rule(f"{name} ({jobs.index(job) + 1} of {len(jobs)})")
+            try:
+                train_class(job, context)
+            except InputError as error:
+                failures.append(f"{name}: {error}")
+                console.print(f"{name} failed: {error}", style="red", soft_wrap=True)
+            progress.advance(bar)
+    _print_tables(jobs, console)
+    if unmeasured := dict.fromkeys(job.class_name for job in jobs if not job.dataset.can_be_evaluated):
+        console.print(f"without test pictures, good and defective ones, and so not measured: {', '.join(unmeasured)}")
+    if failures:
+        raise InputError(f"{len(failures)} of {len(jobs)} classes failed; " + "; ".join(failures))
+
+
+def _was_finished(job: Job, jobs: Sequence[Job], context: RunContext) -> bool:
+    """Return whether there is nothing left to do for a job, and print that."""
+    if not is_finished(job, context.backbone):
+        return False
+    context.console.print(f"{_name_of(job, jobs)}: finished before, left as it is")
+    return True
+
+
+def _left_of_together(jobs: Sequence[Job], context: RunContext) -> list[Job]:
+    """Train jobs side by side, and return those that are still to be done if joint training failed."""
+    try:
+        train_together(jobs, context)
+    except InputError as error:
+        context.console.print(f"{error}; going on one by one", style="red", soft_wrap=True)
+        return [job for job in jobs if not is_finished(job, context.backbone)]
+    return []
+
+
+def is_finished(job: Job, backbone: Backbone) -> bool:
+    """Return whether a class has been trained and evaluated with just these settings, support and test images."""
+    try:
+        checkpoint = read_checkpoint(job.results.checkpoint(job.class_name), job.settings.system)
+    except InputError:
+        return False
+    if "settings" not in checkpoint:
+        return False
+    trained = run_id(checkpoint["settings"], checkpoint["support_sha256"])
+    wanted = run_id(job.settings, support_sha256(job.support_images))
+    if trained != wanted or checkpoint["weights_sha256"] != backbone.weights_sha256:
+        return False
+    if not job.dataset.can_be_evaluated:
+        return True
+    rows = [row for row in read_results(job.results.csv) if (row["class"], row["run"]) == (job.class_name, wanted)]
+    return bool(rows) and rows[0]["data"] == files_sha256(job.dataset.test)[:HASH_DIGITS]
+
+
+def print_seeds(
+    settings: Sequence[Settings], results: Sequence[ResultFolder], names: set[str], console: Console
+) -> None:
+    """Print mean and standard deviation over the seeds of these settings, which differ in nothing else."""
+    configuration = configuration_of(settings[0]).items()
+    rows = [
+        row
+        for folder in results
+        for row in read_results(folder.csv)
+        if row["class"] in names and configuration <= row.items()
+    ]
+    if rows:
+        console.print(seeds_table(sorted(rows, key=lambda row: row["class"])))
+
+
+def _print_tables(jobs: Sequence[Job], console: Console) -> None:
+    """Print the table of one seed, with whatever other configurations it holds, or that of several seeds."""
+    names = {job.class_name for job in jobs}
+    by_seed = {job.settings.training.seed: job for job in jobs}
+    if len(by_seed) > 1:
+        print_seeds([j.settings for j in by_seed.values()], [j.results for j in by_seed.values()], names, console)
+        return
+    (job,) = by_seed.values()
+    rows = sorted((r for r in read_results(job.results.csv) if r["class"] in names), key=lambda row: row["class"])
+    if rows:
+        console.print(results_table(rows))
+
+
+def _name_of(job: Job, jobs: Sequence[Job]) -> str:
+    """Return what a user calls a job: its class, and its seed if there are several."""
+    seed = job.settings.training.seed
+    several = len({other.settings.training.seed for other in jobs}) > 1
+    return f"{job.class_name}, seed {seed}" if several else job.class_name

@@ -1,0 +1,21 @@
+"""Encode the support images, as augmented views."""
+
+from collections.abc import Sequence
+
+from promptad.backbones.clip import Backbone
+from promptad.data.images import ImageLike, read_image
+from promptad.data.transforms import make_views, square_image
+from promptad.features import ImageFeatures
+from promptad.models.base import BATCH_SIZE
+from promptad.settings import Settings
+
+
+def encode_support(
+    backbone: Backbone, images: Sequence[ImageLike], settings: Settings, batch_size: int = BATCH_SIZE
+) -> ImageFeatures:
+    """Encode the views of the support images: features of k * views images, those of each image together."""
+    views = []
+    for image in images:
+        square = square_image(read_image(image), backbone.resize, backbone.resize)
+        views += make_views(square, settings.support_views, settings.training.seed)
+    return backbone.encode_images(views, batch_size, read_image, layers=settings.needs_layers)

@@ -1,0 +1,1 @@
+"""Metrics of labelled images, and diagnostics of the prototypes."""

@@ -1,0 +1,41 @@
+"""Features of images, as an image encoder returns them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class ImageFeatures:
+    """Features of N images: unit vectors in the space that images and texts share."""
+
+    class_token: Tensor  # [N, D]
+    patch_tokens: Tensor  # [N, side * side, D], row by row
+    layers: tuple[Tensor, ...] = ()  # [N, side * side, width] each, unit: intermediate features, for a memory bank
+    distances: Tensor | None = None  # [N, side * side], to the nearest patches of a memory bank
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> "ImageFeatures":
+        """Return the features with the same change made to every tensor."""
+        return ImageFeatures(
+            change(self.class_token),
+            change(self.patch_tokens),
+            tuple(change(layer) for layer in self.layers),
+            None if self.distances is None else change(self.distances),
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence["ImageFeatures"]) -> "ImageFeatures":
+        """Return the features of all images of some parts (none may hold memory-bank distances)."""
+        if len(parts) == 1:
+            return parts[0]
+        return cls(
+            torch.cat([part.class_token for part in parts]),
+            torch.cat([part.patch_tokens for part in parts]),
+            tuple(torch.cat(same_layer) for same_layer in zip(*(part.layers for part in parts), strict=True)),
+        )
+
+    def rows(self, chosen: Tensor | slice) -> "ImageFeatures":
+        """Return the features of some of the images."""
+        return self.map(lambda tensor: tensor[chosen])

@@ -1,0 +1,1 @@
+"""The methods: detectors and how they learn. No test label reaches this package."""

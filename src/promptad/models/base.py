@@ -1,0 +1,173 @@
+"""What every method offers: a detector, and the task and the states of its training."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from promptad.backbones.clip import Backbone
+from promptad.data.images import ImageLike, read_image
+from promptad.errors import InputError
+from promptad.features import ImageFeatures
+from promptad.models.anomaly_map import Scores
+from promptad.models.checkpoint import write_checkpoint
+from promptad.prompts.states import StateGroup, class_words, state_groups
+from promptad.prompts.zero_shot import ZeroShotCheck
+from promptad.settings import Settings
+from promptad.structures import Explanation, Prediction
+
+BATCH_SIZE = 32  # images that go through the image encoder together
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a detector has learned about, and from."""
+
+    dataset: str
+    class_name: str
+    support_images: tuple[str, ...]  # their names; none where they are not known
+    support_sha256: str  # of their pixels
+
+
+@dataclass(frozen=True)
+class TrainTask:
+    """What one detector is to learn: about a subject, from the features of its support images, with these settings."""
+
+    subject: Subject
+    support: ImageFeatures
+    settings: Settings
+
+    @property
+    def words(self) -> str:
+        """What the class is called in a prompt."""
+        return class_words(self.subject.class_name)
+
+    @property
+    def state_groups(self) -> tuple[StateGroup, ...]:
+        """The states of the class."""
+        return state_groups(self.subject.class_name, self.settings.prompts.states)
+
+
+class AnomalyDetector(ABC):
+    """A trained detector of one class."""
+
+    backbone: Backbone
+    settings: Settings
+    subject: Subject
+
+    @property
+    def class_name(self) -> str:
+        """The class that it has learned."""
+        return self.subject.class_name
+
+    def encode(
+        self,
+        images: Sequence[ImageLike],
+        batch_size: int = BATCH_SIZE,
+        advance: Callable[[int], None] = lambda _: None,
+        local: bool = True,
+    ) -> ImageFeatures:
+        """Read and encode N images, with patch tokens if `local`; `advance` is called with how many are done.
+
+        Raises:
+            InputError: no image, or one that cannot be read.
+        """
+        if len(images) == 0:
+            raise InputError("no images to score: give at least one")
+        layers = self.settings.scoring.memory
+        return self.backbone.encode_images(images, batch_size, read_image, advance, layers, local)
+
+    @abstractmethod
+    def add_memory_distances(self, features: ImageFeatures) -> ImageFeatures:
+        """Return features with their memory-bank distances, if there is a bank; all epochs of a training share them."""
+
+    @abstractmethod
+    def score(self, features: ImageFeatures) -> Scores:
+        """Score the features of N images, for ranking."""
+
+    @property
+    @abstractmethod
+    def by_class_token(self) -> bool:
+        """Whether image scores are made of class tokens alone."""
+
+    @abstractmethod
+    def score_class_tokens(self, class_token: Tensor) -> Tensor:
+        """Score class tokens [N, D], for ranking: the image scores, where `by_class_token`."""
+
+    @abstractmethod
+    def normalize_scores(self, image_scores: Tensor) -> np.ndarray:
+        """Turn raw image scores [N] into those that a user sees, in [0, 1]."""
+
+    @abstractmethod
+    def to_prediction(self, scores: Scores) -> Prediction:
+        """Turn raw scores into what a user sees: scores and smooth maps in [0, 1]."""
+
+    @abstractmethod
+    def explain(self, features: ImageFeatures) -> tuple[Explanation, ...]:
+        """Return why N images have their scores, by their features; nothing where a method cannot."""
+
+    @abstractmethod
+    def usage(self, features: ImageFeatures) -> Tensor | None:
+        """Return the share [N, K] of each normal prototype in the patches of N images; None without prototypes."""
+
+    @abstractmethod
+    def learned(self) -> dict[str, Any]:
+        """Return what was learned, as tensors on the CPU, by its names in a checkpoint."""
+
+    def predict(self, images: Sequence[ImageLike], batch_size: int = BATCH_SIZE) -> Prediction:
+        """Score N images in [0, 1], map where they are anomalous, label and explain them."""
+        features = self.add_memory_distances(self.encode(images, batch_size))
+        return replace(self.to_prediction(self.score(features)), explanations=self.explain(features))
+
+    def score_images(self, images: Sequence[ImageLike], batch_size: int = BATCH_SIZE) -> np.ndarray:
+        """Score N images in [0, 1] without anomaly maps: no patch is encoded if the score needs none."""
+        features = self.encode(images, batch_size, local=not self.by_class_token)
+        if self.by_class_token:
+            return self.normalize_scores(self.score_class_tokens(features.class_token))
+        return self.normalize_scores(self.score(features).image)
+
+    def save(self, path: Path) -> None:
+        """Write a checkpoint.
+
+        Raises:
+            InputError: the folder cannot be written to.
+        """
+        plain = {"settings": self.settings.to_dict(), "weights_sha256": self.backbone.weights_sha256}
+        subject = asdict(self.subject) | {"support_images": list(self.subject.support_images)}
+        write_checkpoint(path, self.settings.system, {**self.learned(), **plain, **subject})
+
+
+def unchanged(detector: AnomalyDetector) -> AnomalyDetector:
+    """Return the detector: a method without thresholds has none to set."""
+    return detector
+
+
+@dataclass(frozen=True)
+class EpochState:
+    """The state after one epoch; number 0 is the start, before any step."""
+
+    number: int
+    loss: float
+    assemble: Callable[[], AnomalyDetector] = field(repr=False)
+    set_thresholds: Callable[[AnomalyDetector], AnomalyDetector] = field(default=unchanged, repr=False)
+    zero_shot: ZeroShotCheck | None = None  # of the part by its words, where that was checked
+
+    @cached_property
+    def detector(self) -> AnomalyDetector:
+        """The detector that this epoch would make, for ranking only; assembled when it is first read."""
+        return self.assemble()
+
+    def final_detector(self) -> AnomalyDetector:
+        """Return the detector with its thresholds, which only the kept epoch's needs."""
+        return self.set_thresholds(self.detector)
+
+
+def subject_of(checkpoint: Mapping[str, Any]) -> Subject:
+    """Return the subject stored in a checkpoint."""
+    images = tuple(checkpoint["support_images"])
+    return Subject(checkpoint["dataset"], checkpoint["class_name"], images, checkpoint["support_sha256"])

@@ -1,0 +1,103 @@
+"""Read, check and write checkpoints: files of tensors and plain data."""
+
+import io
+import zipfile
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from promptad.backbones.clip import Backbone
+from promptad.errors import InputError
+from promptad.settings import BackboneSettings, Settings
+from promptad.utils.files import whole_file
+
+FORMAT_VERSION = 4  # 4: normal similarities are centred per image
+PLAIN_KEYS = {
+    *("format", "format_version", "settings", "weights_sha256", "dataset", "class_name", "support_images"),
+    "support_sha256",
+}
+CURE = "train the class again, with promptad train"
+
+
+def write_checkpoint(path: Path, method: str, content: Mapping[str, Any]) -> None:
+    """Write a checkpoint that `torch.load(weights_only=True)` reads: tensors and plain data alone.
+
+    Raises:
+        InputError: the folder cannot be written to.
+    """
+    checkpoint = {"format": f"promptad {method}", "format_version": FORMAT_VERSION, **content}
+    written = io.BytesIO()
+    torch.save(checkpoint, written)
+    with whole_file(path) as temporary:
+        temporary.write_bytes(written.getvalue())
+
+
+def read_archive(path: Path) -> dict[str, Any]:
+    """Return the content of a checkpoint file, whatever wrote it.
+
+    Raises:
+        InputError: no such file, or a truncated one.
+    """
+    if not path.is_file():
+        raise InputError(f"no checkpoint {path}: train the class first, with promptad train")
+    try:
+        with zipfile.ZipFile(path) as records:
+            damaged = records.testzip()  # torch writes checksums, but does not check them
+        content = None if damaged else torch.load(path, map_location="cpu", weights_only=True)
+    except Exception:  # whatever a foreign file may raise
+        content = None
+    if content is None:
+        raise InputError(f"{path} is truncated or no checkpoint: {CURE}")
+    return content if isinstance(content, dict) else {}
+
+
+def check_content(
+    path: Path, checkpoint: Mapping[str, Any], method: str, learned_keys: Collection[str], oldest_format: int
+) -> Settings:
+    """Check a checkpoint of a method, which has learned what these keys name, and return its settings.
+
+    Raises:
+        InputError: it is of something else, of another version or incomplete.
+    """
+    version = checkpoint.get("format_version", FORMAT_VERSION)
+    if checkpoint.get("format") != f"promptad {method}":
+        raise InputError(f"{path} is no checkpoint of promptad: {CURE}")
+    if version > FORMAT_VERSION:
+        raise InputError(
+            f"{path} has format version {version}, this promptad reads up to {FORMAT_VERSION}; install a newer promptad"
+        )
+    if version < oldest_format:
+        raise InputError(f"{path} is of an older promptad, which decided otherwise: {CURE}")
+    if missing := {*learned_keys, *PLAIN_KEYS} - set(checkpoint):
+        raise InputError(f"{path} is incomplete ({', '.join(sorted(missing))}): train the class again")
+    try:
+        return Settings.from_dict(checkpoint["settings"])
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{path} has settings that this promptad does not know: train the class again") from error
+
+
+def check_backbone(path: Path, checkpoint: Mapping[str, Any], backbone: Backbone) -> None:
+    """Check that a checkpoint was trained on just this backbone; upstream checkpoints do not say on which.
+
+    Raises:
+        InputError: another architecture, image size or other weights.
+    """
+    if "weights_sha256" not in checkpoint:
+        return
+    trained, here = checkpoint["settings"].backbone, backbone.settings
+    if (trained.name, trained.resize, trained.crop) != (here.name, here.resize, here.crop):
+        raise InputError(
+            f"{path} was trained on backbone {_in_words(trained)}, not {_in_words(here)}: use that one or train again"
+        )
+    if checkpoint["weights_sha256"] != backbone.weights_sha256:
+        raise InputError(
+            f"{path} was trained on other weights of {trained.name} (SHA-256 {checkpoint['weights_sha256'][:12]}…, here"
+            f" {backbone.weights_sha256[:12]}…): give those by `pretrained`, or train again"
+        )
+
+
+def _in_words(settings: BackboneSettings) -> str:
+    size = f"`resize` {settings.resize}" if settings.resize else "its own picture size"
+    return f"{settings.name} at {size}" + (f", `crop` {settings.crop}" if settings.crop else "")

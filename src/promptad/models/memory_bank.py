@@ -1,0 +1,115 @@
+"""The memory bank: patches of the support images, and how far patches of other images are from them."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from promptad.features import ImageFeatures
+from promptad.models.normal_stats import mean_and_std, position_mean_and_std
+
+MAX_COSINES = 2**25  # that are in memory together
+
+
+@dataclass(frozen=True, eq=False)
+class MemoryBank:
+    """The support images' patches at some layers (PromptAD, Li et al., CVPR 2024, section 3.4, after WinCLIP)."""
+
+    layers: tuple[Tensor, ...]  # [row, width] each, unit
+
+    @classmethod
+    def from_support(cls, support: ImageFeatures) -> "MemoryBank":
+        """Keep every patch of the support features."""
+        assert support.layers, "the features were encoded without intermediate layers"
+        return cls(tuple(layer.flatten(0, 1).clone() for layer in support.layers))  # no longer of inference mode
+
+    def add_distances(self, features: ImageFeatures) -> ImageFeatures:
+        """Return N images' features with their distances to this bank; the large intermediate features are dropped.
+
+        A patch's distance is half the cosine distance to the nearest row, averaged over the layers: 0 to 1. Features
+        that already have distances are returned as they are.
+        """
+        if features.distances is not None:
+            return features
+        assert features.layers, "the features were encoded without intermediate layers"
+        distances = [nearest_distances(*both) for both in zip(features.layers, self.layers, strict=True)]
+        return replace(features, layers=(), distances=sum(distances[1:], distances[0]) / len(distances))
+
+
+@dataclass(frozen=True, eq=False)
+class CalibratedMemory:
+    """A memory bank, and the distances of normal patches to it: new distances are counted as z-scores of these."""
+
+    bank: MemoryBank
+    patch_mean: Tensor  # [side * side or 1], of the distances, for the image score
+    patch_std: Tensor  # [side * side or 1]
+    map_mean: Tensor  # [], the same over all positions, for the anomaly map
+    map_std: Tensor  # []
+
+    @classmethod
+    def calibrated(cls, bank: MemoryBank, distances: Tensor, calibration: str) -> "CalibratedMemory":
+        """Calibrate a bank on the distances [view, patch] of normal images to it.
+
+        With `calibration` "position" that is done at each position, with "prototype" over all positions; with "none"
+        distances stay as they are.
+        """
+        everywhere = mean_and_std(distances.flatten())
+        if calibration == "none":
+            everywhere = torch.zeros_like(everywhere[0]), torch.ones_like(everywhere[1])
+        here = position_mean_and_std(distances) if calibration == "position" else everywhere
+        patch_mean, patch_std = (number.view(-1) for number in here)
+        return cls(bank, patch_mean, patch_std, *everywhere)
+
+    def image_score(self, distances: Tensor) -> Tensor:
+        """Return the largest z-score [N] of N images' patch distances [N, patch]."""
+        return ((distances - self.patch_mean) / self.patch_std).amax(1)
+
+    def patch_scores(self, distances: Tensor) -> Tensor:
+        """Return the z-scores [N, patch] of patch distances [N, patch]."""
+        return (distances - self.map_mean) / self.map_std
+
+
+def add_leave_one_out_distances(support: ImageFeatures, views: int) -> ImageFeatures:
+    """Return the support features, `views` of each image, with their `leave_one_out_distances`, and without layers."""
+    return replace(support, layers=(), distances=leave_one_out_distances(support, views))
+
+
+def leave_one_out_distances(support: ImageFeatures, views: int) -> Tensor:
+    """Return the distances [k * views, patch] of the support images' views to a bank without them.
+
+    Each view is compared with those of its row in `leave_one_out_mask` alone.
+    """
+    distances = []
+    for number, others in enumerate(leave_one_out_mask(support, views)):
+        bank = MemoryBank(tuple(layer[others].flatten(0, 1) for layer in support.layers))
+        compared = bank.add_distances(replace(support, layers=tuple(layer[number][None] for layer in support.layers)))
+        assert compared.distances is not None
+        distances.append(compared.distances)
+    return torch.cat(distances)
+
+
+def leave_one_out_mask(support: ImageFeatures, views: int) -> Tensor:
+    """Return which views (columns) each view (row) of the support images is compared with: [k * views, k * views].
+
+    These are all views of the other support images, so a view's distance to them is that of a new normal part. If
+    there is one image only, they are the half of its other views that is least similar to it: the most similar ones
+    are near-duplicates, nearer than a new normal part would be. Views are similar that look the same at the same
+    places.
+    """
+    assert support.layers, "the features were encoded without intermediate layers"
+    count = len(support.class_token)
+    image = torch.arange(count, device=support.class_token.device) // views
+    others = image[:, None] != image
+    if count > views:
+        return others
+    flat = [layer.flatten(1) for layer in support.layers]  # [view, patch * width]
+    products = [layer @ layer.T for layer in flat]  # [view, view]
+    similarity = sum(products[1:], products[0]).clone().fill_diagonal_(torch.inf)
+    return others.scatter(1, similarity.argsort(1)[:, : count // 2], value=True)
+
+
+def nearest_distances(patches: Tensor, rows: Tensor) -> Tensor:
+    """Return half the cosine distance [N, patch] of unit patches [N, patch, width] to the nearest of unit rows."""
+    step = max(1, MAX_COSINES // (patches.shape[1] * len(rows)))
+    nearest = [(chunk @ rows.T).amax(2) for chunk in torch.split(patches, step)]
+    return ((1 - torch.cat(nearest)) / 2).clamp_min(0)

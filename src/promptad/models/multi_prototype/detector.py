@@ -1,0 +1,171 @@
+"""The multi-prototype detector: a trained head on a backbone, in and out of a checkpoint."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch.nn.functional as F
+from torch import Tensor
+
+from promptad.backbones.clip import Backbone
+from promptad.features import ImageFeatures
+from promptad.models.anomaly_map import Scores
+from promptad.models.base import AnomalyDetector, Subject, subject_of
+from promptad.models.memory_bank import CalibratedMemory, MemoryBank
+from promptad.models.multi_prototype.calibration import Calibration
+from promptad.models.multi_prototype.explain import StateDirections, explain
+from promptad.models.multi_prototype.head import PrototypeHead
+from promptad.models.multi_prototype.prototypes import Prototypes
+from promptad.models.multi_prototype.scoring import score_class_tokens
+from promptad.models.multi_prototype.similarities import normal_similarities
+from promptad.models.multi_prototype.threshold import Gumbel, NormalScoreDistribution, Thresholds
+from promptad.settings import Settings
+from promptad.structures import Explanation, Prediction
+
+# The names of format 4 in a checkpoint, where they are others than ours.
+THRESHOLD_KEYS = {
+    "image": "image_level",
+    "pixel": "map_level",
+    "image_scale": "image_spread",
+    "pixel_scale": "map_spread",
+}
+LAYER_KEYS = ("first", "second")  # further ones are layer_3, layer_4 …
+LEARNED_KEYS = (
+    *("normal_prototypes", "abnormal_prototypes", "centre", "normal_share", "abnormal_share", "calibration"),
+    *("memory", "normal_scores", "vocabulary"),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class MultiPrototypeDetector(AnomalyDetector):
+    """A trained multi-prototype detector of one class."""
+
+    backbone: Backbone
+    head: PrototypeHead
+    settings: Settings
+    subject: Subject
+    normal_scores: NormalScoreDistribution | None = None  # of the epoch that is kept
+
+    def with_thresholds(self, normal_scores: NormalScoreDistribution, rate: float) -> "MultiPrototypeDetector":
+        """Return the detector with the thresholds that normal images exceed at a false-alarm rate."""
+        settings = replace(self.settings, scoring=replace(self.settings.scoring, false_alarm_rate=rate))
+        head = self.head.with_thresholds(normal_scores.thresholds(rate, self.backbone.device))
+        return replace(self, head=head, settings=settings, normal_scores=normal_scores)
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """The thresholds, which the detector of the kept epoch has."""
+        thresholds = self.head.thresholds
+        assert thresholds is not None, "the thresholds are not set yet"
+        return thresholds
+
+    def add_memory_distances(self, features: ImageFeatures) -> ImageFeatures:
+        """Return features with their distances to the memory bank, if there is one."""
+        return self.head.add_memory_distances(features)
+
+    def score(self, features: ImageFeatures) -> Scores:
+        """Score the features of N images, in z-scores."""
+        return self.head.score(features)
+
+    @property
+    def by_class_token(self) -> bool:
+        """Whether image scores are made of class tokens alone."""
+        return self.head.memory is None and self.settings.scoring.image_score == "class-token"
+
+    def score_class_tokens(self, class_token: Tensor) -> Tensor:
+        """Return the image scores of class tokens [N, D], in z-scores."""
+        return score_class_tokens(class_token, self.head.prototypes, self.head.calibration)
+
+    def normalize_scores(self, image_scores: Tensor) -> np.ndarray:
+        """Turn raw image scores into [0, 1], where 0.5 is the threshold."""
+        return self.thresholds.normalize_scores(image_scores)
+
+    def to_prediction(self, scores: Scores) -> Prediction:
+        """Turn raw scores into scores and maps in [0, 1], where 0.5 is the threshold."""
+        return self.thresholds.to_prediction(scores, self.settings.scoring)
+
+    def explain(self, features: ImageFeatures) -> tuple[Explanation, ...]:
+        """Return why N images have their scores."""
+        head, known = self.head, self.add_memory_distances(features)
+        return explain(known, head.prototypes, head.calibration, head.states, head.image_score, head.memory)
+
+    def usage(self, features: ImageFeatures) -> Tensor:
+        """Return the share [N, K] of each normal prototype in the patches of N images."""
+        prototypes = self.head.prototypes
+        similarities = normal_similarities(features.patch_tokens, prototypes) - self.head.calibration.normal_bias
+        return F.one_hot(similarities.argmax(-1), len(prototypes.normal)).float().mean(1)
+
+    def learned(self) -> dict[str, Any]:
+        """Return prototypes, calibration and states, and memory and normal scores, empty where there are none."""
+        prototypes, calibration = self.head.prototypes, vars(self.head.calibration)
+        thresholds = {THRESHOLD_KEYS[name]: number for name, number in vars(self.thresholds).items()}
+        calibration = {"normal_offsets": calibration["normal_bias"], **calibration}
+        del calibration["normal_bias"]
+        return {
+            "normal_prototypes": prototypes.normal.cpu(),
+            "abnormal_prototypes": prototypes.abnormal.cpu(),
+            "centre": prototypes.mean_direction.cpu(),
+            "normal_share": prototypes.normal_share.cpu(),
+            "abnormal_share": prototypes.abnormal_share.cpu(),
+            "calibration": _plain(calibration | thresholds),
+            "vocabulary": _plain(vars(self.head.states)),
+            "normal_scores": {} if self.normal_scores is None else _plain_scores(self.normal_scores),
+            "memory": {} if self.head.memory is None else _plain_memory(self.head.memory),
+        }
+
+
+def restore(_: Path, checkpoint: Mapping[str, Any], backbone: Backbone) -> MultiPrototypeDetector:
+    """Build the detector of a checkpoint on its backbone."""
+
+    def moved(values: Mapping[str, Any]) -> dict[str, Any]:
+        return {n: v.to(backbone.device) if isinstance(v, Tensor) else tuple(v) for n, v in values.items()}
+
+    learned = moved({name: checkpoint[name] for name in LEARNED_KEYS[:5]})
+    calibration, memory = moved(checkpoint["calibration"]), moved(checkpoint["memory"])
+    thresholds = Thresholds(**{name: calibration.pop(key) for name, key in THRESHOLD_KEYS.items()})
+    settings: Settings = checkpoint["settings"]
+    head = PrototypeHead(
+        Prototypes(*learned.values()),
+        Calibration(calibration.pop("normal_offsets"), **calibration),
+        StateDirections(**moved(checkpoint["vocabulary"])),
+        _memory_of(memory) if memory else None,
+        settings.scoring.image_score,
+        thresholds,
+    )
+    detector = MultiPrototypeDetector(backbone, head, settings, subject_of(checkpoint))
+    if not (scores := moved(checkpoint["normal_scores"])):
+        return detector
+    distribution = NormalScoreDistribution(Gumbel(*scores["image"]), Gumbel(*scores["peaks"]))
+    return detector.with_thresholds(distribution, settings.scoring.false_alarm_rate)
+
+
+def layer_keys(count: int) -> tuple[str, ...]:
+    """Return the names of a memory bank's layers in a checkpoint.
+
+    >>> layer_keys(1), layer_keys(3)
+    (('first',), ('first', 'second', 'layer_3'))
+    """
+    return (*LAYER_KEYS, *(f"layer_{number}" for number in range(3, count + 1)))[:count]
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return tensors on the CPU, and tuples, which are no plain data for a checkpoint, as lists."""
+    return {name: value.cpu() if isinstance(value, Tensor) else list(value) for name, value in values.items()}
+
+
+def _plain_scores(scores: NormalScoreDistribution) -> dict[str, Any]:
+    return {"image": list(scores.image), "peaks": list(scores.map_max)}
+
+
+def _plain_memory(memory: CalibratedMemory) -> dict[str, Any]:
+    layers = memory.bank.layers
+    named = dict(zip(layer_keys(len(layers)), layers, strict=True))
+    return _plain(named | {name: number for name, number in vars(memory).items() if name != "bank"})
+
+
+def _memory_of(tensors: Mapping[str, Tensor]) -> CalibratedMemory:
+    numbers = {name: tensors[name] for name in ("patch_mean", "patch_std", "map_mean", "map_std")}
+    layers = layer_keys(len(tensors) - len(numbers))
+    return CalibratedMemory(MemoryBank(tuple(tensors[name] for name in layers)), **numbers)

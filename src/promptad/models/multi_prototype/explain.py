@@ -1,0 +1,95 @@
+"""Explanations: the terms of a score, and the states that name its most unusual place."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from promptad.features import ImageFeatures
+from promptad.models.memory_bank import CalibratedMemory
+from promptad.models.multi_prototype.calibration import Calibration
+from promptad.models.multi_prototype.prototypes import Prototypes, project_out
+from promptad.models.multi_prototype.scoring import score_class_tokens
+from promptad.models.multi_prototype.similarities import margins
+from promptad.models.normal_stats import mean_and_std
+from promptad.structures import Explanation
+
+MAX_STATES = 2  # that are named for an image
+
+
+@dataclass(frozen=True, eq=False)
+class StateDirections:
+    """The states as directions, with the margins of normal patches to each: some are nearer to all images than others.
+
+    A margin here is the similarity to a state less that to the mean normal prototype.
+    """
+
+    phrases: tuple[str, ...]  # "with hole", "damaged"
+    groups: tuple[int, ...]  # which group of one meaning each is in
+    directions: Tensor  # [S, D], unit, the mean direction projected out
+    mean: Tensor  # [S], of the margins of normal patches
+    std: Tensor  # [S]
+
+    @classmethod
+    def calibrated(
+        cls, groups: Sequence[Sequence[str]], features: Sequence[Tensor], prototypes: Prototypes, support: ImageFeatures
+    ) -> "StateDirections":
+        """Calibrate the states, groups of phrases with their text features [phrase, D], on the support patches."""
+        directions = project_out(torch.cat(list(features)), prototypes.mean_direction)
+        patches = support.patch_tokens.flatten(0, 1)
+        mean, std = mean_and_std(state_margins(patches, directions, prototypes))
+        numbers = tuple(number for number, group in enumerate(groups) for _ in group)
+        phrases = tuple(" ".join(phrase.replace("{}", "").split()) for group in groups for phrase in group)
+        return cls(phrases, numbers, directions, mean, std)
+
+    def nearest_states(self, tokens: Tensor, prototypes: Prototypes) -> list[tuple[str, ...]]:
+        """Return for each of the tokens [N, D] the most similar states, each of another group, nearest first."""
+        z_scores = (state_margins(tokens, self.directions, prototypes) - self.mean) / self.std  # [N, S]
+        return [self._first_of_groups(order) for order in z_scores.argsort(1, descending=True).tolist()]
+
+    def _first_of_groups(self, order: Sequence[int]) -> tuple[str, ...]:
+        best: dict[int, str] = {}
+        for number in order:
+            best.setdefault(self.groups[number], self.phrases[number])
+        return tuple(best.values())[:MAX_STATES]
+
+
+def state_margins(tokens: Tensor, directions: Tensor, prototypes: Prototypes) -> Tensor:
+    """Return how far tokens [N, D] are more similar to each state [S, D] than to the mean normal prototype: [N, S]."""
+    return tokens @ directions.T - (tokens @ prototypes.normal.mean(0))[:, None]
+
+
+def explain(
+    features: ImageFeatures,
+    prototypes: Prototypes,
+    calibration: Calibration,
+    states: StateDirections,
+    image_score: str,
+    memory: CalibratedMemory | None = None,
+) -> tuple[Explanation, ...]:
+    """Return why N images have their scores.
+
+    The prototype named is the one with the highest z-score at the most unusual patch, and the states are those nearest
+    to that patch; where patches take no part in the score, the prototype is the class token's.
+    """
+    count = len(prototypes.abnormal)
+    patch_margins = margins(features.patch_tokens, prototypes, calibration.normal_bias)  # [N, patch, M]
+    z_scores = ((patch_margins - calibration.patch_mean) / calibration.patch_std).flatten(1)
+    patch_terms, places = z_scores.max(1)
+    class_margins = margins(features.class_token, prototypes, calibration.normal_bias)  # [N, M]
+    of_class = ((class_margins - calibration.class_mean) / calibration.class_std).argmax(1)
+    chosen = of_class if image_score == "class-token" else places % count
+    tokens = features.patch_tokens[torch.arange(len(places), device=places.device), places // count]
+    none = [None] * len(places)
+    terms = zip(
+        chosen.tolist(),
+        states.nearest_states(tokens, prototypes),
+        none
+        if image_score == "patches"
+        else score_class_tokens(features.class_token, prototypes, calibration).tolist(),
+        none if image_score == "class-token" else patch_terms.tolist(),
+        none if memory is None or features.distances is None else memory.image_score(features.distances).tolist(),
+        strict=True,
+    )
+    return tuple(Explanation(1 + number, *rest) for number, *rest in terms)

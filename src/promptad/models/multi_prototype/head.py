@@ -1,0 +1,96 @@
+"""What a multi-prototype detector has learned, as one module: features in, raw anomaly scores out."""
+
+from torch import Tensor, nn
+
+from promptad.features import ImageFeatures
+from promptad.models.anomaly_map import Scores
+from promptad.models.buffers import Buffers
+from promptad.models.memory_bank import CalibratedMemory, MemoryBank
+from promptad.models.multi_prototype.calibration import Calibration
+from promptad.models.multi_prototype.explain import StateDirections
+from promptad.models.multi_prototype.prototypes import Prototypes
+from promptad.models.multi_prototype.scoring import score_features
+from promptad.models.multi_prototype.threshold import Thresholds
+
+
+class PrototypeHead(nn.Module):
+    """Prototypes, calibration, states, memory bank and thresholds as buffers; nothing in it learns any more.
+
+    So `.to` moves it, `state_dict` names all of it, and a traced graph scores with it.
+    """
+
+    def __init__(
+        self,
+        prototypes: Prototypes,
+        calibration: Calibration,
+        states: StateDirections,
+        memory: CalibratedMemory | None = None,
+        image_score: str = "both",
+        thresholds: Thresholds | None = None,
+    ) -> None:
+        """Take what was learned; `memory` where there is one, `thresholds` where they are set."""
+        super().__init__()
+        self.image_score, self.phrases, self.groups = image_score, states.phrases, states.groups
+        self._prototypes, self._calibration = Buffers(vars(prototypes)), Buffers(vars(calibration))
+        self._states = Buffers({"directions": states.directions, "mean": states.mean, "std": states.std})
+        self._layers = self._memory = self._thresholds = None
+        if memory is not None:
+            numbers = {name: number for name, number in vars(memory).items() if name != "bank"}
+            self._layers = Buffers({f"layer_{n}": layer for n, layer in enumerate(memory.bank.layers, 1)})
+            self._memory = Buffers(numbers)
+        if thresholds is not None:
+            self._thresholds = Buffers(vars(thresholds))
+
+    @property
+    def prototypes(self) -> Prototypes:
+        """The prototypes."""
+        return Prototypes(**self._prototypes.tensors())
+
+    @property
+    def calibration(self) -> Calibration:
+        """The calibration of their margins."""
+        return Calibration(**self._calibration.tensors())
+
+    @property
+    def states(self) -> StateDirections:
+        """The states that explain."""
+        return StateDirections(self.phrases, self.groups, **self._states.tensors())
+
+    @property
+    def memory(self) -> CalibratedMemory | None:
+        """The memory bank, if there is one."""
+        if self._layers is None or self._memory is None:
+            return None
+        return CalibratedMemory(MemoryBank(tuple(self._layers.tensors().values())), **self._memory.tensors())
+
+    @property
+    def thresholds(self) -> Thresholds | None:
+        """The thresholds, if they are set."""
+        return None if self._thresholds is None else Thresholds(**self._thresholds.tensors())
+
+    def with_memory(self, memory: CalibratedMemory | None) -> "PrototypeHead":
+        """Return a head of the same tensors with another memory bank, or none; its thresholds are not set."""
+        return PrototypeHead(self.prototypes, self.calibration, self.states, memory, self.image_score)
+
+    def with_thresholds(self, thresholds: Thresholds) -> "PrototypeHead":
+        """Return a head of the same tensors with these thresholds."""
+        return PrototypeHead(self.prototypes, self.calibration, self.states, self.memory, self.image_score, thresholds)
+
+    def forward(self, class_token: Tensor, patch_tokens: Tensor, *layers: Tensor) -> tuple[Tensor, Tensor]:
+        """Score class tokens [N, D] and patch tokens [N, P, D], with layers [N, P, width] for a memory bank.
+
+        Returns:
+            Raw image scores [N] and patch scores [N, side, side], both z-scores.
+        """
+        scores = self.score(ImageFeatures(class_token, patch_tokens, layers))
+        return scores.image, scores.patches
+
+    def score(self, features: ImageFeatures) -> Scores:
+        """Score the features of N images."""
+        known = self.add_memory_distances(features)
+        return score_features(known, self.prototypes, self.calibration, self.memory, self.image_score)
+
+    def add_memory_distances(self, features: ImageFeatures) -> ImageFeatures:
+        """Return features with their distances to the memory bank, if there is one."""
+        memory = self.memory
+        return features if memory is None else memory.bank.add_distances(features)

@@ -1,0 +1,64 @@
+"""From training tasks to trained multi-prototype detectors."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from promptad.backbones.clip import Backbone
+from promptad.models.base import AnomalyDetector, EpochState, TrainTask
+from promptad.models.memory_bank import CalibratedMemory, MemoryBank, add_leave_one_out_distances
+from promptad.models.multi_prototype.calibration import calibrate
+from promptad.models.multi_prototype.detector import MultiPrototypeDetector
+from promptad.models.multi_prototype.explain import StateDirections
+from promptad.models.multi_prototype.head import PrototypeHead
+from promptad.models.multi_prototype.threshold import NormalScoreDistribution
+from promptad.models.multi_prototype.trainer import Trainer, run_epochs
+
+
+def train(backbone: Backbone, tasks: Sequence[TrainTask]) -> Iterator[tuple[EpochState, ...]]:
+    """Train detectors side by side; yield their states at the start and after each epoch.
+
+    Raises:
+        InputError: the loss of one becomes NaN or infinite, or a prompt is too long.
+    """
+    learners = [_Learner(backbone, task) for task in tasks]
+    for _ in run_epochs([learner.trainer for learner in learners]):
+        yield tuple(learner.state() for learner in learners)
+
+
+class _Learner:
+    """One task in training, and the detector that each of its epochs would make."""
+
+    def __init__(self, backbone: Backbone, task: TrainTask) -> None:
+        self.backbone, self.memory = backbone, None
+        self.trainer = Trainer(backbone, task.words, task.state_groups, task.support, task.settings)
+        if task.settings.scoring.memory:
+            bank = MemoryBank.from_support(task.support)
+            task = replace(task, support=add_leave_one_out_distances(task.support, task.settings.training.views))
+            assert task.support.distances is not None
+            calibration = task.settings.scoring.calibration
+            self.memory = CalibratedMemory.calibrated(bank, task.support.distances, calibration)
+        self.task = task
+
+    def state(self) -> EpochState:
+        """Return the state of the current epoch."""
+        prototypes, bias = self.trainer.prototypes.detach(), self.trainer.bias
+
+        def assemble() -> MultiPrototypeDetector:
+            support, settings = self.task.support, self.task.settings
+            calibration = calibrate(support, prototypes, settings.scoring.calibration, bias)
+            phrases = [group.phrases for group in self.task.state_groups]
+            states = StateDirections.calibrated(phrases, self.trainer.inputs.state_groups, prototypes, support)
+            head = PrototypeHead(prototypes, calibration, states, self.memory, settings.scoring.image_score)
+            return MultiPrototypeDetector(self.backbone, head, settings, self.task.subject)
+
+        loss = float(self.trainer.loss.detach())
+        return EpochState(self.trainer.epoch, loss, assemble, self._with_thresholds, self.trainer.zero_shot)
+
+    def _with_thresholds(self, detector: AnomalyDetector) -> MultiPrototypeDetector:
+        """Return a detector of this task with its thresholds, from the support images."""
+        assert isinstance(detector, MultiPrototypeDetector)
+        settings, head = self.task.settings, detector.head
+        distribution = NormalScoreDistribution.estimate(
+            self.task.support, settings.training.views, head.prototypes, head.calibration, settings.scoring, head.memory
+        )
+        return detector.with_thresholds(distribution, settings.scoring.false_alarm_rate)

@@ -1,0 +1,41 @@
+"""Scoring: from features and prototypes to raw anomaly scores, which are z-scores. Every fusion happens here."""
+
+from torch import Tensor
+
+from promptad.features import ImageFeatures
+from promptad.models.anomaly_map import Scores, square_maps
+from promptad.models.memory_bank import CalibratedMemory
+from promptad.models.multi_prototype.calibration import Calibration
+from promptad.models.multi_prototype.prototypes import Prototypes
+from promptad.models.multi_prototype.similarities import margins
+
+
+def score_features(
+    features: ImageFeatures,
+    prototypes: Prototypes,
+    calibration: Calibration,
+    memory: CalibratedMemory | None = None,
+    image_score: str = "both",
+) -> Scores:
+    """Score N images by their features.
+
+    The image score is the class token's largest z-score plus the largest of all patches', or one of them alone; the
+    anomaly map holds each patch's largest z-score. A memory bank adds its own z-scores to both: the largest to the
+    image score, each patch's to the map.
+    """
+    patch_margins = margins(features.patch_tokens, prototypes, calibration.normal_bias)  # [N, patch, M]
+    patch_score = ((patch_margins - calibration.patch_mean) / calibration.patch_std).amax((1, 2))
+    class_score = score_class_tokens(features.class_token, prototypes, calibration)
+    image = {"both": class_score + patch_score, "class-token": class_score, "patches": patch_score}[image_score]
+    patches = ((patch_margins - calibration.map_mean) / calibration.map_std).amax(2)  # [N, patch]
+    if memory is not None:
+        assert features.distances is not None, "the features have no memory-bank distances"
+        image = image + memory.image_score(features.distances)
+        patches = patches + memory.patch_scores(features.distances)
+    return Scores(image, square_maps(patches))
+
+
+def score_class_tokens(class_token: Tensor, prototypes: Prototypes, calibration: Calibration) -> Tensor:
+    """Return the largest z-score [N] of class tokens [N, D]: the image score where no patch takes part in it."""
+    class_margins = margins(class_token, prototypes, calibration.normal_bias)  # [N, M]
+    return ((class_margins - calibration.class_mean) / calibration.class_std).amax(1)

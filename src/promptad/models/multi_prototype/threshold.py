@@ -1,0 +1,173 @@
+"""The thresholds of image scores and anomaly maps, set at a false-alarm rate from normal images alone."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from promptad.features import ImageFeatures
+from promptad.models.anomaly_map import Scores, smooth_maps
+from promptad.models.memory_bank import CalibratedMemory
+from promptad.models.multi_prototype.calibration import Calibration, calibrate
+from promptad.models.multi_prototype.prototypes import Prototypes
+from promptad.models.multi_prototype.scoring import score_features
+from promptad.settings import ScoringSettings
+from promptad.structures import Prediction
+
+MIN_STD = 1e-6  # z-scores; scores that are all the same get this standard deviation
+SCALE = 2.0  # Gumbel scales above the threshold that are shown as 0.73
+EXTRA_MEAN, EXTRA_STD = 1.6, 1.2  # of a new normal part beside the views of one support image, in their std
+
+
+class Gumbel(NamedTuple):
+    """The distribution of the largest of many: its distribution function is exp(-exp(-(x - location) / scale))."""
+
+    location: float
+    scale: float
+
+    def exceeded_at(self, rate: float) -> float:
+        """Return the number that is exceeded at a rate."""
+        return self.location - self.scale * math.log(-math.log1p(-rate))
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """From which raw score on an image, and a pixel of a smooth map, is anomalous: there the shown score is 0.5."""
+
+    image: Tensor  # [], z-scores
+    pixel: Tensor  # [], z-scores
+    image_scale: Tensor  # [], z-scores: so far above the threshold a score is shown as 0.73, so far below as 0.27
+    pixel_scale: Tensor  # [], the same of the anomaly map
+
+    def normalize_scores(self, image_scores: Tensor) -> np.ndarray:
+        """Turn raw image scores [N] into [0, 1]."""
+        return torch.sigmoid((image_scores.double() - self.image) / self.image_scale).cpu().numpy()
+
+    def normalize_maps(self, maps: np.ndarray) -> np.ndarray:
+        """Turn smooth raw maps [N, H, W] into [0, 1]."""
+        return torch.sigmoid((torch.from_numpy(maps) - self.pixel.cpu()) / self.pixel_scale.cpu()).numpy()
+
+    def to_prediction(self, scores: Scores, settings: ScoringSettings) -> Prediction:
+        """Turn raw scores into scores and smooth maps in [0, 1]."""
+        maps = self.normalize_maps(smooth_maps(scores.patches, settings))
+        raw = scores.image.double().cpu().numpy()
+        return Prediction(self.normalize_scores(scores.image), maps, raw, float(self.image))
+
+
+@dataclass(frozen=True)
+class NormalScoreDistribution:
+    """The raw scores of a new normal image, as far as the support images can show.
+
+    A few images cannot promise a false-alarm rate of 1 % by counting: without an assumption k of them allow
+    1 / (k + 1) at best (conformal prediction, Vovk et al., 2005). The assumption is that of extreme values: a score is
+    the largest of many z-scores, so its tail is a Gumbel distribution's (Coles, 2001, chapter 3). Its mean and std are
+    estimated twice, and the estimates are averaged: from views of images that are left out of the statistics, which
+    is fair but of k - 1 images, and noisy where k is small; and from views that are part of them, inflated by what a
+    new part differs more than a view does. With one image there is the second estimate only.
+    """
+
+    image: Gumbel  # of image scores
+    map_max: Gumbel  # of the maxima of smooth maps
+
+    @classmethod
+    def estimate(
+        cls,
+        support: ImageFeatures,
+        views: int,
+        prototypes: Prototypes,
+        calibration: Calibration,
+        settings: ScoringSettings,
+        memory: CalibratedMemory | None = None,
+    ) -> "NormalScoreDistribution":
+        """Score the views of the support images, `views` of each.
+
+        The prototypes stay those that were learned from all images. Where there is a memory bank, the features hold
+        the distances of `add_leave_one_out_distances`.
+        """
+        images = len(support.class_token) // views
+        scores = score_features(support, prototypes, calibration, memory, settings.image_score)
+        estimates = [inflated(own, images) for own in (scores.image, map_maxima(scores, settings))]
+        if images > 1:
+            left_out = _left_out(support, views, prototypes, calibration.normal_bias, settings, memory)
+            estimates = [average(one, fit_gumbel(own)) for one, own in zip(estimates, left_out, strict=True)]
+        return cls(*estimates)
+
+    def thresholds(self, rate: float, device: torch.device) -> Thresholds:
+        """Return the thresholds that normal images exceed at this rate: by image score, by any pixel of the map.
+
+        The scales are such that, at a rate of 1 %, the median normal image is shown as 0.11.
+        """
+        image, map_max = self.image, self.map_max
+        numbers = image.exceeded_at(rate), map_max.exceeded_at(rate), SCALE * image.scale, SCALE * map_max.scale
+        return Thresholds(*(torch.tensor(number, device=device) for number in numbers))
+
+
+def fit_gumbel(scores: Tensor) -> Gumbel:
+    """Return the Gumbel distribution with the mean and std of scores [N]."""
+    return _with_mean_and_std(float(scores.double().mean()), float(scores.double().std()))
+
+
+def inflated(scores: Tensor, images: int) -> Gumbel:
+    """Return the scores of normal parts, given those [k * views] of the k `images` that the calibration knows.
+
+    Mean and std grow by parts of the views' own std, which fall with the square of k. They were fitted to normal
+    images of the demo's lines 0 and 1, at k = 1, 2 and 4, as one fits a prior; no other line took part.
+    """
+    mean, std = float(scores.double().mean()), float(scores.double().std())
+    return _with_mean_and_std(mean + EXTRA_MEAN / images**2 * std, std * (1 + EXTRA_STD / images**2))
+
+
+def average(first: Gumbel, second: Gumbel) -> Gumbel:
+    """Return the distribution whose thresholds are the means of both."""
+    return Gumbel((first.location + second.location) / 2, (first.scale + second.scale) / 2)
+
+
+def folds(count: int, views: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield which of `count` views are of all images but one, and which are of that one: [count] bool both."""
+    image = torch.arange(count) // views
+    for left_out in range(count // views):
+        yield image != left_out, image == left_out
+
+
+def map_maxima(scores: Scores, settings: ScoringSettings) -> Tensor:
+    """Return the maxima [N] of the smooth maps, in z-scores."""
+    return torch.from_numpy(smooth_maps(scores.patches, settings).max((1, 2)))
+
+
+def _left_out(
+    support: ImageFeatures,
+    views: int,
+    prototypes: Prototypes,
+    bias: Tensor,
+    settings: ScoringSettings,
+    memory: CalibratedMemory | None,
+) -> tuple[Tensor, Tensor]:
+    """Return image scores and map maxima [k * views] of each image's views by statistics of the other images."""
+    image, maxima = [], []
+    for others, own in folds(len(support.class_token), views):
+        known = support.rows(others)
+        other_memory = memory and _of_others(memory, known, settings.calibration)
+        calibration = calibrate(known, prototypes, settings.calibration, bias)
+        scores = score_features(support.rows(own), prototypes, calibration, other_memory, settings.image_score)
+        image.append(scores.image)
+        maxima.append(map_maxima(scores, settings))
+    return torch.cat(image), torch.cat(maxima)
+
+
+def _with_mean_and_std(mean: float, std: float) -> Gumbel:
+    scale = max(std, MIN_STD) * math.sqrt(6) / math.pi
+    return Gumbel(mean - np.euler_gamma * scale, scale)
+
+
+def _of_others(memory: CalibratedMemory, others: ImageFeatures, calibration: str) -> CalibratedMemory:
+    """Return the memory as if calibrated on the other images alone.
+
+    Their distances are to banks that include the left-out image too, so they are a little small and its z-scores a
+    little large: that errs towards fewer false alarms.
+    """
+    assert others.distances is not None, "the features have no memory-bank distances"
+    return CalibratedMemory.calibrated(memory.bank, others.distances, calibration)

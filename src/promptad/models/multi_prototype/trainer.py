@@ -1,0 +1,119 @@
+"""The trainer: context vectors learn from the support images, and from nothing else."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import torch
+
+from promptad.backbones.clip import Backbone
+from promptad.backbones.prompt_trees import PromptTrees
+from promptad.features import ImageFeatures
+from promptad.models.losses import check_finite
+from promptad.models.multi_prototype.assignment import balancing_bias
+from promptad.models.multi_prototype.objective import TrainInputs, total_loss
+from promptad.models.multi_prototype.prototypes import Prototypes
+from promptad.prompts.encode import encode_states
+from promptad.prompts.prompt_learner import PromptLearner, initial_prompt_learner
+from promptad.prompts.states import StateGroup
+from promptad.prompts.zero_shot import ZeroShotCheck, check_zero_shot
+from promptad.settings import LossWeights, PromptSettings, Settings, TrainingSettings
+
+
+class Trainer:
+    """The training of one class: its prompt learner, what that is trained on, and the current state."""
+
+    epoch: int
+    prototypes: Prototypes
+
+    def __init__(
+        self, backbone: Backbone, words: str, groups: Sequence[StateGroup], support: ImageFeatures, settings: Settings
+    ) -> None:
+        """Build prompts, targets and optimiser.
+
+        Args:
+            backbone: the frozen CLIP.
+            words: what the part is called in a prompt.
+            groups: its states.
+            support: features of the views of the support images: with the words, all there is to learn from.
+            settings: of which the level, prompts and training parts count.
+        """
+        self.training, self.text_encoder = settings.training, backbone.text_encoder
+        self.prompts = initial_prompt_learner(backbone, words, groups, settings.prompts, settings.training.seed)
+        start = Prototypes.from_features(*self.prompts())
+        states = encode_states(backbone, words, groups)
+        self.inputs = TrainInputs.from_support(support, states, start.detach(), backbone.temperature, settings.level)
+        self.zero_shot = _zero_shot(backbone, words, support, settings)
+        trust = settings.training.trust if self.zero_shot is None else self.zero_shot.probability
+        self.weights = trust_weighted(settings.training.weights, settings.prompts, trust or 0.0)
+        self.optimizer, self.schedule = _make_optimizer(self.prompts, settings.training)
+        self.epoch, self.bias = -1, torch.zeros(len(start.normal), device=backbone.device)
+        self.update(start)
+
+    def update(self, prototypes: Prototypes) -> None:
+        """Store the new prototypes, and recompute their balancing bias and the loss.
+
+        Raises:
+            InputError: the loss is NaN or infinite.
+        """
+        self.epoch += 1
+        self.prototypes = prototypes
+        patches = self.inputs.centred_per_image(self.inputs.patch_tokens @ prototypes.normal.T)
+        self.bias = balancing_bias(patches, self.bias)
+        self.loss = total_loss(prototypes, self.inputs, self.weights, self.bias)
+        check_finite(self.loss, self.epoch, self.training.lr)
+
+    def step(self) -> None:
+        """Move the context vectors by the gradients that they have."""
+        self.optimizer.step()
+        self.schedule.step()
+        self.optimizer.zero_grad()
+
+
+def run_epochs(trainers: Sequence[Trainer]) -> Iterator[int]:
+    """Train classes side by side, one step an epoch; yield the number of each epoch, 0 before the first step.
+
+    The prompts of all of them go through the text encoder together: one class alone does not fill a GPU. The generator
+    ignores sent values, so whatever its caller measures between epochs cannot reach the training.
+
+    Raises:
+        InputError: the loss of one is NaN or infinite.
+    """
+    learners = [trainer.prompts for trainer in trainers]
+    prompts = [len(own.trees.leaf_of) for own in learners]
+    trees = PromptTrees.joined([own.trees for own in learners], [len(own.vectors()) for own in learners])
+    yield 0
+    for epoch in range(1, trainers[0].training.epochs + 1):
+        torch.stack([trainer.loss for trainer in trainers]).sum().backward()  # type: ignore[no-untyped-call]
+        for trainer in trainers:
+            trainer.step()
+        encoded = trainers[0].text_encoder.encode(torch.cat([own.vectors() for own in learners]), trees)
+        for trainer, features in zip(trainers, torch.split(encoded, prompts), strict=True):
+            trainer.update(Prototypes.from_features(*trainer.prompts.split(features)))
+        yield epoch
+
+
+def trust_weighted(weights: LossWeights, prompts: PromptSettings, trust: float) -> LossWeights:
+    """Return the weights by how far the initial words are trusted: images teach what is missing.
+
+    Where CLIP knows a part, its words tell good from bad better than a few normal images do, and the contrastive loss
+    only leads away from them. Random context vectors have no start worth keeping close to.
+    """
+    closeness = weights.closeness if prompts.start == "words" else 0.0
+    return replace(weights, contrastive=(1 - trust) * weights.contrastive, closeness=closeness)
+
+
+def _zero_shot(backbone: Backbone, words: str, support: ImageFeatures, settings: Settings) -> ZeroShotCheck | None:
+    """Classify the support images zero-shot, unless trust is given or context vectors do not start from words."""
+    if settings.training.trust is not None or settings.prompts.start != "words":
+        return None
+    return check_zero_shot(backbone, words, support.class_token)
+
+
+def _make_optimizer(
+    prompts: PromptLearner, training: TrainingSettings
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    """Return AdamW (Loshchilov and Hutter, 2019) and a cosine decay of its learning rate to 0 over all epochs."""
+    optimizer = torch.optim.AdamW(
+        prompts.parameters(), training.lr, (training.momentum, 0.999), weight_decay=training.weight_decay
+    )
+    return optimizer, torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(training.epochs, 1))

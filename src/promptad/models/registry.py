@@ -1,0 +1,139 @@
+"""The methods by their names: each trains detectors from support features, and restores one from a checkpoint."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from promptad.backbones.clip import Backbone
+from promptad.backbones.factory import load_backbone
+from promptad.errors import InputError, check_choice
+from promptad.models import multi_prototype, single_anchor
+from promptad.models.base import AnomalyDetector, EpochState, Subject, TrainTask
+from promptad.models.checkpoint import FORMAT_VERSION, check_backbone, check_content, read_archive
+from promptad.models.multi_prototype.detector import MultiPrototypeDetector
+from promptad.settings import MULTI_PROTOTYPE, SINGLE_ANCHOR, Settings
+
+
+@dataclass(frozen=True)
+class Method:
+    """How a method trains and restores its detectors."""
+
+    train: Callable[[Backbone, Sequence[TrainTask]], Iterator[tuple[EpochState, ...]]]
+    restore: Callable[[Path, Mapping[str, Any], Backbone], AnomalyDetector]
+    learned_keys: tuple[str, ...]  # what it has learned, in a checkpoint
+    distinctive_keys: tuple[str, ...]  # those of them that no other method has
+    checkpoint_name: str  # what its checkpoints are of, in an error
+    cure: str  # of an error where its checkpoint was given to another method
+    oldest_format: int = FORMAT_VERSION  # of the checkpoints that it still reads
+    tensors_alone: bool = False  # whether checkpoints of nothing but `learned_keys`, such as upstream ones, are read
+
+
+# A method is an entry here, and its name in `settings.METHODS`, which is free of torch.
+MODELS: dict[str, Method] = {
+    MULTI_PROTOTYPE: Method(
+        multi_prototype.train,
+        multi_prototype.restore,
+        multi_prototype.LEARNED_KEYS,
+        ("normal_prototypes", "abnormal_prototypes"),
+        "multi-prototype system",
+        ": test it without `system` single-anchor",
+    ),
+    SINGLE_ANCHOR: Method(
+        single_anchor.train,
+        single_anchor.restore,
+        single_anchor.LEARNED_KEYS,
+        single_anchor.LEARNED_KEYS,
+        "single-anchor PromptAD",
+        ", which has one averaged anchor where this system needs prototypes; test it with `system` single-anchor, or"
+        " train again: promptad train --class-name CLASS",
+        oldest_format=0,
+        tensors_alone=True,
+    ),
+}
+
+
+def train(backbone: Backbone, tasks: Sequence[TrainTask]) -> Iterator[tuple[EpochState, ...]]:
+    """Train detectors side by side, by the one method and for the epochs that all settings name.
+
+    Yields their states at the start and after each epoch. The features of the support images (of their views, where
+    the method has them) are all there is to learn from. The generator ignores sent values, so whatever its caller
+    measures between epochs cannot reach it.
+
+    Raises:
+        InputError: the loss becomes NaN or infinite, or a prompt is too long.
+    """
+    return MODELS[tasks[0].settings.system].train(backbone, tasks)
+
+
+def read_checkpoint(path: Path, method: str) -> dict[str, Any]:
+    """Read and check a checkpoint of a method, its settings as `Settings`; upstream checkpoints have none.
+
+    Raises:
+        InputError: no such file, a truncated one, one of another method or of another version.
+    """
+    check_choice("system", method, MODELS)
+    checkpoint, asked = read_archive(path), MODELS[method]
+    for name, other in MODELS.items():
+        if name != method and (found := set(checkpoint) & set(other.distinctive_keys)):
+            raise InputError(f"{path} is of the {other.checkpoint_name} ({', '.join(sorted(found))}){other.cure}")
+    if asked.tensors_alone and set(checkpoint) == set(asked.learned_keys):
+        return checkpoint
+    settings = check_content(path, checkpoint, method, asked.learned_keys, asked.oldest_format)
+    return checkpoint | {"settings": settings}
+
+
+def load_detector(
+    path: Path,
+    device: torch.device,
+    method: str = MULTI_PROTOTYPE,
+    *,
+    backbone: Backbone | None = None,
+    weights: str | None = None,
+    settings: Settings | None = None,
+    subject: Subject | None = None,
+) -> AnomalyDetector:
+    """Load a detector of a method from a checkpoint.
+
+    Args:
+        path: the checkpoint.
+        device: where its backbone is loaded, unless `backbone` is given.
+        method: the one that it is of.
+        backbone: one already loaded.
+        weights: current path of the backbone's weights, if moved.
+        settings: to work with instead of those in the checkpoint.
+        subject: what it is about, if the checkpoint does not say: upstream checkpoints hold tensors only.
+
+    Raises:
+        InputError: no such file, a truncated one, one of another method, of another version, of another backbone or
+            of other weights, or an upstream one without settings and subject.
+    """
+    checkpoint = read_checkpoint(path, method)
+    if "settings" not in checkpoint:
+        if settings is None or subject is None:
+            raise InputError(f"{path} holds no settings: test it with the `system` single-anchor")
+        checkpoint |= {"settings": settings} | vars(subject)
+    trained: Settings = checkpoint["settings"]
+    if backbone is None:
+        own = trained.backbone if weights is None else replace(trained.backbone, pretrained=weights)
+        backbone = load_backbone(own, device)
+    check_backbone(path, checkpoint, backbone)
+    checkpoint["settings"] = settings or trained
+    return MODELS[method].restore(path, checkpoint, backbone)
+
+
+def load_with_thresholds(
+    path: Path, device: torch.device, rate: float | None = None, weights: str | None = None
+) -> MultiPrototypeDetector:
+    """Load a multi-prototype detector, its thresholds at the false-alarm rate of its training unless one is given.
+
+    Raises:
+        InputError: as `load_detector`, or it was saved before its training ended.
+    """
+    detector = load_detector(path, device, weights=weights)
+    assert isinstance(detector, MultiPrototypeDetector)
+    if detector.normal_scores is None:
+        raise InputError(f"{path} was saved before its training ended and has no threshold: train the class again")
+    return detector if rate is None else detector.with_thresholds(detector.normal_scores, rate)

@@ -1,0 +1,6 @@
+"""The baseline: the single-anchor PromptAD (Li et al., CVPR 2024), computed as its authors compute it."""
+
+from promptad.models.single_anchor.detector import LEARNED_KEYS, restore
+from promptad.models.single_anchor.learn import train
+
+__all__ = ["LEARNED_KEYS", "restore", "train"]

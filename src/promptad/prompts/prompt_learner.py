@@ -1,0 +1,118 @@
+"""The prompt learner (CoOp, Zhou et al., 2022): learned context vectors, and the prompts that hold them."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from promptad.backbones.clip import Backbone
+from promptad.backbones.prompt_trees import PromptTrees
+from promptad.errors import InputError
+from promptad.prompts.encode import END_OF_TEXT, START_OF_TEXT, TEMPLATES
+from promptad.prompts.states import StateGroup
+from promptad.settings import PromptSettings
+
+NOISE = 0.02  # std of random starts, about that of CLIP's own embeddings
+
+
+class PromptLearner(nn.Module):
+    """Context vectors, normal [K, n_ctx, width] and abnormal [M, n_ctx_ab, width], and all prompts built of them.
+
+    Normal prompt i is [start][normal context i][class].[end]; abnormal prompt (i, j) is
+    [start][normal context i][abnormal context j][class].[end], for all K * M pairs.
+    """
+
+    def __init__(self, backbone: Backbone, words: str, normal_context: Tensor, abnormal_context: Tensor) -> None:
+        super().__init__()
+        self.normal_context = nn.Parameter(normal_context)
+        self.abnormal_context = nn.Parameter(abnormal_context)
+        self.text_encoder = backbone.text_encoder
+        frame = [START_OF_TEXT, *backbone.token_ids(f"{words}."), END_OF_TEXT]
+        tokens = torch.tensor(frame, device=backbone.device)
+        self.frame = self.text_encoder.embed(tokens)  # [start, class and end, width]
+        prompts = _prompt_rows(len(frame), normal_context.shape[:2], abnormal_context.shape[:2])
+        if (length := len(prompts[-1])) > self.text_encoder.context_length:
+            raise InputError(
+                f"prompts of {length} tokens exceed CLIP's {self.text_encoder.context_length}:"
+                " lower `n_ctx` or `n_ctx_ab`, or shorten the class name"
+            )
+        trees = [number // (1 + len(abnormal_context)) for number in range(len(prompts))]  # one for each normal context
+        self.trees = PromptTrees.of(prompts, backbone.device, trees)
+
+    def forward(self) -> tuple[Tensor, Tensor]:
+        """Return the unit text features of the normal prompts [K, D] and of the abnormal ones [K, M, D]."""
+        return self.split(self.text_encoder.encode(self.vectors(), self.trees))
+
+    def vectors(self) -> Tensor:
+        """Return all vectors of the prompts [row, width], in the order of the trees' rows."""
+        return torch.cat([self.frame, self.normal_context.flatten(0, 1), self.abnormal_context.flatten(0, 1)])
+
+    def split(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Split features [K * (1 + M), D] of all prompts into those of normal [K, D] and abnormal ones [K, M, D]."""
+        of_contexts = features.view(len(self.normal_context), 1 + len(self.abnormal_context), -1)
+        return of_contexts[:, 0], of_contexts[:, 1:]
+
+
+def _prompt_rows(frame: int, normal: Sequence[int], abnormal: Sequence[int]) -> list[list[int]]:
+    """Return all prompts as rows of the frame's tokens, then the normal contexts' [K, n_ctx], then the abnormal ones'.
+
+    For each normal context its normal prompt comes first, then its M abnormal ones.
+    """
+    opening, closing = [0], list(range(1, frame))
+    normal_rows, abnormal_rows = context_rows(frame, normal), context_rows(frame + normal[0] * normal[1], abnormal)
+    return [opening + own + state + closing for own in normal_rows for state in ([], *abnormal_rows)]
+
+
+def context_rows(first: int, shape: Sequence[int]) -> list[list[int]]:
+    """Return the rows of each of `shape[0]` contexts of `shape[1]` vectors, one after the other.
+
+    >>> context_rows(10, (2, 3))
+    [[10, 11, 12], [13, 14, 15]]
+    """
+    count, length = shape
+    return [list(range(first + i * length, first + (i + 1) * length)) for i in range(count)]
+
+
+def initial_prompt_learner(
+    backbone: Backbone, words: str, groups: Sequence[StateGroup], settings: PromptSettings, seed: int
+) -> PromptLearner:
+    """Make a prompt learner with its initial context vectors."""
+    return PromptLearner(backbone, words, *initial_contexts(backbone, groups, settings, seed))
+
+
+def initial_contexts(
+    backbone: Backbone, groups: Sequence[StateGroup], settings: PromptSettings, seed: int
+) -> tuple[Tensor, Tensor]:
+    """Return the initial context vectors, normal [K, n_ctx, width] and abnormal [M, n_ctx_ab, width].
+
+    They are the embeddings of real words, or random, as in CoOp (Zhou et al., 2022). Normal ones start from
+    templates, abnormal ones from the names of the groups of states, in turn.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    if settings.start == "random":
+        shapes = (settings.n_pro, settings.n_ctx), (settings.n_pro_ab, settings.n_ctx_ab)
+        normal, abnormal = (NOISE * torch.randn(*s, backbone.text_encoder.width, generator=generator) for s in shapes)
+        return normal.to(backbone.device), abnormal.to(backbone.device)
+    templates = [TEMPLATES[i % len(TEMPLATES)] for i in range(settings.n_pro)]
+    states = [groups[j % len(groups)].name for j in range(settings.n_pro_ab)]
+    normal = torch.stack([_embed_last(backbone, template, settings.n_ctx) for template in templates])
+    abnormal = torch.stack([_embed_last(backbone, state, settings.n_ctx_ab) for state in states])
+    return _without_repeats(normal, generator), _without_repeats(abnormal, generator)
+
+
+def _without_repeats(starts: Tensor, generator: torch.Generator) -> Tensor:
+    """Add noise to each start [N, token, width] that repeats an earlier one.
+
+    Equal context vectors have equal gradients and would stay copies of each other.
+    """
+    repeats = [any(torch.equal(start, earlier) for earlier in starts[:i]) for i, start in enumerate(starts)]
+    noise = NOISE * torch.randn(starts.shape, generator=generator).to(starts.device)
+    return torch.where(torch.tensor(repeats, device=starts.device)[:, None, None], starts + noise, starts)
+
+
+def _embed_last(backbone: Backbone, text: str, count: int) -> Tensor:
+    """Return the embeddings [count, width] of the last `count` tokens of `text`, which is repeated if it is short."""
+    ids = backbone.token_ids(text)
+    while len(ids) < count:
+        ids = ids + ids
+    return backbone.text_encoder.embed(torch.tensor(ids[-count:], device=backbone.device))

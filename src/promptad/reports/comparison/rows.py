@@ -1,0 +1,274 @@
+"""Read and choose the saved rows of a comparison, and check that they agree in what must be equal."""
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from promptad.data.datasets import DATASETS
+from promptad.errors import InputError, check_choice
+from promptad.results.paths import ResultFolder
+from promptad.results.table import METRIC_TITLES, read_results
+from promptad.settings import MULTI_PROTOTYPE, SINGLE_ANCHOR, TEST_ORACLE
+
+MEMORY = "+memory"  # ends the name of a system that keeps a memory bank
+BASELINE, OURS = SINGLE_ANCHOR + MEMORY, MULTI_PROTOTYPE
+MAX_NAMED = 3  # values in an error
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What is to be compared; an empty filter takes all that is found."""
+
+    dataset: str
+    roots: tuple[Path, ...]
+    baseline: str  # a system, such as "single-anchor+memory"
+    ours: str
+    k_shot: tuple[int, ...] = ()
+    seeds: tuple[int, ...] = ()
+    classes: tuple[str, ...] = ()
+    select: str | None = None
+
+
+@dataclass(frozen=True)
+class SavedRow:
+    """One row of a results file."""
+
+    root: Path
+    folder: ResultFolder  # where the files that belong to the row lie
+    class_name: str
+    system: str  # with "+memory" where it has one
+    level: str  # what it was trained on: "image" or "pixel"
+    select: str  # which epoch was kept
+    data: str  # names the test images
+    k: int
+    seed: int
+    settings: tuple[str, str, str]  # normal prototypes, abnormal prototypes, epochs
+    backbone: str
+    weights: str
+    run: str  # names settings and support images
+    test_images: int
+    metrics: Mapping[str, float]  # in percent; those that were measured
+
+    def __str__(self) -> str:
+        """Its name in an error."""
+        return f"{self.class_name} of {self.system}, k = {self.k}, seed {self.seed}"
+
+
+def comparable_rows(choice: Choice) -> tuple[SavedRow, ...]:
+    """Return the saved rows of both systems.
+
+    Raises:
+        InputError: there are none, or they differ in what must agree.
+    """
+    if choice.baseline == choice.ours:
+        raise InputError(f"`baseline` and `ours` are both {choice.ours}: name two systems")
+    return saved_rows(choice)
+
+
+def saved_rows(choice: Choice) -> tuple[SavedRow, ...]:
+    """Return the saved rows of the systems of a choice, which may be one.
+
+    Raises:
+        InputError: there are none, or they differ in what must agree.
+    """
+    rows = [row for folder in result_folders(choice) for row in read_rows(folder)]
+    if not rows:
+        raise no_results(choice)
+    rows = used_levels(choose_rows(rows, choice), choice)
+    check_duplicates(rows)
+    check_test_labels(rows, choice)
+    check_mixtures(rows)
+    return tuple(rows)
+
+
+def result_folders(choice: Choice) -> list[ResultFolder]:
+    """Return the result folders of the data set, k and seeds that are asked for.
+
+    Raises:
+        InputError: there are none at all, or none of a k or seed that is asked for.
+    """
+    check_choice("data set", choice.dataset, DATASETS)
+    found = [folder for root in choice.roots for folder in _folders_in(root, choice.dataset)]
+    if not found:
+        raise no_results(choice)
+    for setting, asked, known in (
+        ("k_shot", choice.k_shot, {folder.k for folder in found}),
+        ("seeds", choice.seeds, {folder.seed for folder in found}),
+    ):
+        if missing := set(asked) - known:
+            raise InputError(f"`{setting}` {_listed(missing)}: no results of it; there are those of {_listed(known)}")
+    return [
+        folder
+        for folder in found
+        if (not choice.k_shot or folder.k in choice.k_shot) and (not choice.seeds or folder.seed in choice.seeds)
+    ]
+
+
+def read_rows(folder: ResultFolder) -> list[SavedRow]:
+    """Return the rows of one results file.
+
+    Raises:
+        InputError: the file is damaged, or holds a row of another data set, k or seed.
+    """
+    rows = []
+    for cells in read_results(folder.csv):
+        place = (folder.dataset, str(folder.k), str(folder.seed))
+        if (cells["dataset"], cells["k"], cells["seed"]) != place or not cells["test_images"].isdecimal():
+            raise InputError(
+                f"{str(folder.csv)!r}: the row of {cells['class']} does not belong there, by its data set, k, seed or "
+                "test_images: delete the row, and train again"
+            )
+        rows.append(_typed(cells, folder))
+    return rows
+
+
+def choose_rows(rows: Sequence[SavedRow], choice: Choice) -> list[SavedRow]:
+    """Return the rows of the two systems that pass the filters.
+
+    Raises:
+        InputError: a filter or a system has no row.
+    """
+    for setting, column, asked in (
+        ("classes", "class_name", choice.classes),
+        ("select", "select", (choice.select,) if choice.select else ()),
+    ):
+        known = {getattr(row, column) for row in rows}
+        if missing := set(asked) - known:
+            raise InputError(f"`{setting}` {_listed(missing)}: no results of it; there are those of {_listed(known)}")
+        rows = [row for row in rows if not asked or getattr(row, column) in asked]
+    known = {row.system for row in rows}
+    for system, setting in {choice.baseline: "baseline", choice.ours: "ours"}.items():  # of a single one, "ours"
+        if system not in known:
+            cure = f"name another, or make them with {training_command(choice, system)}"
+            raise InputError(f"`{setting}` {system}: no results of it; there are those of {_listed(known)}: {cure}")
+    return [row for row in rows if row.system in (choice.baseline, choice.ours)]
+
+
+def used_levels(rows: Sequence[SavedRow], choice: Choice) -> list[SavedRow]:
+    """Leave out rows that were trained for pixels, unless both systems have some at every k that both have."""
+    ks = {system: {row.k for row in rows if row.system == system} for system in (choice.baseline, choice.ours)}
+    shared = set.intersection(*ks.values())
+    trained = {(row.system, row.k) for row in rows if row.level == "pixel"}
+    if shared and {(system, k) for system in ks for k in shared} <= trained:
+        return list(rows)
+    return [row for row in rows if row.level == "image"]
+
+
+def no_results(choice: Choice) -> InputError:
+    """The error where there is no row at all."""
+    places = " or ".join(str(root / choice.dataset) for root in choice.roots)
+    commands = [training_command(choice, system) for system in dict.fromkeys((choice.baseline, choice.ours))]
+    return InputError(f"no such results in {places}: make them with {' and '.join(commands)}")
+
+
+def training_command(choice: Choice, system: str) -> str:
+    """The command that makes the rows of a system."""
+    name, memory = system.removesuffix(MEMORY), system.endswith(MEMORY)
+    options = [f"`dataset` {choice.dataset}", f"`system` {name}", f"`memory` {memory}"]
+    options += [f"`k_shot` {choice.k_shot[0]}"] if choice.k_shot else []
+    options += [f"`seeds` {_listed(choice.seeds, ',')}"] if choice.seeds else []
+    options += [f"`select` {choice.select}"] if choice.select else []
+    return f"promptad train-all {' '.join(options)}"
+
+
+def check_duplicates(rows: Sequence[SavedRow]) -> None:
+    """Check that no two rows have the same name, as those of two result folders may."""
+    named: dict[tuple[Any, ...], list[SavedRow]] = defaultdict(list)
+    for row in rows:
+        named[row.class_name, row.system, row.level, row.select, row.k, row.seed].append(row)
+    for duplicates in named.values():
+        if len(duplicates) > 1:
+            places = " and ".join(str(row.root) for row in duplicates)
+            raise InputError(f"{duplicates[0]} is in {places}: name one of them by `root_dir`")
+
+
+def check_test_labels(rows: Sequence[SavedRow], choice: Choice) -> None:
+    """Check that test labels chose no epoch, unless such rows are asked for."""
+    oracles = [row for row in rows if row.select == TEST_ORACLE]
+    if oracles and choice.select is None:
+        honest = next((row.select for row in rows if row.select != TEST_ORACLE), None)
+        cure = f"`select` {honest} picks the honest rows" if honest else f"`select` {TEST_ORACLE} shows them as such"
+        raise InputError(f"test labels chose the epoch of {oracles[0]} ({TEST_ORACLE}): {cure}")
+
+
+def check_mixtures(rows: Sequence[SavedRow]) -> None:
+    """Check that the rows of one column have the same protocol and test images."""
+    check_mixture("kept epochs", rows, "select", "select")
+    check_mixture("backbones", rows, "backbone")
+    check_mixture("weights", rows, "weights")
+    for column in sorted({(row.system, row.level) for row in rows}):
+        alike = [row for row in rows if (row.system, row.level) == column]
+        check_mixture(f"settings (n_pro, n_pro_ab, epochs) of {column[0]}", alike, "settings")
+    for name in sorted({row.class_name for row in rows}):
+        alike = [row for row in rows if row.class_name == name]
+        check_mixture(f"test pictures of {name}", alike, "data")
+
+
+def check_mixture(what: str, rows: Sequence[SavedRow], column: str, setting: str = "") -> None:
+    """Check that rows agree in `column`; `setting` picks one of its values, if one does.
+
+    Raises:
+        InputError: what differs, where, and how to pick rows that agree.
+    """
+    groups: dict[Any, list[SavedRow]] = defaultdict(list)
+    for row in rows:
+        groups[getattr(row, column)].append(row)
+    if len(groups) < 2:
+        return
+    found = [f"{_words(value)} ({group[0]})" for value, group in groups.items()]
+    more = ", …" if len(found) > MAX_NAMED else ""
+    most = max(groups, key=lambda value: (len({row.system for row in groups[value]}), len(groups[value])))
+    cure = f"`{setting}` {most} picks one" if setting else picking_setting(groups[most], rows)
+    raise InputError(f"different {what}: {', '.join(found[:MAX_NAMED])}{more}: {cure}")
+
+
+def picking_setting(wanted: Sequence[SavedRow], rows: Sequence[SavedRow]) -> str:
+    """Name the setting that separates the wanted rows from the others, or what to do if none does."""
+    others = [row for row in rows if row not in wanted]
+    for setting, column in (
+        ("k_shot", "k"),
+        ("seeds", "seed"),
+        ("root_dir", "root"),
+        ("classes", "class_name"),
+    ):
+        values = {getattr(row, column) for row in wanted}
+        if values.isdisjoint(getattr(row, column) for row in others):
+            return f"`{setting}` {_listed(values, ',')} picks one"
+    return "train and measure them again in the same way"
+
+
+def _folders_in(root: Path, dataset: str) -> list[ResultFolder]:
+    names = ["/".join(file.parts[-3:]) for file in (root / dataset).glob("k_*/csv/Seed_*-results.csv")]
+    numbers = [re.fullmatch(r"k_(\d+)/csv/Seed_(\d+)-results\.csv", name) for name in names]
+    return [ResultFolder(root, dataset, k, seed) for k, seed in sorted((int(m[1]), int(m[2])) for m in numbers if m)]
+
+
+def _typed(cells: Mapping[str, str], folder: ResultFolder) -> SavedRow:
+    return SavedRow(
+        root=folder.root,
+        folder=replace(folder, system=cells["system"], level=cells["level"]),
+        class_name=cells["class"],
+        system=cells["system"] + MEMORY * (cells["memory"] == "yes"),
+        level=cells["level"],
+        select=cells["select"],
+        data=cells["data"],
+        k=folder.k,
+        seed=folder.seed,
+        settings=(cells["n_pro"], cells["n_pro_ab"], cells["epochs"]),
+        backbone=cells["backbone"],
+        weights=cells["weights"],
+        run=cells["run"],
+        test_images=int(cells["test_images"]),
+        metrics={metric: float(cells[metric]) for metric in METRIC_TITLES if cells[metric]},
+    )
+
+
+def _listed(values: Any, separator: str = ", ") -> str:
+    return separator.join(map(str, sorted(values)))
+
+
+def _words(value: object) -> str:
+    return f"({', '.join(value)})" if isinstance(value, tuple) else str(value)

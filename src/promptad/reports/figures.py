@@ -1,0 +1,121 @@
+"""The figures of a report: ROC curve, histogram of scores, prototypes, as SVG that takes the page's own colours."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from io import StringIO
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from sklearn.metrics import roc_curve
+
+from promptad.results.scores import ScoredImage
+from promptad.structures import SCORE_THRESHOLD
+from promptad.visualization.figures import (
+    BLUE,
+    GREEN,
+    GREY,
+    INK,
+    ORANGE,
+    draw_abnormal_usage,
+    draw_normal_usage,
+    draw_separation,
+    plain_frame,
+)
+
+SIZE = (4.4, 3.1)  # inches
+BINS = 25  # of scores from 0 to 1
+# Colours become the page's, so that a figure reads in light and in dark; text stays text, in the page's font.
+INKS = {INK: "currentColor", BLUE: "var(--blue)", ORANGE: "var(--orange)", GREEN: "var(--green)", GREY: "var(--grey)"}
+STYLE: dict[str, Any] = {
+    "svg.fonttype": "none",
+    **dict.fromkeys(("axes.edgecolor", "axes.labelcolor", "text.color", "legend.labelcolor"), INK),
+}
+NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+
+
+def roc_figure(scored: Mapping[int, Sequence[ScoredImage]], words: str, *, decides: bool) -> Markup:
+    """Draw the ROC curve of each seed and, where the system `decides`, where the threshold lies on it."""
+
+    def draw(axes: Axes) -> None:
+        axes.plot([0, 1], [0, 1], color=GREY, lw=1, ls=":", label="chance")
+        for number, images in enumerate(scored.values()):
+            scores, labels = _scores(images), _labels(images)
+            axes.plot(*roc_curve(labels, scores)[:2], color=BLUE, lw=1.6, label=None if number else "ROC")
+            if decides:
+                above = scores > SCORE_THRESHOLD
+                place = above[~labels].mean(), above[labels].mean()
+                axes.plot(*place, "o", ms=6, color=ORANGE, clip_on=False, label=None if number else "threshold")
+        axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
+        axes.set(xlabel="false alarms, share of good pictures", ylabel="found, share of defective ones")
+        axes.legend(loc="lower right", frameon=False, fontsize=9)
+
+    return _figure(draw, words)
+
+
+def histogram(scores: Mapping[str, np.ndarray], words: str, *, decides: bool) -> Markup:
+    """Draw how many images of two kinds have which score, and the threshold where the system `decides`.
+
+    `scores` are by the name of the kind, that of what should pass first.
+    """
+
+    def draw(axes: Axes) -> None:
+        bins, colours = np.linspace(0, 1, BINS + 1).tolist(), [BLUE, ORANGE]
+        axes.hist(list(scores.values()), bins, stacked=True, color=colours, label=list(scores), rwidth=0.86)
+        if decides:
+            axes.axvline(SCORE_THRESHOLD, color=INK, lw=1.4, ls="--", label="threshold")
+        axes.set(xlim=(0, 1), xlabel="score", ylabel="pictures")
+        axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, frameon=False, fontsize=9)
+
+    return _figure(draw, words)
+
+
+def by_label(images: Sequence[ScoredImage]) -> dict[str, np.ndarray]:
+    """Return the scores of good and of defective images."""
+    scores, labels = _scores(images), _labels(images)
+    return {"good": scores[~labels], "defective": scores[labels]}
+
+
+def prototype_figures(name: str, diagnostics: Mapping[str, Any]) -> list[Markup]:
+    """Draw the usage of normal and of abnormal prototypes, and the cosines of these to the mean normal one."""
+    normal, abnormal, cosines = (
+        diagnostics[key]
+        for key in ("normal_prototype_frequencies", "abnormal_prototype_frequencies", "abnormal_to_mean_normal")
+    )
+    return [
+        _figure(lambda axes: draw_normal_usage(axes, normal, diagnostics["verdicts"]), f"{name}: usage, normal"),
+        _figure(lambda axes: draw_abnormal_usage(axes, abnormal), f"{name}: usage, abnormal"),
+        _figure(lambda axes: draw_separation(axes, cosines), f"{name}: cosines to the mean normal prototype"),
+    ]
+
+
+def _figure(draw: Callable[[Axes], None], words: str) -> Markup:
+    """Draw one panel as an SVG element; `words` is the alt text."""
+    written = StringIO()
+    style: Any = {**STYLE, "svg.hashsalt": words}  # so that names within two figures differ
+    with mpl.rc_context(style):
+        figure = Figure(SIZE, layout="constrained")
+        axes = figure.add_subplot()
+        draw(axes)
+        plain_frame(axes)
+        axes.set_facecolor("none")
+        figure.savefig(written, format="svg", transparent=True, metadata=NO_METADATA)
+    element = written.getvalue()[written.getvalue().index("<svg") :]
+    for colour, own in INKS.items():
+        element = element.replace(colour.lower(), own)
+    element = re.sub(r'<g id="[^"]*"', "<g", element)  # names that every figure has again
+    element = re.sub(r' (width|height)="[\d.]+pt"', "", element, count=2)
+    return Markup(element.replace("<svg", f'<svg role="img" aria-label="{Markup.escape(words)}"', 1))
+
+
+def _scores(images: Sequence[ScoredImage]) -> np.ndarray:
+    return np.array([one.score for one in images])
+
+
+def _labels(images: Sequence[ScoredImage]) -> np.ndarray:
+    return np.array([one.image.is_anomalous for one in images])

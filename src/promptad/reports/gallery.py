@@ -1,0 +1,150 @@
+"""The gallery: the worst images of a detector, scored again from its checkpoint to show their anomaly maps."""
+
+import base64
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from matplotlib import colormaps
+from PIL import Image
+from rich.console import Console
+
+from promptad.data.images import read_image
+from promptad.data.transforms import square_image
+from promptad.errors import InputError
+from promptad.evaluation.evaluator import true_mask
+from promptad.models.base import AnomalyDetector
+from promptad.models.registry import load_detector
+from promptad.reports.run_summary import RunSummary
+from promptad.results.scores import ScoredImage
+from promptad.structures import SCORE_THRESHOLD
+from promptad.utils.progress import add_task, progress_bar
+from promptad.visualization.figures import HEATMAP_ALPHA
+
+SIDE = 224  # pixels of an image in the gallery
+MAX_ITEMS = 4  # images of a kind
+QUALITY = 80  # of JPEG: at this one an image takes some 10 kB
+SAME_SCORE = 0.01  # a larger difference is told
+DEFECT_LINE, MAP_LINE = (0, 255, 255), (255, 255, 255)
+
+
+@dataclass(frozen=True)
+class GalleryItem:
+    """An image of the gallery; both images are data addresses, empty where the image cannot be read any more."""
+
+    name: str
+    path: Path
+    score: float  # as it was saved
+    max_score: float  # the highest point of its map, as it was saved
+    words: str = ""  # what else is said of it
+    image: str = ""  # with the outline of the true defect, where it is known
+    anomaly_map: str = ""  # with the map over it, and its line at the threshold
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """The worst images of one class, and the settings of their detector."""
+
+    seed: int | None = None  # None where no detector could be asked
+    misses: tuple[GalleryItem, ...] = ()
+    false_alarms: tuple[GalleryItem, ...] = ()
+    settings: Mapping[str, Any] | None = None
+    why_empty: str = ""
+
+
+def make_galleries(summary: RunSummary, device: torch.device, console: Console) -> dict[str, Gallery]:
+    """Show the worst images of each class, of the first seed with scores; the backbone is loaded once."""
+    galleries, backbone = {}, None
+    with progress_bar(console) as progress:
+        task = add_task(progress, "pictures", len(summary.classes))
+        for found in summary.classes:
+            progress.update(task, note=found.name)
+            seed = next(iter(found.scored or found.folders))
+            path = found.folders[seed].checkpoint(found.name)
+            try:
+                detector = load_detector(path, device, summary.system, backbone=backbone)
+            except InputError as error:
+                galleries[found.name] = Gallery(why_empty=str(error))
+            else:
+                backbone = detector.backbone
+                galleries[found.name] = class_gallery(
+                    detector, found.scored.get(seed, ()), seed, decides=summary.decides
+                )
+            progress.advance(task)
+    return galleries
+
+
+def class_gallery(detector: AnomalyDetector, scored: Sequence[ScoredImage], seed: int, *, decides: bool) -> Gallery:
+    """Show the worst of scored images of one seed."""
+    misses = tuple(render_test_item(detector, one) for one in worst_misses(scored, decides=decides))
+    false_alarms = tuple(render_test_item(detector, one) for one in worst_false_alarms(scored, decides=decides))
+    return Gallery(seed, misses, false_alarms, detector.settings.to_dict())
+
+
+def worst_misses(scored: Sequence[ScoredImage], *, decides: bool) -> list[ScoredImage]:
+    """Return the defective images with the lowest scores, of those that the threshold misses if there is one."""
+    missed = [one for one in scored if one.image.is_anomalous and not (decides and one.score > SCORE_THRESHOLD)]
+    return sorted(missed, key=lambda one: one.score)[:MAX_ITEMS]
+
+
+def worst_false_alarms(scored: Sequence[ScoredImage], *, decides: bool) -> list[ScoredImage]:
+    """Return the good images with the highest scores, of those that the threshold rejects if there is one."""
+    alarms = [one for one in scored if not one.image.is_anomalous and not (decides and one.score <= SCORE_THRESHOLD)]
+    return sorted(alarms, key=lambda one: -one.score)[:MAX_ITEMS]
+
+
+def render_test_item(detector: AnomalyDetector, scored: ScoredImage) -> GalleryItem:
+    """Show a labelled image, called by its kind and its file, with the outline of its true defect."""
+    place = scored.image
+    shown = GalleryItem(f"{place.defect}/{place.path.name}", place.path, scored.score, scored.max_score)
+    return render_item(detector, shown, partial(true_mask, detector.backbone, place, SIDE) if place.mask_path else None)
+
+
+def render_item(
+    detector: AnomalyDetector, shown: GalleryItem, mask: Callable[[], np.ndarray] | None = None
+) -> GalleryItem:
+    """Score an image again and draw it beside its map; one that cannot be read any more has a note.
+
+    `mask` reads where it is defective [SIDE, SIDE] bool, if that is known.
+    """
+    try:
+        image = read_image(shown.path)
+        defect = None if mask is None else mask()
+    except InputError as error:
+        return replace(shown, note=str(error))
+    prediction = detector.predict([image])
+    change = abs(float(prediction.score[0]) - shown.score)
+    note = f"scores {prediction.score[0]:.2f} now: picture or checkpoint have changed since" * (change > SAME_SCORE)
+    square = np.asarray(square_image(image, *detector.backbone.square_of(SIDE)))
+    anomaly_map = cv2.resize(prediction.anomaly_map[0], (SIDE, SIDE))
+    plain = square if defect is None else outlined(square, defect, DEFECT_LINE)
+    lined = outlined(heatmap(square, anomaly_map), anomaly_map > SCORE_THRESHOLD, MAP_LINE)
+    return replace(shown, image=data_address(plain), anomaly_map=data_address(lined), note=note)
+
+
+def heatmap(square: np.ndarray, anomaly_map: np.ndarray) -> np.ndarray:
+    """Lay a map [S, S] in [0, 1] over an image [S, S, 3] uint8 in grey; the colours mean the same everywhere."""
+    grey = cv2.cvtColor(square, cv2.COLOR_RGB2GRAY)[..., None] / 255
+    colours = colormaps["inferno"](anomaly_map)[..., :3]
+    return np.asarray(255 * ((1 - HEATMAP_ALPHA) * grey + HEATMAP_ALPHA * colours) + 0.5, np.uint8)
+
+
+def outlined(square: np.ndarray, region: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
+    """Draw the outline of a region [S, S] bool into a copy of an image [S, S, 3] uint8; it is seen on every ground."""
+    lines, _ = cv2.findContours(region.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    drawn = cv2.drawContours(square.copy(), lines, -1, (0, 0, 0), 3, cv2.LINE_AA)
+    return np.asarray(cv2.drawContours(drawn, lines, -1, colour, 1, cv2.LINE_AA))
+
+
+def data_address(image: np.ndarray) -> str:
+    """Return an image [H, W, 3] uint8 as an address that holds it as a JPEG."""
+    written = BytesIO()
+    Image.fromarray(image).save(written, "JPEG", quality=QUALITY)
+    return f"data:image/jpeg;base64,{base64.b64encode(written.getvalue()).decode()}"

@@ -1,0 +1,134 @@
+"""The summary of predictions: images without labels, the detector that predicted, and what to show of both."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from promptad.data.fingerprints import file_sha256
+from promptad.errors import InputError
+from promptad.models.registry import load_with_thresholds
+from promptad.reports.gallery import GalleryItem, render_item
+from promptad.reports.run_summary import read_diagnostics
+from promptad.results.predictions import AGAIN, PredictionRecord, PredictionRun
+from promptad.utils.progress import add_task, progress_bar
+
+MOST_REJECTED, MOST_PASSED = 12, 4  # images in the gallery
+DIAGNOSTICS = "diagnostics.json"  # beside the detector of a user's own part
+
+
+@dataclass(frozen=True)
+class PredictionsSummary:
+    """Predicted images, in the order of their prediction, and their run."""
+
+    run: PredictionRun
+    records: tuple[PredictionRecord, ...]
+
+    @cached_property
+    def folder(self) -> str:
+        """The folder that all images lie in, if there is one."""
+        return common_folder([record.path for record in self.records])
+
+    def name(self, record: PredictionRecord) -> str:
+        """Return what an image is called: its path below that folder."""
+        return str(Path(record.path).relative_to(self.folder))
+
+    @cached_property
+    def readable(self) -> list[PredictionRecord]:
+        """The images that could be read, highest score first."""
+        return sorted((record for record in self.records if not record.error), key=lambda record: -record.raw_score)
+
+    @property
+    def unreadable(self) -> list[PredictionRecord]:
+        """The images that could not be read."""
+        return [record for record in self.records if record.error]
+
+    @property
+    def rejected(self) -> list[PredictionRecord]:
+        """The rejected ones, highest score first."""
+        return [record for record in self.readable if record.is_anomalous]
+
+    @property
+    def passed(self) -> list[PredictionRecord]:
+        """The ones found good, those closest to the threshold first."""
+        return [record for record in self.readable if not record.is_anomalous]
+
+
+@dataclass(frozen=True)
+class PredictionsGallery:
+    """The images that are shown with their maps, or why none are."""
+
+    rejected: tuple[GalleryItem, ...] = ()
+    passed: tuple[GalleryItem, ...] = ()
+    why_empty: str = ""
+
+
+@dataclass(frozen=True)
+class Health:
+    """The diagnostics of the detector's prototypes, or why there are none."""
+
+    diagnostics: Mapping[str, Any] | None = None
+    note: str = ""
+
+
+def health_of(run: PredictionRun) -> Health:
+    """Read the diagnostics that training wrote beside the detector."""
+    file = run.checkpoint_path.parent / DIAGNOSTICS
+    try:
+        check_unchanged(run)
+        return Health(
+            read_diagnostics(
+                file, "There are no diagnostics beside the detector: promptad train --good writes them there."
+            )
+        )
+    except InputError as error:
+        return Health(note=str(error))
+
+
+def make_gallery(found: PredictionsSummary, device: torch.device, console: Console) -> PredictionsGallery:
+    """Score the worst rejected images, and the good ones closest to the threshold, again to show their maps."""
+    run = found.run
+    try:
+        check_unchanged(run)
+        scoring, weights = run.settings.scoring, run.settings.backbone.pretrained
+        detector = load_with_thresholds(run.checkpoint_path, device, scoring.false_alarm_rate, weights)
+    except InputError as error:
+        return PredictionsGallery(why_empty=str(error))
+    rejected, passed = found.rejected[:MOST_REJECTED], found.passed[:MOST_PASSED]
+    with progress_bar(console) as progress:
+        task = add_task(progress, "pictures", len(rejected + passed))
+        shown = []
+        for record in rejected + passed:
+            words = f"most like: {', '.join(record.nearest_states)}" if record.is_anomalous else ""
+            plain = GalleryItem(
+                found.name(record), Path(run.folder, record.path), record.score, record.max_score, words
+            )
+            shown.append(render_item(detector, plain))
+            progress.advance(task)
+    return PredictionsGallery(tuple(shown[: len(rejected)]), tuple(shown[len(rejected) :]))
+
+
+def check_unchanged(run: PredictionRun) -> None:
+    """Raise InputError if the detector has gone, or is another by now."""
+    path = run.checkpoint_path
+    if not path.is_file():
+        raise InputError(f"The detector {path} is no longer there.")
+    if file_sha256(path) != run.checkpoint_sha256:
+        raise InputError(f"The detector {path} has changed since: {AGAIN}.")
+
+
+def common_folder(paths: Sequence[str]) -> str:
+    """Return the deepest folder that all paths lie in, or "" where they have none in common.
+
+    >>> common_folder(["new/a/1.png", "new/2.png"]), common_folder(["1.png", "new/2.png"])
+    ('new', '')
+    """
+    parents = [Path(path).parent.parts for path in paths]
+    shared = 0
+    while all(len(parts) > shared and parts[shared] == parents[0][shared] for parts in parents):
+        shared += 1
+    return str(Path(*parents[0][:shared])) if shared else ""

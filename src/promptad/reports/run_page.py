@@ -1,0 +1,113 @@
+"""The page of a run: what was measured, class by class."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from promptad.reports.comparison.tables import SIDES, WARNING, cell, explanation, protocol
+from promptad.reports.figures import by_label, histogram, prototype_figures, roc_figure
+from promptad.reports.gallery import Gallery
+from promptad.reports.run_summary import ClassSummary, RunSummary
+from promptad.reports.template import fill_template, flat
+from promptad.results.table import METRIC_TITLES
+
+METRIC_WORDS = {
+    "i_roc": "share of pairs of a good and a defective picture that the scores put in the right order",
+    "i_ap": "average precision of the scores",
+    "i_f1": "best F1 over all thresholds, chosen on these very labels: an upper bound",
+    "p_roc": "the same as I-AUROC for pixels of the maps",
+    "p_pro": "overlap of maps and defects, each defect counting alike, up to 30 % false alarms",
+}
+
+
+@dataclass(frozen=True)
+class Section:
+    """One class on the page."""
+
+    place: str  # what links to it
+    found: ClassSummary
+    gallery: Gallery
+    roc: Markup
+    histogram: Markup
+    prototypes: Sequence[Markup]
+
+
+def render_run_page(summary: RunSummary, galleries: Mapping[str, Gallery]) -> str:
+    """Return the page's text; `galleries` are by class."""
+    (block,) = summary.own.blocks
+    return fill_template(
+        "run_page.html",
+        summary=summary,
+        block=block,
+        versus=summary.versus.blocks[0] if summary.versus else None,
+        sections=[section(summary, found, galleries[found.name], n) for n, found in enumerate(summary.classes, 1)],
+        pooled=pooled_figures(summary),
+        first_looks=first_looks(summary),
+        protocol=protocol_of(summary),
+        settings=saved_settings(galleries.values()),
+        metrics=METRIC_TITLES,
+        metric_words=METRIC_WORDS,
+        sides=SIDES,
+        cell=cell,
+        explanation=explanation,
+        warning=WARNING,
+    )
+
+
+def section(summary: RunSummary, found: ClassSummary, gallery: Gallery, number: int) -> Section:
+    """Draw what is shown of one class, the class with this number."""
+    roc = bars = Markup("")
+    if found.scored:
+        roc = roc_figure(found.scored, f"{found.name}: ROC curve", decides=summary.decides)
+        bars = histogram(by_label(found.images), f"{found.name}: histogram of scores", decides=summary.decides)
+    prototypes = prototype_figures(found.name, found.diagnostics) if found.diagnostics else []
+    return Section(f"class-{number}", found, gallery, roc, bars, prototypes)
+
+
+def pooled_figures(summary: RunSummary) -> list[Markup]:
+    """Draw the images of all classes together, where there are several and their scores are of one scale."""
+    scored = [found for found in summary.classes if found.scored]
+    if len(scored) < 2 or not summary.decides:
+        return []
+    seeds = sorted({seed for found in scored for seed in found.scored})
+    pools = {seed: [one for found in scored for one in found.scored.get(seed, ())] for seed in seeds}
+    everything = [one for pool in pools.values() for one in pool]
+    return [
+        roc_figure(pools, "all classes: ROC curve", decides=True),
+        histogram(by_label(everything), "all classes: histogram of scores", decides=True),
+    ]
+
+
+def first_looks(summary: RunSummary) -> list[str]:
+    """Return what a reader should look at first, in sentences."""
+    told = []
+    (block,) = summary.own.blocks
+    ranked = sorted(
+        (line for line in block.classes if "i_roc" in line.pairs), key=lambda line: line.pairs["i_roc"].ours.mean
+    )
+    if len(ranked) > 1:
+        low, high = ranked[0], ranked[-1]
+        told.append(
+            f"Hardest class: {low.name}, image AUROC {cell(low.pairs['i_roc'], 'ours')} %; easiest: {high.name}, "
+            f"{cell(high.pairs['i_roc'], 'ours')} %."
+        )
+    if sick := [found.name for found in summary.diagnosed if not found.healthy]:
+        told.append(f"Prototypes that are not healthy: {', '.join(sick)}; the advice is with the class.")
+    if lacking := [found.name for found in summary.classes if found.line is None]:
+        told.append(f"Trained but not measured, for want of test pictures: {', '.join(lacking)}.")
+    return told
+
+
+def protocol_of(summary: RunSummary) -> dict[str, str]:
+    """Return what the numbers were measured with."""
+    told = protocol(summary.versus or summary.own)
+    if summary.versus is None:
+        del told["baseline"]
+    return told
+
+
+def saved_settings(galleries: Iterable[Gallery]) -> dict[str, str]:
+    """Return the settings of the first detector that could be asked, by their paths."""
+    known = next((gallery.settings for gallery in galleries if gallery.settings), {})
+    return dict(flat(known))

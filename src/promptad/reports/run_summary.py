@@ -1,0 +1,222 @@
+"""The summary of a run: saved rows, scores and diagnostics, class by class, and what is missing."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, reduce
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from promptad.errors import InputError
+from promptad.reports.comparison.differences import Comparison, Line, compare
+from promptad.reports.comparison.rows import (
+    MEMORY,
+    Choice,
+    SavedRow,
+    comparable_rows,
+    read_rows,
+    result_folders,
+    saved_rows,
+)
+from promptad.results.paths import ResultFolder
+from promptad.results.scores import ScoredImage, read_scores
+from promptad.results.table import METRIC_TITLES
+from promptad.settings import SINGLE_ANCHOR
+from promptad.structures import SCORE_THRESHOLD
+
+DIAGNOSTICS = ("verdicts", "normal_prototype_frequencies", "abnormal_prototype_frequencies", "abnormal_to_mean_normal")
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How a threshold decided on labelled images."""
+
+    good: int = 0
+    false_alarms: int = 0  # good images above the threshold
+    defective: int = 0
+    misses: int = 0  # defective images that are not above it
+
+    @classmethod
+    def of(cls, scored: Sequence[ScoredImage]) -> "Counts":
+        """Count the decisions on scored images."""
+        good = [one.score > SCORE_THRESHOLD for one in scored if not one.image.is_anomalous]
+        defective = [one.score > SCORE_THRESHOLD for one in scored if one.image.is_anomalous]
+        return cls(len(good), sum(good), len(defective), len(defective) - sum(defective))
+
+    def __add__(self, other: "Counts") -> "Counts":
+        """Return the counts of both."""
+        return Counts(
+            self.good + other.good,
+            self.false_alarms + other.false_alarms,
+            self.defective + other.defective,
+            self.misses + other.misses,
+        )
+
+
+@dataclass(frozen=True)
+class ClassSummary:
+    """What is known of one class."""
+
+    name: str
+    line: Line | None  # its metrics; None where it was not measured
+    folders: Mapping[int, ResultFolder]  # by seed
+    scored: Mapping[int, tuple[ScoredImage, ...]]  # by seed
+    diagnostics: Mapping[str, Any] | None
+    notes: tuple[str, ...]  # what is missing
+
+    @cached_property
+    def images(self) -> tuple[ScoredImage, ...]:
+        """The scored images of all seeds."""
+        return tuple(one for scored in self.scored.values() for one in scored)
+
+    @cached_property
+    def counts(self) -> Counts:
+        """The decisions on them."""
+        return Counts.of(self.images)
+
+    @property
+    def verdicts(self) -> Sequence[Mapping[str, Any]]:
+        """The verdicts on the prototypes; none where there are no diagnostics."""
+        return () if self.diagnostics is None else self.diagnostics["verdicts"]
+
+    @property
+    def healthy(self) -> bool:
+        """Whether all verdicts are good."""
+        return all(verdict["healthy"] for verdict in self.verdicts)
+
+    @property
+    def complete(self) -> bool:
+        """Whether all metrics were measured."""
+        return self.line is not None and self.line.pairs.keys() == METRIC_TITLES.keys()
+
+    def kinds(self) -> dict[str, tuple[Counts, float]]:
+        """Return for each kind of image, good first, the decisions on it and its mean score."""
+        found = {}
+        for kind in sorted({one.image.defect for one in self.images}, key=lambda kind: (kind != "good", kind)):
+            own = [one for one in self.images if one.image.defect == kind]
+            found[kind] = Counts.of(own), float(np.mean([one.score for one in own]))
+        return found
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """What is known of a run: one system on one data set, with one k and one seed or several."""
+
+    choice: Choice
+    own: Comparison  # of the system with itself: its own numbers in the form of a comparison
+    versus: Comparison | None  # with the baseline
+    why_alone: str  # why there is no comparison
+    classes: tuple[ClassSummary, ...]
+
+    @property
+    def system(self) -> str:
+        """The system's name in settings and result folders."""
+        return self.choice.ours.removesuffix(MEMORY)
+
+    @property
+    def decides(self) -> bool:
+        """Whether 0.5 is a threshold: the single-anchor system calibrates nothing."""
+        return self.system != SINGLE_ANCHOR
+
+    @property
+    def measured(self) -> tuple[ClassSummary, ...]:
+        """The classes with metrics."""
+        return tuple(found for found in self.classes if found.line)
+
+    @property
+    def diagnosed(self) -> tuple[ClassSummary, ...]:
+        """The classes with diagnostics."""
+        return tuple(found for found in self.classes if found.diagnostics)
+
+    @cached_property
+    def counts(self) -> Counts:
+        """The decisions on all images of all classes and seeds."""
+        return reduce(Counts.__add__, (found.counts for found in self.classes), Counts())
+
+
+def summarize_run(choice: Choice) -> RunSummary:
+    """Read all that was saved of the system `choice.ours`, and compare it with the baseline where that has rows.
+
+    Raises:
+        InputError: the system has no rows, they are of several k, or they differ in what must agree.
+    """
+    alone = replace(choice, baseline=choice.ours)
+    rows = saved_rows(alone)
+    if len(ks := sorted({row.k for row in rows})) > 1:
+        raise InputError(f"there are results of k = {', '.join(map(str, ks))}: choose one with `k_shot` {ks[-1]}")
+    choice, alone = replace(choice, k_shot=(ks[0],)), replace(alone, k_shot=(ks[0],))
+    own = compare(rows, alone)
+    versus, why_alone = _compared(choice)
+    (block,) = own.blocks
+    measured = tuple(_measured(line, [row for row in rows if row.class_name == line.name]) for line in block.classes)
+    return RunSummary(choice, own, versus, why_alone, measured + _unmeasured(alone))
+
+
+def _compared(choice: Choice) -> tuple[Comparison | None, str]:
+    try:
+        return compare(comparable_rows(choice), choice), ""
+    except InputError as error:
+        return None, str(error)
+
+
+def _measured(line: Line, rows: Sequence[SavedRow]) -> ClassSummary:
+    """Gather what is known of a class with rows; those trained for images come before those trained for pixels."""
+    level = min(row.level for row in rows)
+    folders, scored, notes = {}, {}, []
+    for row in (row for row in rows if row.level == level):
+        folders[row.seed] = row.folder
+        try:
+            scored[row.seed] = read_scores(row.folder.scores(row.class_name), row.run)
+        except InputError as error:
+            notes.append(f"seed {row.seed}: {error}")
+    return _diagnosed(ClassSummary(line.name, line, folders, scored, None, tuple(notes)))
+
+
+def _unmeasured(choice: Choice) -> tuple[ClassSummary, ...]:
+    """Gather the classes that were trained and have no row at all."""
+    system, found = choice.ours.removesuffix(MEMORY), dict[str, dict[int, ResultFolder]]()
+    for folder in (replace(folder, system=system) for folder in result_folders(choice)):
+        before, after = folder.checkpoint("*").name.split("*")
+        names = {
+            file.name[len(before) : -len(after)] for file in folder.checkpoint("").parent.glob(f"{before}*{after}")
+        }
+        for name in names - {row.class_name for row in read_rows(folder)}:
+            found.setdefault(name, {})[folder.seed] = folder
+    note = "This class was trained but not measured: that needs test pictures, good and defective ones."
+    return tuple(
+        _diagnosed(ClassSummary(name, None, found[name], {}, None, (note,)))
+        for name in sorted(found)
+        if not choice.classes or name in choice.classes
+    )
+
+
+def _diagnosed(found: ClassSummary) -> ClassSummary:
+    """Add the diagnostics of a class, or why there are none."""
+    folder = next(iter(found.folders.values()))
+    if folder.system == SINGLE_ANCHOR:
+        return replace(found, notes=(*found.notes, "No diagnostics: the single-anchor system has no prototypes."))
+    lacking = "No diagnostics were saved: measure the class again, with promptad test --save-diagnostics True."
+    try:
+        return replace(found, diagnostics=read_diagnostics(folder.diagnostics(found.name), lacking))
+    except InputError as error:
+        return replace(found, notes=(*found.notes, str(error)))
+
+
+def read_diagnostics(file: Path, lacking: str) -> dict[str, Any]:
+    """Return diagnostics that a page can show.
+
+    Raises:
+        InputError: they are damaged, incomplete or not there, which `lacking` says.
+    """
+    try:
+        diagnostics: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        missing = [name for name in DIAGNOSTICS if name not in diagnostics]
+    except FileNotFoundError as error:
+        raise InputError(lacking) from error
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"The diagnostics in {file.name} cannot be read ({error}).") from error
+    if missing:
+        raise InputError(f"The diagnostics in {file.name} lack {', '.join(missing)}.")
+    return diagnostics

@@ -1,0 +1,58 @@
+"""What all pages share: one HTML file that holds its styles and images itself, and asks no network for anything."""
+
+from collections.abc import Iterator, Mapping
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from promptad.utils.files import whole_file
+from promptad.visualization.figures import number_text
+
+RATE_DIGITS = 1  # of a share in percent
+
+
+def fill_template(name: str, **values: Any) -> str:
+    """Return a page's text. All that comes from data is escaped."""
+    environment = Environment(
+        loader=PackageLoader("promptad.reports", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"share": share, "number": number_text}
+    style, *_ = environment.loader.get_source(environment, "page.css")  # type: ignore[union-attr]
+    made = {"version": version("promptad"), "today": date.today().isoformat()}
+    return environment.get_template(name).render(style=Markup(style), **made, **values)
+
+
+def write_page(text: str, file: Path) -> None:
+    """Write a page.
+
+    Raises:
+        InputError: the folder cannot be written to.
+    """
+    with whole_file(file, "output") as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def flat(settings: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
+    """Yield path and value of each setting, such as "training.lr" and "0.002"."""
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{path}{name}.")
+        else:
+            yield path + name, ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
+def share(part: int, canvas_size: int) -> str:
+    """Return a share in percent.
+
+    >>> share(1, 8), share(0, 0)
+    ('12.5 %', '-')
+    """
+    return f"{100 * part / canvas_size:.{RATE_DIGITS}f} %" if canvas_size else "-"

@@ -1,0 +1,1 @@
+"""What is on disk: folders, the table of results, scores and predictions."""

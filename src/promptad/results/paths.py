@@ -1,0 +1,94 @@
+"""Where results are stored: the folders that the training guide describes."""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from promptad.settings import MULTI_PROTOTYPE, SINGLE_ANCHOR
+from promptad.utils.files import writable_folder
+
+OWN_CHECKPOINT = "detector.pt"
+
+
+@dataclass(frozen=True)
+class ResultFolder:
+    """The result folder of one data set, k and seed.
+
+    One table holds the results of all methods and levels; each has its own files otherwise.
+    """
+
+    root: Path
+    dataset: str
+    k: int
+    seed: int
+    system: str = MULTI_PROTOTYPE
+    level: str = "image"
+
+    @property
+    def folder(self) -> Path:
+        """The folder of this data set and k."""
+        return self.root / self.dataset / f"k_{self.k}"
+
+    @property
+    def csv(self) -> Path:
+        """The table of results, a row a class."""
+        return self.folder / "csv" / f"Seed_{self.seed}-results.csv"
+
+    def checkpoint(self, class_name: str) -> Path:
+        """The detector of a class."""
+        return self._of_system("checkpoint") / f"{self._kind}-Seed_{self.seed}-{class_name}-check_point.pt"
+
+    def scores(self, class_name: str) -> Path:
+        """The scores of the test images of a class."""
+        return self._of_system("scores") / f"{self._kind}-Seed_{self.seed}-{class_name}-scores.json"
+
+    def diagnostics(self, class_name: str, suffix: str = "json") -> Path:
+        """The diagnostics of a class, as JSON or drawn (`suffix` "png")."""
+        return self.folder / "diagnostics" / f"{self._of_level(class_name)}_k{self.k}_diagnostics.{suffix}"
+
+    def images(self, class_name: str) -> Path:
+        """The folder of a class's drawn predictions."""
+        return self._of_system("imgs") / self._of_level(class_name)
+
+    @property
+    def _kind(self) -> str:
+        return "SEG" if self.level == "pixel" else "CLS"
+
+    def _of_system(self, name: str) -> Path:
+        return self.folder / name / SINGLE_ANCHOR if self.system == SINGLE_ANCHOR else self.folder / name
+
+    def _of_level(self, class_name: str) -> str:
+        return f"SEG-{class_name}" if self.level == "pixel" else class_name
+
+    def check_writable(self) -> None:
+        """Find out before any work whether results can be written.
+
+        Raises:
+            InputError: they cannot.
+        """
+        for folder in (self.csv.parent, self.checkpoint("").parent, self.diagnostics("").parent):
+            with writable_folder(folder), tempfile.TemporaryFile(dir=folder):
+                pass
+
+
+@dataclass(frozen=True)
+class PartFolder(ResultFolder):
+    """The result folder of a user's own part: `root` is the part's folder, and holds nothing else."""
+
+    @property
+    def folder(self) -> Path:
+        """The part's folder."""
+        return self.root
+
+    @property
+    def csv(self) -> Path:
+        """The table of results, which a part without a test split does not have."""
+        return self.folder / "results.csv"
+
+    def checkpoint(self, class_name: str) -> Path:  # noqa: ARG002 the folder is of one class
+        """The detector."""
+        return self.folder / OWN_CHECKPOINT
+
+    def diagnostics(self, class_name: str, suffix: str = "json") -> Path:  # noqa: ARG002 the folder is of one class
+        """The diagnostics, as JSON or drawn (`suffix` "png")."""
+        return self.folder / f"diagnostics.{suffix}"

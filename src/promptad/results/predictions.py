@@ -1,0 +1,188 @@
+"""The files of `predict`: a line for each image, and which detector predicted them; read again for a page."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from promptad.data.fingerprints import file_sha256
+from promptad.errors import InputError
+from promptad.models.base import AnomalyDetector
+from promptad.settings import Settings
+from promptad.structures import ANOMALY, GOOD, Explanation, Region
+from promptad.utils.files import whole_file
+
+LINES, RUN = "predictions.jsonl", "run.json"
+ONE_IMAGE = (
+    "learned from one good picture: how much good parts differ is only guessed; where they differ much, more of them"
+    " will be rejected than the false-alarm rate says, and a second picture helps"
+)
+AGAIN = "judge the pictures again, with promptad predict"
+# Names in a line, where they are others than ours.
+RECORD_KEYS = {"label": "decision", "raw_score": "raw", "max_score": "peak"}
+REGION_KEYS = {"max_score": "peak"}
+EXPLANATION_KEYS = {"nearest_states": "most_like"}
+
+
+@dataclass(frozen=True)
+class PredictionRun:
+    """Which detector predicted, and how."""
+
+    checkpoint: str
+    checkpoint_sha256: str  # of the file, since it may be trained again
+    folder: str  # what the paths of checkpoint and images are relative to
+    class_name: str
+    support_images: tuple[str, ...]  # their names
+    settings: Settings  # at the false-alarm rate, and with the weights, of this run
+
+    @classmethod
+    def of(cls, checkpoint: Path, detector: AnomalyDetector) -> "PredictionRun":
+        """Return the record of a detector that predicts in the working directory."""
+        subject, digest = detector.subject, file_sha256(checkpoint)
+        settings = replace(detector.settings, backbone=detector.backbone.settings)  # with the current path of weights
+        return cls(str(checkpoint), digest, str(Path.cwd()), subject.class_name, subject.support_images, settings)
+
+    @property
+    def checkpoint_path(self) -> Path:
+        """The detector's file."""
+        return Path(self.folder, self.checkpoint)
+
+    def to_json(self) -> str:
+        """Return the text of the file."""
+        return json.dumps(asdict(self), indent=1) + "\n"
+
+
+@dataclass(frozen=True)
+class PredictionRecord:
+    """The prediction of one image; one that could not be read has its `error` and nothing else."""
+
+    path: str
+    label: str = ""
+    score: float = 0.0
+    raw_score: float = 0.0  # distinguishes what is 1.00 in `score`
+    threshold: float | None = None  # of the raw score
+    max_score: float = 0.0  # the highest value of its anomaly map
+    regions: tuple[Region, ...] = ()
+    explanation: Explanation | None = None
+    overlay: str = ""  # the file that it is drawn in
+    error: str = ""
+
+    @property
+    def is_anomalous(self) -> bool:
+        """Whether it is labelled as an anomaly."""
+        return self.label == ANOMALY
+
+    @property
+    def nearest_states(self) -> tuple[str, ...]:
+        """The states of its explanation."""
+        return () if self.explanation is None else self.explanation.nearest_states
+
+    def to_line(self) -> str:
+        """Return its line in the file."""
+        if self.error:
+            return json.dumps({"path": self.path, "error": self.error}, ensure_ascii=False) + "\n"
+        content = _renamed(asdict(self), RECORD_KEYS)
+        content["regions"] = [_renamed(asdict(region), REGION_KEYS) for region in self.regions]
+        content["explanation"] = self.explanation and _renamed(asdict(self.explanation), EXPLANATION_KEYS)
+        del content["error"]
+        if not self.overlay:
+            del content["overlay"]
+        return json.dumps(content, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_line(cls, line: str) -> "PredictionRecord":
+        """Read a line of the file.
+
+        Raises:
+            ValueError, KeyError, TypeError, AttributeError: it is no such line.
+        """
+        content = json.loads(line)
+        if "error" in content:
+            return cls(str(content["path"]), error=str(content["error"]))
+        if content["decision"] not in (ANOMALY, GOOD):
+            raise ValueError(content["decision"])
+        explanation = _named(content["explanation"], EXPLANATION_KEYS)
+        explanation["nearest_states"] = tuple(map(str, explanation["nearest_states"]))
+        return cls(
+            path=str(content["path"]),
+            label=content["decision"],
+            score=float(content["score"]),
+            raw_score=float(content["raw"]),
+            threshold=float(content["threshold"]),
+            max_score=float(content["peak"]),
+            regions=tuple(Region(**_named(region, REGION_KEYS)) for region in content["regions"]),
+            explanation=Explanation(**explanation),
+            overlay=str(content.get("overlay", "")),
+        )
+
+
+@contextmanager
+def predictions_file(folder: Path, run: PredictionRun) -> Iterator[Callable[[PredictionRecord], None]]:
+    """Give a function that writes a record's line; at the end, lines and run appear whole in the folder.
+
+    Raises:
+        InputError: the folder cannot be written to.
+    """
+    with (
+        whole_file(folder / RUN, "output") as run_file,  # takes its place right after the lines take theirs
+        whole_file(folder / LINES, "output") as temporary,
+        temporary.open("w", encoding="utf-8") as lines,
+    ):
+        run_file.write_text(run.to_json(), encoding="utf-8")
+
+        def write(record: PredictionRecord) -> None:
+            lines.write(record.to_line())
+
+        yield write
+
+
+def read_predictions(place: Path) -> tuple[PredictionRun, tuple[PredictionRecord, ...]]:
+    """Read the folder that predict wrote, or its file of lines, with what lies beside it.
+
+    Raises:
+        InputError: there are no predictions, they are damaged, or it is not known what made them.
+    """
+    file = place / LINES if place.is_dir() else place
+    return _read_run(file), _read_lines(file)
+
+
+def _read_run(file: Path) -> PredictionRun:
+    if not file.is_file():
+        raise InputError(f"`predictions` {file}: there is no such file; name the folder that promptad predict wrote")
+    beside = file.parent / RUN
+    if not beside.is_file():
+        raise InputError(f"no {RUN} beside {file}, so it is not known what made them: {AGAIN}")
+    try:
+        content = json.loads(beside.read_text(encoding="utf-8"))
+        content |= {"settings": Settings.from_dict(content["settings"])}
+        return PredictionRun(**content | {"support_images": tuple(content["support_images"])})
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{beside} does not tell what made the predictions: {AGAIN}") from error
+
+
+def _read_lines(file: Path) -> tuple[PredictionRecord, ...]:
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise InputError(f"`predictions` {file} cannot be read ({error}): {AGAIN}") from error
+    if not text.strip():
+        raise InputError(f"`predictions` {file} is empty: {AGAIN}")
+    # Not splitlines, which breaks at rare characters that a path may hold.
+    return tuple(_read_line(file, number, line) for number, line in enumerate(text.strip().split("\n"), 1))
+
+
+def _read_line(file: Path, number: int, line: str) -> PredictionRecord:
+    try:
+        return PredictionRecord.from_line(line)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"`predictions` {file}: line {number} is no prediction of this promptad: {AGAIN}") from error
+
+
+def _renamed(values: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    return {names.get(name, name): value for name, value in values.items()}
+
+
+def _named(values: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    return _renamed(values, {written: name for name, written in names.items()})

@@ -1,0 +1,206 @@
+"""The results of runs: one row per class and way of working, in a CSV file that several processes may write at once."""
+
+import csv
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import fmean, stdev
+
+from filelock import FileLock, Timeout
+from rich.table import Table
+
+from promptad.errors import InputError
+from promptad.settings import TEST_ORACLE
+from promptad.structures import Evaluation
+from promptad.utils.files import whole_file, writable_folder
+
+KEY_COLUMNS = ("class", "system", "level", "memory", "select")
+METRIC_TITLES = {"i_roc": "I-AUROC", "i_ap": "I-AP", "i_f1": "I-F1", "p_roc": "P-AUROC", "p_pro": "P-PRO"}
+RESULT_COLUMNS = (
+    *KEY_COLUMNS,
+    *("dataset", "data", "k", "seed", "n_pro", "n_pro_ab", "epochs", "backbone", "weights", "run"),
+    *METRIC_TITLES,
+    *("test_images", "seconds"),
+)
+LOCK_TIMEOUT = 60  # seconds; a row takes milliseconds
+
+
+def metric_cells(evaluation: Evaluation) -> dict[str, float | None]:
+    """The metric columns of a row, in [0, 1]."""
+    return {
+        "i_roc": evaluation.image_auroc,
+        "i_ap": evaluation.image_ap,
+        "i_f1": evaluation.image_f1_max,
+        "p_roc": evaluation.pixel_auroc,
+        "p_pro": evaluation.aupro,
+    }
+
+
+def write_result(csv_file: Path, row: Mapping[str, object]) -> None:
+    """Put `row` into `csv_file` instead of the row with the same `KEY_COLUMNS`, or at the end.
+
+    Metrics are given in [0, 1] and written in percent with two decimals, seconds with one; what is None or not given
+    stays empty. Rows that other processes write at the same time are kept.
+
+    Raises:
+        InputError: the folder cannot be written to, the file is locked for a minute, or holds something else.
+    """
+    unknown = set(row) - set(RESULT_COLUMNS)
+    assert not unknown, f"no such columns: {sorted(unknown)}"
+    cells = {column: format_cell(column, row.get(column)) for column in RESULT_COLUMNS}
+    with sole_writer(csv_file):
+        rows = {key_of(known): known for known in read_results(csv_file)}
+        rows[key_of(cells)] = cells
+        replace_rows(csv_file, rows.values())
+
+
+def read_results(csv_file: Path) -> list[dict[str, str]]:
+    """The rows of `csv_file` in their order, as text; none where there is no such file yet.
+
+    Raises:
+        InputError: the file is damaged or has other columns.
+    """
+    if not csv_file.exists():
+        return []
+    cure = "move it away, or delete it and run again"
+    try:
+        with csv_file.open(encoding="utf-8", newline="") as lines:
+            header, *table = [line for line in csv.reader(lines, strict=True) if line] or [[]]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{str(csv_file)!r} cannot be read as results ({error}): {cure}") from error
+    if tuple(header) != RESULT_COLUMNS:
+        raise InputError(f"{str(csv_file)!r} does not start with the columns {','.join(RESULT_COLUMNS)}: {cure}")
+    for number, line in enumerate(table, start=2):
+        if not is_result(line):
+            raise InputError(f"{str(csv_file)!r} is damaged in row {number}: mend the row, {cure}")
+    return [dict(zip(RESULT_COLUMNS, line, strict=True)) for line in table]
+
+
+def results_table(rows: Sequence[Mapping[str, str]]) -> Table:
+    """The metrics of `rows`, as `read_results` gives them, for the terminal; each way of working ends in its mean row.
+
+    Of what names a way of working (system, level, memory, select), only what differs among the rows is shown. A class
+    that lacks a metric is left out of the mean of that metric, and the caption says so.
+    """
+    table = Table(title="Results in %")
+    shown = [column for column in KEY_COLUMNS[1:] if len({row[column] for row in rows}) > 1]
+    for title in ("class", *shown):
+        table.add_column(title, overflow="fold")
+    for title in METRIC_TITLES.values():
+        table.add_column(title, justify="right", no_wrap=True)
+    for way in dict.fromkeys(key_of(row)[1:] for row in rows):
+        own = [row for row in rows if key_of(row)[1:] == way]
+        named = [own[0][column] for column in shown]
+        for row in own:
+            table.add_row(row["class"], *named, *(row[metric] or "-" for metric in METRIC_TITLES))
+        table.add_section()
+        table.add_row(
+            f"mean of {len(own)}", *named, *(mean_cell(own, metric) for metric in METRIC_TITLES), style="bold"
+        )
+        table.add_section()
+    lacking = any(not row[metric] for row in rows for metric in METRIC_TITLES)
+    remarks = ["A mean is over the classes that have the metric."] if lacking else []
+    table.caption = "\n".join(remarks + oracle_remark(rows))
+    return table
+
+
+def seeds_table(rows: Sequence[Mapping[str, str]]) -> Table:
+    """Mean and standard deviation over seeds of the metrics of `rows`, which are of one way of working.
+
+    The last row is of the means over classes, one for each seed. Deviations are those of a sample (n - 1).
+    """
+    seeds = list(dict.fromkeys(row["seed"] for row in rows))
+    table = Table("class", title=f"Results in %, mean ± standard deviation over {len(seeds)} seeds")
+    for title in METRIC_TITLES.values():
+        table.add_column(title, justify="right", no_wrap=True)
+    classes = list(dict.fromkeys(row["class"] for row in rows))
+    for name in classes:
+        own = [row for row in rows if row["class"] == name]
+        values = ([float(row[metric]) for row in own if row[metric]] for metric in METRIC_TITLES)
+        table.add_row(name, *map(spread_cell, values))
+    if len(classes) > 1:
+        table.add_section()
+        by_seed = [[row for row in rows if row["seed"] == seed] for seed in seeds]
+        means = ([mean for own in by_seed if (mean := mean_of(own, m)) is not None] for m in METRIC_TITLES)
+        table.add_row(f"mean of {len(classes)}", *map(spread_cell, means), style="bold")
+    table.caption = "\n".join(oracle_remark(rows))
+    return table
+
+
+def oracle_remark(rows: Sequence[Mapping[str, str]]) -> list[str]:
+    """A line that warns of results whose epoch was chosen by test labels, if there are such."""
+    chosen = any(row["select"] == TEST_ORACLE for row in rows)
+    return ["WARNING: test-oracle results chose their epoch BY TEST LABELS."] if chosen else []
+
+
+@contextmanager
+def sole_writer(csv_file: Path) -> Iterator[None]:
+    """Hold the lock of `csv_file` against all other processes."""
+    # Hidden, and never removed: a writer that waits for a removed lock and one that made it anew would both go ahead.
+    # That does no harm, as the lock is the system's, which frees it when its holder ends, however that comes.
+    lock = FileLock(csv_file.with_name(f".{csv_file.name}.lock"))
+    with writable_folder(csv_file.parent):
+        try:
+            lock.acquire(timeout=LOCK_TIMEOUT)
+        except Timeout as error:
+            raise InputError(
+                f"{str(csv_file)!r} has been locked for {LOCK_TIMEOUT} s: end the other process that writes to it"
+            ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def key_of(row: Mapping[str, str]) -> tuple[str, ...]:
+    """What names a row: its class and its way of working."""
+    return tuple(row[column] for column in KEY_COLUMNS)
+
+
+def format_cell(column: str, value: object) -> str:
+    """The text of one cell."""
+    if value is None:
+        return ""
+    if column in METRIC_TITLES:
+        assert isinstance(value, float), f"{column} is {value!r}, not a number"
+        assert 0 <= value <= 1, f"{column} is {value}, not in [0, 1]"
+        return f"{100 * value:.2f}"
+    return f"{value:.1f}" if column == "seconds" else str(value)
+
+
+def replace_rows(csv_file: Path, rows: Iterable[Mapping[str, str]]) -> None:
+    """Write the header and `rows` instead of `csv_file`."""
+    with whole_file(csv_file) as temporary, temporary.open("w", encoding="utf-8", newline="") as lines:
+        writer = csv.DictWriter(lines, RESULT_COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def is_result(line: Sequence[str]) -> bool:
+    """Whether `line` has a cell for each column, a class, and metrics that are numbers in percent, or empty."""
+    if len(line) != len(RESULT_COLUMNS) or not line[0]:
+        return False
+    metrics = dict(zip(RESULT_COLUMNS, line, strict=True))
+    try:
+        return all(0 <= float(metrics[column] or 0) <= 100 for column in METRIC_TITLES)
+    except ValueError:
+        return False
+
+
+def mean_cell(rows: Sequence[Mapping[str, str]], metric: str) -> str:
+    """The text of the mean of `metric` over the rows that have it."""
+    mean = mean_of(rows, metric)
+    return "-" if mean is None else f"{mean:.2f}"
+
+
+def mean_of(rows: Sequence[Mapping[str, str]], metric: str) -> float | None:
+    """The mean of `metric` over the rows that have it; None if there is none."""
+    values = [float(row[metric]) for row in rows if row[metric]]
+    return fmean(values) if values else None
+
+
+def spread_cell(values: Sequence[float]) -> str:
+    """The text of a mean and a sample's standard deviation, which one value alone has not."""
+    if not values:
+        return "-"
+    return f"{fmean(values):.1f}±{stdev(values):.1f}" if len(values) > 1 else f"{fmean(values):.1f}"

@@ -1,0 +1,99 @@
+"""Data classes shared across the package; numpy is all they need."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from promptad.errors import InputError
+
+ANOMALY, GOOD = "anomaly", "good"  # the two labels of a prediction
+SCORE_THRESHOLD = 0.5  # of normalised scores and anomaly maps: at it, the raw ones are at their threshold
+
+
+@dataclass(frozen=True)
+class TestImage:
+    """A labelled image of a test split. Nothing that learns, selects or calibrates may read it."""
+
+    __test__ = False  # keeps pytest from collecting the class for its name
+
+    path: Path
+    defect: str  # "good", or the kind of defect
+    mask_path: Path | None  # white on the defect; None for a normal image or where no mask exists
+
+    @property
+    def is_anomalous(self) -> bool:
+        """Whether the image shows a defect."""
+        return self.defect != GOOD
+
+
+@dataclass(frozen=True)
+class ClassDataset:
+    """The images of one class: `normal` to learn from, `test` (perhaps empty) to evaluate on."""
+
+    dataset: str
+    class_name: str
+    normal: tuple[Path, ...]
+    test: tuple[TestImage, ...]
+
+    @property
+    def can_be_evaluated(self) -> bool:
+        """Whether the test split has normal and anomalous images."""
+        return len({image.is_anomalous for image in self.test}) == 2
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why an image has its score: the terms, in z-scores, whose sum is the raw score, and words."""
+
+    prototype: int  # the abnormal prototype with the highest z-score, counted from 1
+    nearest_states: tuple[str, ...]  # the states most similar to the most unusual patch
+    class_token: float | None  # term of the class token; None where it takes no part
+    patches: float | None  # term of the patches
+    memory: float | None  # term of the memory bank
+
+
+@dataclass(frozen=True)
+class Region:
+    """An anomalous part of an image, as a box in pixels of the upright original."""
+
+    left: int
+    top: int
+    right: int  # exclusive
+    bottom: int  # exclusive
+    max_score: float  # highest value of the anomaly map inside, above 0.5
+    x: int  # where that is
+    y: int
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Anomaly scores of N images: 0.5 is the threshold, where the method has one."""
+
+    score: np.ndarray  # [N] float64 in [0, 1]
+    anomaly_map: np.ndarray  # [N, resolution, resolution] float32 in [0, 1]
+    raw_score: np.ndarray  # [N] float64, before normalisation: z-scores, unbounded
+    threshold: float | None = None  # of the raw score
+    explanations: tuple[Explanation, ...] = ()  # one for each image, where the method explains
+
+    @property
+    def label(self) -> tuple[str, ...]:
+        """For each image "anomaly" where its raw score is above the threshold, else "good".
+
+        Raises:
+            InputError: the single-anchor baseline has no threshold.
+        """
+        if self.threshold is None:
+            raise InputError("the single-anchor baseline calibrates nothing and decides nothing: use its scores alone")
+        return tuple(ANOMALY if raw > self.threshold else GOOD for raw in self.raw_score)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Image-level and pixel-level results in [0, 1]; a pixel result is None where the test split has no masks."""
+
+    image_auroc: float
+    image_ap: float
+    image_f1_max: float
+    pixel_auroc: float | None
+    aupro: float | None

@@ -1,0 +1,34 @@
+"""Progress bars with the time left."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+ONE_DAY = 86_400.0  # seconds
+
+
+@contextmanager
+def progress_bar(console: Console) -> Iterator[Progress]:
+    """Show progress bars with the time left, on a terminal alone."""
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}", markup=False),
+    )
+    # Rich forgets steps older than the period: the time left of slow steps needs a long one.
+    options: dict[str, Any] = {"transient": True, "disable": not console.is_terminal, "speed_estimate_period": ONE_DAY}
+    with Progress(*columns, console=console, **options) as progress:
+        yield progress
+
+
+def add_task(progress: Progress, description: str, total: int) -> TaskID:
+    """Add a task of `total` steps, whose time left shows from its first step on."""
+    task = progress.add_task(description, total=total, note="")
+    progress.advance(task, 0)  # the start, that the first step is timed from
+    return task

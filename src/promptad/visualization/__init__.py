@@ -1,0 +1,1 @@
+"""Figures of diagnostics and predictions."""

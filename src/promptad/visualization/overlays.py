@@ -1,0 +1,74 @@
+"""Overlays: an image beside its anomaly map, with its anomalous regions."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from PIL import Image
+
+from promptad.structures import SCORE_THRESHOLD, Region
+from promptad.visualization.figures import DPI, LARGEST_IMAGE, ORANGE, Extent, caption, draw_heatmap
+
+PANEL = 3.4  # inches
+TITLE = 0.5  # inches above each
+MARGIN = 0.08  # inches
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """What is drawn of one image."""
+
+    image: Image.Image
+    anomaly_map: np.ndarray  # [S, S] in [0, 1]
+    canvas_size: int  # pixels a side of the square whose central part the map shows
+    regions: tuple[Region, ...]
+    title: str
+
+
+def draw_overlays(overlays: Sequence[Overlay]) -> Figure:
+    """Draw each image with the boxes of its regions, and beside it with its map, in a row of its own."""
+    heights = [TITLE + min(PANEL * o.image.height / o.image.width, 1.5 * PANEL) + MARGIN for o in overlays]
+    width, height = 2 * PANEL + 3 * MARGIN, sum(heights)
+    figure, top = Figure(figsize=(width, height), dpi=DPI, facecolor="white"), height
+    for overlay, own in zip(overlays, heights, strict=True):
+        top -= own
+        panels = [
+            figure.add_axes((left / width, (top + MARGIN) / height, PANEL / width, (own - TITLE - MARGIN) / height))
+            for left in (MARGIN, PANEL + 2 * MARGIN)
+        ]
+        draw_overlay(overlay, panels)
+    return figure
+
+
+def draw_overlay(overlay: Overlay, panels: Sequence[Axes]) -> None:
+    """Draw one image into two panels. The colours mean the same in every file: their scale is 0 to 1."""
+    boxed, heatmap = panels
+    width, height = overlay.image.size
+    shown = overlay.image.convert("RGB")
+    shown.thumbnail((LARGEST_IMAGE, LARGEST_IMAGE))
+    extent = (0.0, float(width), float(height), 0.0)
+    boxed.imshow(shown, extent=extent)
+    for region in overlay.regions:
+        corner, size = (region.left, region.top), (region.right - region.left, region.bottom - region.top)
+        for colour, line in (("white", 3.0), (ORANGE, 1.6)):  # seen on every image
+            boxed.add_patch(Rectangle(corner, *size, fill=False, edgecolor=colour, linewidth=line))
+    place = map_extent(overlay)
+    draw_heatmap(heatmap, shown, overlay.anomaly_map, extent, place)
+    if overlay.regions:
+        style: dict[str, Any] = {"colors": "white", "linewidths": 1.4, "origin": "upper"}
+        heatmap.contour(overlay.anomaly_map, [SCORE_THRESHOLD], extent=place, **style)
+    caption(boxed, overlay.title)  # across both panels
+    for axes in panels:
+        axes.set(xticks=[], yticks=[], xlim=extent[:2], ylim=extent[2:], aspect="equal", anchor="NW")
+
+
+def map_extent(overlay: Overlay) -> Extent:
+    """Return where the map lies on the image, in its pixels."""
+    side, (width, height) = len(overlay.anomaly_map), overlay.image.size
+    margin = (overlay.canvas_size - side) // 2
+    near, far = margin / overlay.canvas_size, (margin + side) / overlay.canvas_size
+    return near * width, far * width, far * height, near * height

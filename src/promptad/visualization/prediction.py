@@ -1,0 +1,65 @@
+"""Predictions beside the images that they are of, to look at."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BytesIO
+
+from matplotlib.figure import Figure
+
+from promptad.data.images import ImageLike, read_image
+from promptad.runtime.regions import find_regions
+from promptad.structures import ANOMALY, Prediction, Region
+from promptad.visualization.overlays import Overlay, draw_overlays
+
+MAX_SHOWN = 8  # images in the figure of a notebook
+
+
+@dataclass(frozen=True)
+class ImagePrediction(Prediction):
+    """A prediction with the images it is of: it finds regions and draws itself."""
+
+    images: Sequence[ImageLike] = ()  # as they were given; they are read again when they are drawn
+    canvas_size: int = 0  # pixels a side of the square whose central part a map shows
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.score)
+
+    def regions(self, number: int) -> tuple[Region, ...]:
+        """Return where image `number`, counted from 0, is anomalous, highest maximum first."""
+        return find_regions(self.anomaly_map[number], self.canvas_size, *read_image(self.images[number]).size)
+
+    def plot(self, numbers: Sequence[int] | int | None = None) -> Figure:
+        """Draw images, counted from 0, with their maps, regions and scores; by default the first eight."""
+        if numbers is None:
+            numbers = range(min(len(self), MAX_SHOWN))
+        return draw_overlays([self._overlay(number) for number in ([numbers] if isinstance(numbers, int) else numbers)])
+
+    def _overlay(self, number: int) -> Overlay:
+        image = read_image(self.images[number])
+        regions = find_regions(self.anomaly_map[number], self.canvas_size, *image.size)
+        score, anomaly_map = float(self.score[number]), self.anomaly_map[number]
+        explained = () if self.threshold is None else (self.label[number], self.explanations[number].nearest_states)
+        title = overlay_title(score, float(anomaly_map.max()), *explained)
+        return Overlay(image, anomaly_map, self.canvas_size, regions, title)
+
+    def _repr_png_(self) -> bytes:
+        """Return what a notebook shows."""
+        png = BytesIO()
+        self.plot().savefig(png, format="png")
+        return png.getvalue()
+
+    def __repr__(self) -> str:
+        """Return it in one line: maps in full would fill screens."""
+        scores = ", ".join(f"{score:.2f}" for score in self.score[:MAX_SHOWN])
+        more = ", …" if len(self) > MAX_SHOWN else ""
+        threshold = "no threshold" if self.threshold is None else f"{self.label.count(ANOMALY)} rejected"
+        return f"Prediction({len(self)} pictures, {threshold}; scores {scores}{more})"
+
+
+def overlay_title(score: float, max_score: float, label: str = "", nearest_states: Sequence[str] = ()) -> str:
+    """Return the title of an image: its label, if it has one, its score and, if it is anomalous, the nearest states."""
+    numbers = f"score {score:.2f}, highest in the map {max_score:.2f}"
+    if not label:
+        return numbers
+    return f"{label}, {numbers}" + f"\nmost like: {', '.join(nearest_states)}" * (label == ANOMALY)

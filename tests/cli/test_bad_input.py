@@ -1,0 +1,189 @@
+"""What a user gets wrong: the command line refuses it in one line, and results stay."""
+
+import resource
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers import (
+    CHECKPOINT,
+    LIGHT,
+    LIGHTEST,
+    ONLY_CARPET,
+    Trained,
+    assert_refused,
+    call,
+    contents,
+    empty,
+    shorten,
+    train_folder,
+    train_mvtec,
+)
+from PIL import Image
+from rich.console import Console
+
+from promptad.cli.commands import RUNNERS
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        pytest.param(("--class-name", "carpett"), ("did you mean carpet",), id="class"),
+        pytest.param(("--dataset", "mvtecc"), ("did you mean mvtec",), id="data set"),
+        pytest.param(("--dataset", "mvtec", "--data-root", "nowhere"), ("unpack it there", "nowhere"), id="no MVTec"),
+        pytest.param(("--dataset", "visa", "--data-root", "nowhere"), ("unpack it there", "nowhere"), id="no VisA"),
+        pytest.param(("--dataset", "folder", "--data-root", "nowhere"), ("no folder at nowhere",), id="no folder"),
+        pytest.param(("--k-shot", "9"), ("needs 9 normal pictures, found 4", "lower k"), id="few pictures"),
+        pytest.param(("--k-shot", "0"), ("--k-shot 0", "at least 1"), id="k 0"),
+        pytest.param(("--k-shot", "abc"), ("--k-shot", "'abc'"), id="k abc"),
+        pytest.param(("--n_pro", "0"), ("--n_pro 0", "at least 1"), id="n_pro"),
+        pytest.param(("--n_pro_ab", "-1"), ("--n_pro_ab -1", "at least 1"), id="n_pro_ab"),
+        pytest.param(("--n_ctx", "99"), ("exceed CLIP's 77", "lower --n_ctx"), id="n_ctx"),
+        pytest.param(("--resolution", "0"), ("--resolution 0", "at least 2"), id="resolution"),
+        pytest.param(("--Epoch", "-1"), ("--Epoch -1", "at least 0"), id="epochs"),
+        pytest.param(("--lr", "-0.1"), ("--lr -0.1", "at least 0"), id="lr"),
+        pytest.param(("--lr", "nan"), ("--lr nan",), id="lr nan"),
+        pytest.param(("--momentum", "1"), ("--momentum 1.0", "below 1"), id="momentum"),
+        pytest.param(("--batch-size", "0"), ("--batch-size 0", "at least 1"), id="batch size"),
+        pytest.param(("--start", "middle"), ("--start middle", "words, random"), id="start"),
+        pytest.param(("--calibration", "all"), ("--calibration all", "position, prototype, none"), id="calibration"),
+        pytest.param(("--states", "with hole,"), ("a state is empty",), id="states"),
+        pytest.param(("--backbone", "ViT-B-61"), ("unknown backbone 'ViT-B-61'", "ViT-B-16"), id="backbone"),
+        pytest.param(("--backbone", "RN50"), ("no plain-ViT CLIP",), id="no ViT"),
+        pytest.param(
+            ("--backbone", "ViT-B-32", "--pretrained-dataset", "mine"), ("no file, and no tag", "its tags"), id="tag"
+        ),
+        pytest.param(("--img-resize", "100"), ("multiple of 8", "96 or 104"), id="picture size"),
+        pytest.param(("--n_prop", "3"), ("unknown option '--n-prop'", "did you mean --n_pro?"), id="near option"),
+        pytest.param(("--quux", "3"), ("unknown option '--quux'", "promptad train --help"), id="option"),
+        pytest.param(("--vis", "perhaps"), ("--vis", "'perhaps'"), id="truth"),
+        pytest.param(("--support-list", "none.txt"), ("no support list at none.txt",), id="support list"),
+        pytest.param(("--lr", "inf"), ("--lr inf",), id="lr inf"),
+        pytest.param(("--lr", "1e30"), ("--lr",), id="lr huge"),
+        pytest.param(("--weight-margin", "inf"), ("--weight-margin inf",), id="weight inf"),
+        pytest.param(("--sigma", "inf"), ("--sigma inf",), id="sigma inf"),
+        pytest.param(("--resolution", "1"), ("--resolution 1",), id="resolution 1"),
+        pytest.param(("--start", "random", "--seed", str(2**70)), ("--seed",), id="seed"),
+        pytest.param(("--gpu-id", "-1"), ("--gpu-id -1",), id="GPU -1"),
+        pytest.param(("--data-root", __file__), ("test_bad_input.py",), id="data root"),
+    ],
+)
+def test_a_wrong_argument_is_refused_and_results_stay(
+    copied: Trained, arguments: tuple[str, ...], words: tuple[str, ...]
+) -> None:
+    before = contents(copied.results)
+    assert_refused(call("train", *copied.arguments, *LIGHT, *arguments), *words)
+    assert contents(copied.results) == before
+
+
+def test_a_missing_class_name_is_asked_for(drawn: Path) -> None:
+    assert_refused(call("train", "--dataset", "demo", "--data-root", drawn), "--class-name is missing")
+
+
+def test_a_wrong_demo_class_is_named_before_any_is_drawn(tmp_path: Path) -> None:
+    outcome = call("train", "--dataset", "demo", "--data-root", tmp_path, "--class-name", "carpett")
+    assert_refused(outcome, "did you mean carpet")
+
+
+def test_demo_data_cannot_be_drawn_into_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    assert_refused(call("demo-data", "--output", tmp_path / "file", "--classes", "carpet"), "cannot write to")
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "../../escaped"])
+def test_a_name_that_is_no_file_name_is_refused(bracket: Path, tmp_path: Path, name: str) -> None:
+    assert_refused(train_folder(bracket, tmp_path / "result", "--class-name", name), "--class-name")
+
+
+def test_brackets_in_a_name_are_printed_as_they_are(bracket: Path, tmp_path: Path) -> None:
+    results = tmp_path / "result[/x]"
+    outcome = train_folder(bracket, results, "--class-name", "part [b]", "--save-diagnostics", "True")
+    assert outcome.code == 0
+    assert f"checkpoint: {results / 'folder' / 'k_2' / CHECKPOINT.format('part [b]')}" in outcome.output
+    assert "Prototypes of part [b]" in outcome.output
+
+
+def test_a_detector_without_numbers_is_not_saved(bracket: Path, tmp_path: Path) -> None:
+    outcome = train_folder(bracket, tmp_path / "result", "--class-name", "bracket", "--lr", "1e30")
+    assert_refused(outcome, "--lr")
+    assert not any(tmp_path.rglob("*.pt"))
+
+
+def test_a_file_that_cannot_be_finished_is_said_and_results_stay(copied: Trained) -> None:
+    before, limits = contents(copied.results), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    try:
+        outcome = call("train", *copied.arguments, *LIGHTEST)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert_refused(outcome, "cannot write to", "File too large")
+    assert contents(copied.results) == before
+
+
+def test_an_interrupted_command_ends_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(_: dict[str, Any], __: Console) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(RUNNERS, "train", interrupt)
+    try:
+        outcome = call("train")
+    except KeyboardInterrupt:
+        pytest.fail("a traceback")
+    assert outcome.code == 130
+    assert outcome.errors.count("\n") == 1
+
+
+@pytest.mark.parametrize(("arguments", "word"), [((), "COMMAND"), (("trian",), "'train'")])
+def test_a_wrong_command_is_refused(arguments: tuple[str, ...], word: str) -> None:
+    assert_refused(call(*arguments), word)
+
+
+@pytest.mark.parametrize("command", ["train", "train-all", "test"])
+def test_a_result_folder_beneath_a_file_is_refused(trained: Trained, tmp_path: Path, command: str) -> None:
+    (tmp_path / "file").write_text("mine")
+    of_class = ("--checkpoint", trained.folder / CHECKPOINT.format("carpet")) if command == "test" else ()
+    arguments = (*trained.arguments, *of_class) if command != "train-all" else (*trained.arguments[:4], *ONLY_CARPET)
+    outcome = call(command, *arguments, "--root-dir", tmp_path / "file" / "result", *LIGHT)
+    assert_refused(outcome, "cannot write to", "--root-dir")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def shrink(file: Path) -> None:
+    Image.open(file).resize((50, 50)).save(file)
+
+
+def blacken(file: Path) -> None:
+    Image.new("L", Image.open(file).size).save(file)
+
+
+@pytest.mark.parametrize(
+    ("folder", "spoil", "words"),
+    [
+        ("train/good", Path.unlink, ("no pictures in", "put normal pictures of carpet there")),
+        ("train/good", shorten, ("corrupt picture", "train/good", "ends early")),
+        ("train/good", empty, ("empty picture", "train/good", "no bytes")),
+        ("test/good", shorten, ("corrupt picture", "test/good", "ends early")),
+        ("test/thread", empty, ("empty picture", "test/thread", "no bytes")),
+        ("ground_truth/thread", shorten, ("corrupt picture", "_mask.png")),
+        ("ground_truth/thread", shrink, ("50 x 50 pixels", "256 x 256", "_mask.png")),
+        ("ground_truth/thread", Path.unlink, ("no mask for", "put it at")),
+        pytest.param("ground_truth", blacken, ("_mask.png", "black")),
+    ],
+)
+def test_a_bad_image_is_named_and_results_stay(
+    trained: Trained,
+    mvtec: Path,
+    tmp_path: Path,
+    folder: str,
+    spoil: Callable[[Path], None],
+    words: tuple[str, ...],
+) -> None:
+    results = tmp_path / "result"
+    shutil.copytree(trained.results / "demo", results / "mvtec")
+    before = contents(results)
+    for file in (mvtec / folder).rglob("*.png"):
+        spoil(file)
+    assert_refused(train_mvtec(mvtec, results), *words)
+    assert contents(results) == before

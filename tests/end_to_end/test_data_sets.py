@@ -1,0 +1,158 @@
+"""Data sets that the command line trains on: plain folders, MVTec AD, VisA, and images of every kind."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import (
+    CHECKPOINT,
+    CSV,
+    LIGHTEST,
+    TINY,
+    assert_refused,
+    call,
+    only_row,
+    read_checkpoint,
+    train_folder,
+    train_mvtec,
+)
+from PIL import Image
+
+from promptad.results.paths import ResultFolder
+from promptad.results.table import write_result
+
+
+def test_a_plain_folder_with_good_alone_trains_and_says_why_nothing_is_measured(bracket: Path, tmp_path: Path) -> None:
+    outcome = train_folder(bracket.parent, tmp_path / "result", "--class-name", "bracket")
+    assert (outcome.code, outcome.errors) == (0, "")
+    assert "no test split with good and defective pictures: nothing to measure on" in outcome.output
+    folder = tmp_path / "result" / "folder" / "k_2"
+    assert read_checkpoint(folder / CHECKPOINT.format("bracket"))["dataset"] == "folder"
+    assert not (folder / CSV).exists()
+    again = call(
+        *("train-all", "--dataset", "folder", "--data-root", bracket, "--root-dir", tmp_path / "result"),
+        *(*TINY, *LIGHTEST),
+    )
+    assert "bracket: finished before" in again.output
+
+
+def test_a_plain_folder_of_one_class_takes_any_name_and_own_states(bracket: Path, tmp_path: Path) -> None:
+    results = tmp_path / "result"
+    states = ("--states", "with hole, with scratch", "--save-diagnostics", "True")
+    outcome = train_folder(bracket, results, "--class-name", "metal bracket", *states)
+    assert (outcome.code, outcome.errors) == (0, "")
+    folder = results / "folder" / "k_2"
+    checkpoint = read_checkpoint(folder / CHECKPOINT.format("metal bracket"))
+    assert checkpoint["settings"]["prompts"]["states"] == ("with hole", "with scratch")
+    diagnostics = json.loads((folder / "diagnostics" / "metal bracket_k2_diagnostics.json").read_text())
+    assert diagnostics["total_images"] == 2 * 2  # views of support images
+
+
+@pytest.mark.parametrize("has_masks", [True, False])
+def test_a_plain_folder_is_measured_with_masks_or_without(
+    bracket: Path, drawn: Path, tmp_path: Path, has_masks: bool
+) -> None:
+    for name in ("test", "ground_truth")[: 1 + has_masks]:
+        shutil.copytree(drawn / "demo" / "carpet" / name, bracket / name)
+    outcome = train_folder(bracket, tmp_path / "result", "--class-name", "carpet")
+    assert (outcome.code, outcome.errors) == (0, "")
+    row = only_row(tmp_path / "result" / "folder" / "k_2")
+    assert row["test_images"] == "8"
+    assert row["i_roc"] != ""
+    assert bool(row["p_roc"]) == has_masks
+
+
+def test_a_tree_of_own_parts_is_trained_part_by_part(bracket: Path, drawn: Path, tmp_path: Path) -> None:
+    """`floor_tile` is measured; `bracket` has no test images, and `drawings` no good ones."""
+    parts, results = bracket.parent, tmp_path / "result"
+    shutil.copytree(drawn / "demo" / "grid" / "train" / "good", parts / "floor_tile" / "good")
+    shutil.copytree(drawn / "demo" / "grid" / "test", parts / "floor_tile" / "test")
+    (parts / "drawings").mkdir()
+    where = ("--dataset", "folder", "--data-root", parts, "--root-dir", results, *TINY, *LIGHTEST)
+    outcome = call("train-all", *where)
+    assert (outcome.code, outcome.errors) == (0, "")
+    assert "left out, for they hold no good/: drawings" in outcome.output
+    assert "without test pictures, good and defective ones, and so not measured: bracket" in outcome.output
+    folder = results / "folder" / "k_2"
+    assert {read_checkpoint(folder / CHECKPOINT.format(n))["class_name"] for n in ("bracket", "floor_tile")} == {
+        *("bracket", "floor_tile"),
+    }
+    assert only_row(folder)["class"] == "floor_tile"
+    assert call("train", *where, "--class-name", "floor_tile").code == 0
+    outcome = call("train", *where, "--class-name", "floor-tile")
+    assert_refused(outcome, "floor-tile", "did you mean floor_tile?")
+    page = tmp_path / "page.html"
+    assert call("report", "--dataset", "folder", "--root-dir", results, "--output", page).code == 0
+    assert "This class was trained but not measured" in page.read_text(encoding="utf-8")
+
+
+def test_the_parts_of_a_tree_are_compared(tmp_path: Path) -> None:
+    for system, memory in (("single-anchor", "yes"), ("multi-prototype", "no")):
+        row: dict[str, object] = {
+            "class": "floor_tile",
+            "system": system,
+            "memory": memory,
+            "level": "image",
+            "select": "last",
+        }
+        row |= {"dataset": "folder", "data": "d", "k": 2, "seed": 0, "backbone": "tiny", "weights": "w"}
+        write_result(ResultFolder(tmp_path, "folder", 2, 0).csv, row | {"test_images": 8, "i_roc": 0.75})
+    outcome = call("compare", "--dataset", "folder", "--root-dir", tmp_path)
+    assert outcome.code == 0, outcome.errors
+    assert "floor_tile" in outcome.output
+
+
+@pytest.mark.parametrize("line", ["#2: 3 1", "003.png\n001.png", "# mine\ngood/003.png\n\ngood/001.png"])
+def test_a_support_list_is_followed_in_its_order(bracket: Path, tmp_path: Path, line: str) -> None:
+    (bracket / "list.txt").write_text(line)
+    arguments = ("--class-name", "bracket", "--support-list", bracket / "list.txt")
+    outcome = train_folder(bracket, tmp_path / "result", *arguments)
+    assert (outcome.code, outcome.errors) == (0, "")
+    checkpoint = read_checkpoint(tmp_path / "result" / "folder" / "k_2" / CHECKPOINT.format("bracket"))
+    assert checkpoint["support_images"] == ["003.png", "001.png"]
+
+
+def test_the_layout_of_mvtec_ad_trains(mvtec: Path, tmp_path: Path) -> None:
+    outcome = train_mvtec(mvtec, tmp_path / "result")
+    assert (outcome.code, outcome.errors) == (0, "")
+    assert only_row(tmp_path / "result" / "mvtec" / "k_2")["test_images"] == "8"
+
+
+def test_the_layout_of_visa_trains(drawn: Path, tmp_path: Path) -> None:
+    carpet, visa = drawn / "demo" / "carpet", tmp_path / "visa"
+    shutil.copytree(carpet, visa / "carpet")
+    lines = ["object,split,label,image,mask"]
+    lines += [f"carpet,train,normal,carpet/train/good/{number:03}.png," for number in range(4)]
+    lines += [f"carpet,test,normal,carpet/test/good/{number:03}.png," for number in range(4)]
+    for file in sorted((visa / "carpet" / "ground_truth").rglob("*.png")):
+        defect = file.parent.name
+        Image.fromarray((np.asarray(Image.open(file)) > 0).astype(np.uint8)).save(file)  # VisA counts kinds from 1
+        image = f"carpet/test/{defect}/{file.stem.removesuffix('_mask')}.png"
+        lines.append(f"carpet,test,anomaly,{image},carpet/ground_truth/{defect}/{file.name}")
+    (visa / "split_csv").mkdir()
+    (visa / "split_csv" / "1cls.csv").write_text("\n".join(lines) + "\n")
+    outcome = call(
+        *("train", "--dataset", "visa", "--data-root", tmp_path, "--class-name", "carpet"),
+        *("--root-dir", tmp_path / "result", *TINY, *LIGHTEST),
+    )
+    assert (outcome.code, outcome.errors) == (0, "")
+    row = only_row(tmp_path / "result" / "visa" / "k_2")
+    assert row["test_images"] == "8"
+    assert float(row["p_roc"]) > 50
+
+
+def test_images_of_every_kind_are_read(mvtec: Path, tmp_path: Path) -> None:
+    for folder in (mvtec / "train" / "good", mvtec / "test" / "good"):
+        deep, grey, clear, printed = sorted(folder.iterdir())
+        levels = np.asarray(Image.open(deep).convert("L")).astype(np.uint16) * 257
+        Image.fromarray(levels).save(deep)
+        Image.open(grey).convert("L").save(grey)
+        Image.open(clear).convert("RGBA").save(clear)
+        Image.open(printed).convert("CMYK").save(printed.with_suffix(".jpg"))
+        printed.unlink()
+        assert Image.open(deep).mode == "I;16"
+    outcome = train_mvtec(mvtec, tmp_path / "result", "--k-shot", "4")
+    assert (outcome.code, outcome.errors) == (0, "")
+    assert only_row(tmp_path / "result" / "mvtec" / "k_4")["test_images"] == "8"

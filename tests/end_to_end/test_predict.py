@@ -1,0 +1,167 @@
+"""A user's own part: trained from good images alone, then asked about others."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers import LIGHT, LIGHTEST, TINY, Own, assert_refused, call, contents, read_lines
+from matplotlib.figure import Figure
+
+from promptad import PromptAD
+from promptad.data.images import read_image
+from promptad.results.predictions import ONE_IMAGE
+
+
+def test_the_part_has_a_folder_of_its_own(own: Own) -> None:
+    assert contents(own.part).keys() == {"detector.pt", "diagnostics.json", "diagnostics.png"}
+
+
+def test_each_image_has_a_line_and_a_bad_one_stops_nobody(own: Own, tmp_path: Path) -> None:
+    lines = own.lines(tmp_path)
+    assert [line["path"] for line in lines] == [str(path) for path in sorted(own.new.iterdir())]
+    for line in lines:
+        if line["path"].endswith("broken.png"):
+            assert set(line) == {"path", "error"}
+            assert "not a picture" in line["error"]
+            continue
+        assert (line["decision"] == "anomaly") == (line["raw"] > line["threshold"]) == (line["score"] > 0.5)
+        assert len(line["explanation"]["most_like"]) == 2
+        size = read_image(line["path"]).size
+        for region in line["regions"]:
+            assert 0 <= region["left"] <= region["x"] < region["right"] <= size[0]
+            assert 0 <= region["top"] <= region["y"] < region["bottom"] <= size[1]
+            assert region["peak"] > 0.5
+
+
+def test_batches_of_any_size_give_the_same_lines(own: Own, tmp_path: Path) -> None:
+    complete, small = own.lines(tmp_path / "whole"), own.lines(tmp_path / "small", "--batch-size", "2")
+    assert [line["path"] for line in complete] == [line["path"] for line in small]
+    for one, other in zip(complete, small, strict=True):
+        assert one.get("raw") == pytest.approx(other.get("raw"), abs=1e-3)
+
+
+def test_the_rate_moves_the_threshold_and_nothing_else(own: Own, tmp_path: Path) -> None:
+    strict, lax = (own.lines(tmp_path / rate, "--false-alarm-rate", rate) for rate in ("0.001", "0.3"))
+    usual = own.lines(tmp_path / "usual")
+    for low, middle, high in zip(lax, usual, strict, strict=True):
+        if "error" not in low:
+            assert low["threshold"] < middle["threshold"] < high["threshold"]
+            assert low["raw"] == middle["raw"] == high["raw"]
+
+
+def test_a_rate_at_training_is_kept(own: Own, tmp_path: Path) -> None:
+    learn = ("train", "--good", own.good, "--name", "my carpet", "--root-dir", tmp_path, *TINY, *LIGHT)
+    assert call(*learn, "--false-alarm-rate", "0.3").code == 0
+    again = Own(own.good, tmp_path / "my_carpet", own.new).lines(tmp_path / "again")
+    assert again[-1]["threshold"] == own.lines(tmp_path / "lax", "--false-alarm-rate", "0.3")[-1]["threshold"]
+
+
+def test_the_exit_code_tells_of_what_is_not_good(own: Own, tmp_path: Path) -> None:
+    good = sorted(own.good.iterdir())[0]
+    fail = ("--output", tmp_path, "--fail-on-anomaly")
+    assert call("predict", own.part / "detector.pt", good, *fail, "--false-alarm-rate", "1e-9").code == 0
+    assert call("predict", own.part, good, *fail, "--false-alarm-rate", "0.999999999").code == 3
+    assert call("predict", own.part, good, own.new / "broken.png", *fail, "--false-alarm-rate", "1e-9").code == 3
+    assert call("predict", own.part, good, own.new / "broken.png", "--output", tmp_path).code == 0
+    assert call("predict", own.part, own.new / "broken.png", "--output", tmp_path).code == 2
+
+
+def test_overlays_are_drawn_and_not_judged_the_next_time(own: Own, tmp_path: Path) -> None:
+    new = shutil.copytree(own.new, tmp_path / "new")
+    for _ in range(2):
+        assert call("predict", own.part, new, "--output", new / "judged", "--overlays").code == 0
+        lines = read_lines(new / "judged")
+        assert len(lines) == len(list(own.new.iterdir()))
+        assert all(Path(line["overlay"]).is_file() for line in lines if "error" not in line)
+
+
+def test_files_and_patterns_are_taken_too(own: Own, tmp_path: Path) -> None:
+    files = sorted(own.good.iterdir())
+    together = ",".join(map(str, files[:2]))
+    learn = ("train", "--name", "c", "--root-dir", tmp_path, *TINY, *LIGHTEST)
+    outcome = call(*learn, "--good", together, "--good", files[2], "--k-shot", "2")
+    assert outcome.code == 0, outcome.errors
+    assert "learning from 2 of 3 pictures" in outcome.output
+    assert call("predict", tmp_path / "c", own.good / "*.png", "--output", tmp_path / "out").code == 0
+    assert len(read_lines(tmp_path / "out")) == 3
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (("--name", "a/b"), ("--name 'a/b'", "plain name")),
+        ((), ("--name is missing",)),
+        (("--name", "c", "--class-name", "d"), ("--class-name d", "--good")),
+        (("--name", "c", "--seeds", "0-2"), ("--seeds", "leave it out")),
+        (("--name", "c", "--dataset", "demo"), ("--dataset demo", "leave it out")),
+        (("--name", "c", "--k-shot", "5"), ("--k-shot 5", "found 3")),
+        (("--name", "c", "--false-alarm-rate", "1"), ("--false-alarm-rate 1.0", "between 0 and 1")),
+    ],
+)
+def test_what_does_not_go_with_good_is_refused(
+    own: Own, tmp_path: Path, more: tuple[str, ...], words: tuple[str, ...]
+) -> None:
+    assert_refused(call("train", "--good", own.good, "--root-dir", tmp_path, *TINY, *LIGHT, *more), *words)
+    assert contents(tmp_path) == {}
+
+
+def test_a_name_without_good_is_refused() -> None:
+    assert_refused(call("train", "--name", "c"), "--good")
+
+
+def test_predict_refuses_in_words(own: Own, tmp_path: Path) -> None:
+    to = ("--output", tmp_path / "out")
+    assert_refused(call("predict", tmp_path, own.new, *to), "no checkpoint")
+    (tmp_path / "empty").mkdir()
+    assert_refused(call("predict", own.part, tmp_path / "empty", *to), "no pictures in")
+    assert_refused(call("predict", own.part, own.new, *to, "--false-alarm-rate", "2"), "between 0 and 1")
+    assert_refused(call("predict", own.part, own.new, *to, "--batch-size", "0"), "--batch-size 0")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_baseline_is_refused_by_predict_and_has_scores_alone(own: Own, tmp_path: Path) -> None:
+    learn = ("train", "--good", own.good, "--name", "c", "--root-dir", tmp_path, *TINY, "--system", "single-anchor")
+    assert call(*learn, "--Epoch", "1", "--resolution", "32").code == 0
+    assert_refused(call("predict", tmp_path / "c", own.new, "--output", tmp_path), "single-anchor")
+    prediction = PromptAD.load(tmp_path / "c" / "detector.pt", system="single-anchor").predict(
+        sorted(own.good.iterdir())
+    )
+    assert prediction.threshold is None
+    assert (prediction.raw_score == prediction.score).all()
+    assert isinstance(prediction.plot(0), Figure)
+    with pytest.raises(ValueError, match="decides nothing"):
+        _ = prediction.label
+
+
+def test_a_checkpoint_of_an_older_format_is_refused(own: Own, tmp_path: Path) -> None:
+    content = torch.load(own.part / "detector.pt", weights_only=True)
+    torch.save(content | {"format_version": 1}, tmp_path / "old.pt")
+    assert_refused(
+        call("predict", tmp_path / "old.pt", own.new, "--output", tmp_path), "older", "train the class again"
+    )
+
+
+def test_a_prediction_is_what_predict_writes_and_can_be_looked_at(own: Own, tmp_path: Path) -> None:
+    lines = [line for line in own.lines(tmp_path) if "error" not in line]
+    paths = [line["path"] for line in lines]
+    prediction = PromptAD.load(own.part / "detector.pt").predict(paths)
+    np.testing.assert_allclose(prediction.raw_score, [line["raw"] for line in lines], atol=1e-3)
+    assert list(prediction.label) == [line["decision"] for line in lines]
+    assert [len(prediction.regions(n)) for n in range(len(lines))] == [len(line["regions"]) for line in lines]
+    assert len(prediction) == len(lines)
+    assert len(prediction.plot().axes) == 2 * len(lines)
+    assert len(prediction.plot([1]).axes) == 2
+    assert prediction._repr_png_().startswith(b"\x89PNG")
+    assert repr(prediction).startswith(
+        f"Prediction({len(lines)} pictures, {prediction.label.count('anomaly')} rejected"
+    )
+
+
+def test_a_single_good_image_is_warned_of(own: Own, tmp_path: Path) -> None:
+    (good, *_) = sorted(own.good.iterdir())
+    learn = ("train", "--good", good, "--name", "c", "--root-dir", tmp_path, *TINY, *LIGHTEST)
+    for outcome in (call(*learn), call("predict", tmp_path / "c", good, "--output", tmp_path)):
+        assert outcome.code == 0, outcome.errors
+        assert ONE_IMAGE in outcome.output

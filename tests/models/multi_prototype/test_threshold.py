@@ -1,0 +1,118 @@
+"""The thresholds: scores of left-out images, and the distribution fitted to them."""
+
+import math
+import statistics
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from random_parts import IMAGES, SETTINGS, VIEWS, make_prototypes, make_support
+
+from promptad.models.memory_bank import CalibratedMemory, MemoryBank
+from promptad.models.multi_prototype.calibration import calibrate
+from promptad.models.multi_prototype.scoring import score_features
+from promptad.models.multi_prototype.threshold import (
+    EXTRA_MEAN,
+    EXTRA_STD,
+    Gumbel,
+    NormalScoreDistribution,
+    fit_gumbel,
+    folds,
+    inflated,
+    map_maxima,
+)
+
+
+def test_each_image_is_left_out_once() -> None:
+    found = [(others.nonzero().flatten().tolist(), own.nonzero().flatten().tolist()) for others, own in folds(6, 2)]
+    assert found == [([2, 3, 4, 5], [0, 1]), ([0, 1, 4, 5], [2, 3]), ([0, 1, 2, 3], [4, 5])]
+
+
+def gumbel(mean: float, std: float) -> tuple[float, float]:
+    """Location and scale by the moments of the distribution, as the textbooks have them."""
+    scale = std * 6**0.5 / math.pi
+    return mean - 0.5772156649 * scale, scale
+
+
+@pytest.mark.parametrize("with_memory", [False, True])
+def test_normal_scores_equal_their_reference(with_memory: bool) -> None:
+    support, prototypes, bias = make_support(), make_prototypes(), torch.tensor([0.1, -0.1])
+    bank = MemoryBank((torch.empty(0, 1),))  # it is not used: the distances are there
+    assert support.distances is not None
+    memory = CalibratedMemory.calibrated(bank, support.distances, "prototype") if with_memory else None
+    all_known = calibrate(support, prototypes, "prototype", bias)
+    found = NormalScoreDistribution.estimate(support, VIEWS, prototypes, all_known, SETTINGS, memory)
+    image, maxima = [], []
+    for left_out in range(IMAGES):
+        rest = [view for view in range(IMAGES * VIEWS) if view // VIEWS != left_out]
+        known, other = support.rows(torch.tensor(rest)), None
+        if memory is not None:
+            distances = torch.stack([support.distances[view] for view in rest])
+            mean, std = distances.mean(), distances.std(correction=0)
+            other = CalibratedMemory(bank, mean[None], std[None], mean, std)
+        calibration = calibrate(known, prototypes, "prototype", bias)
+        for view in range(left_out * VIEWS, (left_out + 1) * VIEWS):
+            own = score_features(support.rows(slice(view, view + 1)), prototypes, calibration, other)
+            image.append(float(own.image))
+            maxima.append(float(map_maxima(own, SETTINGS)))
+    seen = score_features(support, prototypes, all_known, memory)
+    for left_out_scores, seen_scores, guess in (
+        (image, seen.image.tolist(), found.image),
+        (maxima, map_maxima(seen, SETTINGS).tolist(), found.map_max),
+    ):
+        mean, std = statistics.mean(seen_scores), statistics.stdev(seen_scores)
+        wide = gumbel(mean + EXTRA_MEAN / IMAGES**2 * std, std * (1 + EXTRA_STD / IMAGES**2))
+        fair = gumbel(statistics.mean(left_out_scores), statistics.stdev(left_out_scores))
+        np.testing.assert_allclose(guess, np.mean([wide, fair], 0), rtol=1e-4, atol=1e-4)
+
+
+def test_one_image_has_only_its_own_views_inflated() -> None:
+    support, prototypes = replace(make_support(1), distances=None), make_prototypes()
+    calibration = calibrate(support, prototypes, "prototype")
+    found = NormalScoreDistribution.estimate(support, VIEWS, prototypes, calibration, SETTINGS)
+    seen = score_features(support, prototypes, calibration).image
+    assert found.image == inflated(seen, 1)
+    assert found.image.exceeded_at(0.01) > fit_gumbel(seen).exceeded_at(0.01)
+
+
+def test_inflation_ends_with_many_images() -> None:
+    scores = torch.rand(50, generator=torch.Generator().manual_seed(0))
+    assert inflated(scores, 1000) == pytest.approx(fit_gumbel(scores), rel=1e-4)
+
+
+def test_what_an_image_scores_does_not_depend_on_its_own_statistics() -> None:
+    """An outlier raises the highest score by far more where it is left out than where it is calibrated on."""
+    support, prototypes, bias = make_support(), make_prototypes(), torch.zeros(2)
+    odd = support.class_token.clone()
+    odd[:VIEWS] = prototypes.abnormal[0]
+    support = replace(support, class_token=odd, distances=None)
+    calibration = calibrate(support, prototypes, "prototype", bias)
+    seen = inflated(score_features(support, prototypes, calibration).image, IMAGES).exceeded_at(0.01)
+    found = NormalScoreDistribution.estimate(support, VIEWS, prototypes, calibration, SETTINGS).image.exceeded_at(0.01)
+    assert found > seen + 0.3
+
+
+@pytest.mark.parametrize("rate", [0.01, 0.1, 0.5])
+def test_the_fitted_distribution_is_exceeded_at_the_rate(rate: float) -> None:
+    drawn = np.random.default_rng(0).gumbel(3.0, 2.0, 100_000)
+    found = fit_gumbel(torch.from_numpy(drawn))
+    assert found.location == pytest.approx(3.0, abs=0.03)
+    assert found.scale == pytest.approx(2.0, abs=0.03)
+    assert (drawn > found.exceeded_at(rate)).mean() == pytest.approx(rate, rel=0.05)
+
+
+def test_equal_scores_have_a_threshold_just_above_them() -> None:
+    threshold = fit_gumbel(torch.full((4,), 2.5)).exceeded_at(0.01)
+    assert 2.5 < threshold < 2.5 + 1e-4
+
+
+def test_a_lower_rate_has_higher_thresholds_and_the_median_is_shown_as_promised() -> None:
+    drawn = torch.from_numpy(np.random.default_rng(1).gumbel(0.0, 3.0, 20_000)).float()
+    image = fit_gumbel(drawn)
+    normal_scores = NormalScoreDistribution(image, Gumbel(2 * image.location, 2 * image.scale))
+    strict, lax = (normal_scores.thresholds(rate, torch.device("cpu")) for rate in (0.01, 0.2))
+    assert strict.image > lax.image
+    assert strict.pixel == pytest.approx(2 * float(strict.image), rel=1e-4)
+    median = float((drawn.median() - strict.image) / strict.image_scale)
+    assert 1 / (1 + math.exp(-median)) == pytest.approx(0.11, abs=0.01)

@@ -1,0 +1,79 @@
+"""Checkpoints that promptad wrote at commit 71c0ef3 (format 4) load and predict what they predicted then."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from promptad import PromptAD
+from promptad.models.multi_prototype.detector import MultiPrototypeDetector
+
+FOLDER = Path(__file__).parent / "format_4"
+
+
+@pytest.mark.parametrize("name", ["multi_prototype", "multi_prototype_memory", "single_anchor"])
+def test_a_checkpoint_of_format_4_predicts_what_it_did(name: str) -> None:
+    with np.load(FOLDER / "images.npz") as saved, np.load(FOLDER / f"{name}.npz") as predicted:
+        images, made_with, expected = list(saved["images"]), saved["made_with"].tolist(), dict(predicted)
+    system = "single-anchor" if name == "single_anchor" else "multi-prototype"
+    prediction = PromptAD.load(FOLDER / f"{name}.pt", system=system).predict(images)
+    here = [torch.__version__, torch.backends.cpu.get_cpu_capability()]
+    # Another torch or processor may add in another order, so that the last bits differ.
+    tolerance = 0.0 if here == made_with else 1e-4
+    for found, then in (
+        (prediction.score, expected["score"]),
+        (prediction.raw_score, expected["raw"]),
+        (prediction.anomaly_map, expected["map"]),
+    ):
+        np.testing.assert_allclose(found, then, rtol=tolerance, atol=tolerance)
+    assert prediction.threshold == (float(expected["threshold"]) if "threshold" in expected else None)
+
+
+@pytest.mark.parametrize("name", ["multi_prototype", "multi_prototype_memory", "single_anchor"])
+def test_it_is_written_again_as_it_was(name: str, tmp_path: Path) -> None:
+    system = "single-anchor" if name == "single_anchor" else "multi-prototype"
+    PromptAD.load(FOLDER / f"{name}.pt", system=system).save(tmp_path / "again.pt")
+    before, after = (torch.load(file, weights_only=True) for file in (FOLDER / f"{name}.pt", tmp_path / "again.pt"))
+    assert_same(after, before)
+
+
+def test_what_was_learned_is_a_module_of_buffers() -> None:
+    detector = PromptAD.load(FOLDER / "multi_prototype_memory.pt").detector
+    assert isinstance(detector, MultiPrototypeDetector)
+    state = detector.head.state_dict()
+    assert {name.split(".")[0] for name in state} == {
+        *("_prototypes", "_calibration", "_states", "_layers", "_memory", "_thresholds"),
+    }
+    assert list(detector.head.parameters()) == []
+    assert {tensor.dtype for tensor in detector.head.to(torch.float64).state_dict().values()} == {torch.float64}
+
+
+def test_the_graph_of_a_head_scores_what_the_detector_scores() -> None:
+    with np.load(FOLDER / "images.npz") as saved:
+        images = list(saved["images"])
+    detector = PromptAD.load(FOLDER / "multi_prototype_memory.pt").detector
+    assert isinstance(detector, MultiPrototypeDetector)
+    features = detector.encode(images)
+    inputs = (
+        features.class_token.clone(),
+        features.patch_tokens.clone(),
+        *(layer.clone() for layer in features.layers),
+    )
+    image, patches = torch.export.export(detector.head, tuple(inputs)).module()(*inputs)
+    scores = detector.score(features)
+    torch.testing.assert_close(image, scores.image)
+    torch.testing.assert_close(patches, scores.patches)
+
+
+def assert_same(found: object, expected: object) -> None:
+    """Two trees of plain data and tensors are equal to the bit."""
+    assert type(found) is type(expected)
+    if isinstance(expected, dict) and isinstance(found, dict):
+        assert found.keys() == expected.keys()
+        for name, value in expected.items():
+            assert_same(found[name], value)
+    elif isinstance(expected, torch.Tensor) and isinstance(found, torch.Tensor):
+        assert torch.equal(found, expected)
+    else:
+        assert found == expected

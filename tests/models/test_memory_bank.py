@@ -1,0 +1,187 @@
+"""The memory bank against loop-written references, and its calibration on views that it has not seen."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from promptad.features import ImageFeatures
+from promptad.models import memory_bank as memory
+from promptad.models.memory_bank import (
+    CalibratedMemory,
+    MemoryBank,
+    add_leave_one_out_distances,
+    leave_one_out_distances,
+    leave_one_out_mask,
+    nearest_distances,
+)
+from promptad.models.multi_prototype.calibration import calibrate
+from promptad.models.multi_prototype.prototypes import Prototypes
+from promptad.models.multi_prototype.scoring import score_features
+from promptad.models.normal_stats import SHRINKAGE
+
+PATCHES, WIDTH = 4, 6
+
+
+def random_units(*shape: int, seed: int) -> Tensor:
+    return F.normalize(torch.randn(*shape, WIDTH, generator=torch.Generator().manual_seed(seed)), dim=-1)
+
+
+def make_features(views: int, seed: int = 0) -> ImageFeatures:
+    layers = random_units(views, PATCHES, seed=seed + 2), random_units(views, PATCHES, seed=seed + 3)
+    return ImageFeatures(random_units(views, seed=seed), random_units(views, PATCHES, seed=seed + 1), layers)
+
+
+def slow_distance(patches: tuple[Tensor, Tensor], rows: tuple[list[Tensor], list[Tensor]]) -> float:
+    """The mean over the layers of half the cosine distance to the nearest row."""
+    total = 0.0
+    for patch, gallery in zip(patches, rows, strict=True):
+        total += min((1 - float(patch @ row)) / 2 for row in gallery)
+    return total / 2
+
+
+def slow_distances(features: ImageFeatures, bank: ImageFeatures, banked: list[int], asked: list[int]) -> Tensor:
+    """Distances [asked, patch] of some views to a bank of others."""
+    assert features.layers
+    assert bank.layers
+    first, second = ([row for view in banked for row in layer[view]] for layer in bank.layers)
+    return torch.tensor(
+        [
+            [
+                slow_distance((features.layers[0][v, p], features.layers[1][v, p]), (first, second))
+                for p in range(PATCHES)
+            ]
+            for v in asked
+        ]
+    )
+
+
+def calibrated_memory(support: ImageFeatures, calibration: str) -> tuple[CalibratedMemory, ImageFeatures]:
+    """The memory of images with three views each, and their features with their leave-one-out distances."""
+    known = add_leave_one_out_distances(support, 3)
+    assert known.distances is not None
+    return CalibratedMemory.calibrated(MemoryBank.from_support(support), known.distances, calibration), known
+
+
+def test_distances_equal_their_reference() -> None:
+    support, test = make_features(3), make_features(2, seed=10)
+    asked = MemoryBank.from_support(support).add_distances(test)
+    assert asked.distances is not None
+    assert asked.layers == ()
+    torch.testing.assert_close(asked.distances, slow_distances(test, support, [0, 1, 2], [0, 1]), rtol=0, atol=1e-6)
+    assert (asked.distances >= 0).all()
+    assert (asked.distances <= 1).all()
+
+
+def test_what_the_bank_holds_is_near_and_its_opposite_is_far() -> None:
+    support = make_features(2)
+    assert support.layers
+    bank = MemoryBank((support.layers[0][0], support.layers[1][0]))
+    near = bank.add_distances(support).distances
+    assert near is not None
+    assert float(near[0].max()) == pytest.approx(0, abs=1e-6)
+    only = MemoryBank((support.layers[0][0, :1], support.layers[1][0, :1]))
+    opposite = ImageFeatures(support.class_token, support.patch_tokens, (-support.layers[0], -support.layers[1]))
+    far = only.add_distances(opposite).distances
+    assert far is not None
+    assert float(far[0, 0]) == pytest.approx(1)
+
+
+def test_distances_are_added_once() -> None:
+    bank = MemoryBank.from_support(make_features(2))
+    asked = bank.add_distances(make_features(1, seed=5))
+    assert bank.add_distances(asked) is asked
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_bank_of_any_number_of_layers_averages_their_distances(count: int) -> None:
+    support = replace(make_features(3), layers=tuple(random_units(3, PATCHES, seed=40 + n) for n in range(count)))
+    test = replace(make_features(2, seed=10), layers=tuple(random_units(2, PATCHES, seed=60 + n) for n in range(count)))
+    found = MemoryBank.from_support(support).add_distances(test).distances
+    assert found is not None
+    of_layers = [nearest_distances(a, b.flatten(0, 1)) for a, b in zip(test.layers, support.layers, strict=True)]
+    torch.testing.assert_close(found, torch.stack(of_layers).mean(0))
+    assert leave_one_out_distances(support, views=1).shape == (3, PATCHES)
+
+
+def test_chunks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    patches, rows = random_units(5, PATCHES, seed=1), random_units(7, seed=2)
+    at_once = nearest_distances(patches, rows)
+    monkeypatch.setattr(memory, "MAX_COSINES", 2 * PATCHES * 7)
+    torch.testing.assert_close(nearest_distances(patches, rows), at_once)
+
+
+def test_views_of_one_image_are_compared_with_those_of_the_others() -> None:
+    support = make_features(6)
+    found = leave_one_out_distances(support, views=2)
+    for image in range(3):
+        own, others = [2 * image, 2 * image + 1], [view for view in range(6) if view // 2 != image]
+        torch.testing.assert_close(found[own], slow_distances(support, support, others, own), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("views", [2, 3, 6, 7])
+def test_views_of_the_only_image_are_compared_with_the_half_least_similar_to_them(views: int) -> None:
+    support = make_features(views)
+    found = leave_one_out_distances(support, views)
+    assert support.layers
+    for view in range(views):
+        similarity = {
+            other: sum(float((layer[view] * layer[other]).sum()) for layer in support.layers)
+            for other in range(views)
+            if other != view
+        }
+        least = sorted(similarity, key=lambda other: similarity[other])[: math.ceil((views - 1) / 2)]
+        expected = slow_distances(support, support, least, [view])
+        torch.testing.assert_close(found[view : view + 1], expected, rtol=0, atol=1e-6)
+
+
+def test_a_copy_of_a_view_does_not_hide_how_far_it_is() -> None:
+    support = make_features(6)
+    assert support.layers
+    copies = [0, 0, 1, 1, 2, 2]
+    doubled = ImageFeatures(
+        support.class_token, support.patch_tokens, (support.layers[0][copies], support.layers[1][copies])
+    )
+    assert not leave_one_out_mask(doubled, views=6)[0, 1]
+    assert leave_one_out_distances(doubled, views=6).min() > 0.01
+
+
+@pytest.mark.parametrize("calibration", ["position", "prototype", "none"])
+def test_distances_become_z_scores(calibration: str) -> None:
+    support, test = make_features(6), torch.rand(3, PATCHES)
+    kept, left_out = calibrated_memory(support, calibration)
+    values = leave_one_out_distances(support, 3)
+    assert left_out.layers == ()
+    assert left_out.distances is not None
+    assert torch.equal(left_out.distances, values)
+    variances = [float(values[:, p].var(correction=0)) for p in range(PATCHES)]
+    everywhere = (float(values.mean()), float(values.std(correction=0)))
+    if calibration == "none":
+        here, everywhere = [(0.0, 1.0)] * PATCHES, (0.0, 1.0)
+    elif calibration == "prototype":
+        here = [everywhere] * PATCHES
+    else:
+        typical = sum(variances) / PATCHES
+        shrunk = [math.sqrt((1 - SHRINKAGE) * variance + SHRINKAGE * typical) for variance in variances]
+        here = [(float(values[:, p].mean()), shrunk[p]) for p in range(PATCHES)]
+    for image in range(3):
+        of_patches = [(float(test[image, p]) - here[p][0]) / here[p][1] for p in range(PATCHES)]
+        assert float(kept.image_score(test)[image]) == pytest.approx(max(of_patches), rel=1e-4)
+        of_map = [(float(value) - everywhere[0]) / everywhere[1] for value in test[image]]
+        assert kept.patch_scores(test)[image].tolist() == pytest.approx(of_map, rel=1e-4, abs=1e-5)
+
+
+def test_the_memory_adds_its_terms_to_score_and_map() -> None:
+    prototypes = Prototypes.from_features(random_units(2, seed=20), random_units(2, 3, seed=21))
+    kept, support = calibrated_memory(make_features(6), "position")
+    calibration = calibrate(support, prototypes, "prototype")
+    test = kept.bank.add_distances(make_features(2, seed=30))
+    assert test.distances is not None
+    without, with_memory = (score_features(test, prototypes, calibration, m) for m in (None, kept))
+    torch.testing.assert_close(with_memory.image - without.image, kept.image_score(test.distances))
+    torch.testing.assert_close(
+        (with_memory.patches - without.patches).flatten(1), kept.patch_scores(test.distances), rtol=1e-4, atol=1e-4
+    )

@@ -1,0 +1,104 @@
+"""Recognition: whether CLIP takes the support images for what they are called, and what training makes of it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import LIGHT, TINY, Own, call
+from PIL import Image
+
+from promptad.backbones.clip import Backbone
+from promptad.data.demo.writer import draw_good
+from promptad.data.images import read_image
+from promptad.features import ImageFeatures
+from promptad.models.multi_prototype.trainer import Trainer, trust_weighted
+from promptad.prompts.states import known_parts, user_states
+from promptad.prompts.zero_shot import ZeroShotCheck, check_zero_shot, rivals
+from promptad.settings import LossWeights, PromptSettings, Settings, TrainingSettings
+
+WEIGHTS = LossWeights(contrastive=3.0, closeness=5.0)
+
+
+@pytest.fixture(scope="module")
+def zippers(tiny: Backbone) -> ImageFeatures:
+    """Features of two good zippers."""
+    images = [Image.fromarray(draw_good("zipper", 7, part)) for part in range(2)]
+    return tiny.encode_images(images, 2, read_image)
+
+
+def test_a_part_is_recognised_by_its_name_alone(tiny: Backbone, zippers: ImageFeatures) -> None:
+    named = check_zero_shot(tiny, "zipper", zippers.class_token)
+    assert named.probability > 0.9
+    assert named.rival != "zipper"
+    assert "recognises" in named.in_words()
+    for words in ("part", "carpet"):
+        other = check_zero_shot(tiny, words, zippers.class_token)
+        assert other.probability < 0.1
+        assert other.rival == "zipper"
+        assert other.rival_probability > 0.9
+        assert '"zipper"' in other.in_words()
+        assert f'not recognise "{words}"' in other.in_words()
+
+
+def test_shares_are_mean_probabilities_at_clips_temperature(tiny: Backbone, zippers: ImageFeatures) -> None:
+    both = check_zero_shot(tiny, "part", zippers.class_token)
+    each = [check_zero_shot(tiny, "part", token[None]) for token in zippers.class_token]
+    assert both.probability == pytest.approx(sum(one.probability for one in each) / 2, abs=1e-6)
+    cool = check_zero_shot(replace(tiny, temperature=0.001), "zipper", zippers.class_token)
+    assert cool.probability == pytest.approx(1 / (1 + len(rivals("zipper"))), rel=0.01)
+
+
+def test_names_that_overlap_are_no_rivals() -> None:
+    assert len(known_parts()) == len(set(known_parts()))
+    assert {"capsule", "capsules", "fryum", "pipe fryum"} < set(known_parts())
+    assert not {"capsule", "capsules"} & set(rivals("Capsule"))
+    assert not {"fryum", "pipe fryum"} & set(rivals("fryum"))
+    assert set(known_parts()) - set(rivals("dark wood")) == {"wood"}
+    assert rivals("bracket") == known_parts()
+
+
+def test_the_line_tells_shares_in_percent() -> None:
+    known = ZeroShotCheck("carpet", 0.987, "grid", 0.01)
+    assert '"carpet"' in known.in_words()
+    assert "99%" in known.in_words()
+
+
+@pytest.mark.parametrize(("trust", "contrastive"), [(1.0, 0.0), (0.0, 3.0), (0.25, 2.25)])
+def test_images_teach_what_the_words_are_not_trusted_with(trust: float, contrastive: float) -> None:
+    shared = trust_weighted(WEIGHTS, PromptSettings(), trust)
+    assert shared == replace(WEIGHTS, contrastive=contrastive)
+
+
+def test_nothing_is_held_near_a_random_start() -> None:
+    assert trust_weighted(WEIGHTS, PromptSettings(start="random"), 0.0) == replace(WEIGHTS, closeness=0.0)
+
+
+def weights_of(
+    backbone: Backbone, words: str, support: ImageFeatures, start: str = "words", trust: float | None = None
+) -> LossWeights:
+    settings = Settings(prompts=PromptSettings(start=start), training=TrainingSettings(trust=trust))
+    return Trainer(backbone, words, user_states(("with hole", "with cut")), support, settings).weights
+
+
+def test_a_course_trusts_words_as_far_as_the_part_is_recognised(tiny: Backbone, zippers: ImageFeatures) -> None:
+    usual = LossWeights()
+    assert weights_of(tiny, "zipper", zippers).contrastive < 0.1 * usual.contrastive
+    assert weights_of(tiny, "part", zippers).contrastive > 0.9 * usual.contrastive
+    assert weights_of(tiny, "zipper", zippers, start="random").contrastive == usual.contrastive
+    assert weights_of(tiny, "part", zippers, trust=1.0).contrastive == 0
+    assert weights_of(tiny, "zipper", zippers, trust=0.0).contrastive == usual.contrastive
+
+
+def test_recognition_looks_at_the_support_images_not_at_the_seed(tiny: Backbone, zippers: ImageFeatures) -> None:
+    turned = replace(zippers, class_token=zippers.class_token.flip(0))
+    one, two = (check_zero_shot(tiny, "zipper", features.class_token) for features in (zippers, turned))
+    assert one.probability == pytest.approx(two.probability, abs=1e-6)
+    assert not torch.equal(zippers.class_token[0], zippers.class_token[1])
+
+
+def test_the_log_says_what_the_images_are_taken_for(own: Own, tmp_path: Path) -> None:
+    for name, found in (("carpet", 'recognises "carpet"'), ("part", 'not recognise "part"')):
+        outcome = call("train", "--good", own.good, "--name", name, "--root-dir", tmp_path, *TINY, *LIGHT)
+        assert outcome.code == 0, outcome.errors
+        assert found in outcome.output.replace("\n", " ")
