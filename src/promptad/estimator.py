@@ -15,6 +15,7 @@ from promptad.data.images import ImageLike, is_tensor
 from promptad.engine.model_selection import ModelSelection
 from promptad.engine.support import encode_support
 from promptad.errors import InputError
+from promptad.export.registry import export
 from promptad.models.base import AnomalyDetector, Subject, TrainTask
 from promptad.models.registry import load_detector, train
 from promptad.settings import MULTI_PROTOTYPE, Settings, default_settings
@@ -118,6 +119,14 @@ class PromptAD:
     def save(self, path: str | Path) -> None:
         """Write a checkpoint."""
         self.detector.save(Path(path))
+
+    def export(self, path: str | Path) -> None:
+        """Write what was learned in the format of the path's suffix, such as .safetensors.
+
+        Raises:
+            InputError: nothing was learned yet, or an unknown suffix.
+        """
+        export(self.detector, Path(path))
 
     @classmethod
     def load(

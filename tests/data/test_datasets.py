@@ -7,7 +7,8 @@ from helpers import draw, refusal
 
 from promptad.data.datasets import DATASETS, class_names, dataset_folder, default_data_root, read_class
 from promptad.data.images import read_mask
-from promptad.structures import TestImage
+from promptad.data.reader import DatasetReader
+from promptad.structures import ClassDataset, TestImage
 
 
 def make_mvtec(folder: Path, classes: tuple[str, ...] = ("carpet", "bottle")) -> Path:
@@ -161,3 +162,33 @@ def test_a_wrong_visa_table_is_refused(tmp_path: Path) -> None:
     assert 'no picture at "x"' in refusal(read_class, "visa", folder, "pcb1")
     (folder / "split_csv/1cls.csv").write_bytes(b"object,split\xff,label,image,mask")
     assert "is no CSV file" in refusal(class_names, "visa", folder)
+
+
+class FlatReader(DatasetReader):
+    """A data set that keeps <class>_<number>_<ok or defect>.png in one folder."""
+
+    name = "flat"
+    missing = "no flat data at {0}"
+    expected = Path("<class>_000_ok.png")
+
+    def class_names(self, folder: Path) -> set[str]:
+        return {path.stem.split("_")[0] for path in folder.glob("*.png")}
+
+    def read_class(self, folder: Path, class_name: str) -> ClassDataset:
+        paths = sorted(folder.glob(f"{class_name}_*.png"))
+        normal = tuple(path for path in paths if path.stem.endswith("_ok"))
+        test = tuple(TestImage(path, path.stem.split("_")[2], None) for path in paths if path not in normal)
+        return ClassDataset(self.name, class_name, normal, test)
+
+    def looks_like(self, folder: Path) -> bool:
+        return any(folder.glob("*_ok.png"))
+
+
+def test_a_data_set_is_one_reader_in_the_registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(DATASETS, "flat", FlatReader())
+    assert refusal(dataset_folder, "flat", tmp_path) == f"no flat data at {(tmp_path / 'flat').as_posix()}"
+    good, bad = draw(tmp_path / "flat/gear_000_ok.png"), draw(tmp_path / "flat/gear_001_burn.png")
+    folder = dataset_folder("flat", tmp_path)
+    assert class_names("flat", folder) == ("gear",)
+    assert read_class("flat", folder, "gear").normal == (good,)
+    assert read_class("flat", folder, "gear").test == (TestImage(bad, "burn", None),)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor
+from torch import Tensor, nn
 
 from promptad.backbones.clip import Backbone
 from promptad.data.images import ImageLike, read_image
@@ -57,6 +57,7 @@ class AnomalyDetector(ABC):
     """A trained detector of one class."""
 
     backbone: Backbone
+    head: nn.Module  # what was learned, as buffers
     settings: Settings
     subject: Subject
 

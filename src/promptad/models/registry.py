@@ -24,11 +24,11 @@ class Method:
     train: Callable[[Backbone, Sequence[TrainTask]], Iterator[tuple[EpochState, ...]]]
     restore: Callable[[Path, Mapping[str, Any], Backbone], AnomalyDetector]
     learned_keys: tuple[str, ...]  # what it has learned, in a checkpoint
-    distinctive_keys: tuple[str, ...]  # those of them that no other method has
+    distinctive_keys: tuple[str, ...]  # keys that only its checkpoints have
     checkpoint_name: str  # what its checkpoints are of, in an error
     cure: str  # of an error where its checkpoint was given to another method
     oldest_format: int = FORMAT_VERSION  # of the checkpoints that it still reads
-    tensors_alone: bool = False  # whether checkpoints of nothing but `learned_keys`, such as upstream ones, are read
+    tensors_alone: bool = False  # whether checkpoints without settings, such as upstream ones, are read
 
 
 # A method is an entry here, and its name in `settings.METHODS`, which is free of torch.
@@ -45,7 +45,7 @@ MODELS: dict[str, Method] = {
         single_anchor.train,
         single_anchor.restore,
         single_anchor.LEARNED_KEYS,
-        single_anchor.LEARNED_KEYS,
+        (*single_anchor.LEARNED_KEYS, "feature_gallery2"),
         "single-anchor PromptAD",
         ", which has one averaged anchor where this system needs prototypes; test it with `system` single-anchor, or"
         " train again: promptad train --class-name CLASS",
@@ -79,7 +79,7 @@ def read_checkpoint(path: Path, method: str) -> dict[str, Any]:
     for name, other in MODELS.items():
         if name != method and (found := set(checkpoint) & set(other.distinctive_keys)):
             raise InputError(f"{path} is of the {other.checkpoint_name} ({', '.join(sorted(found))}){other.cure}")
-    if asked.tensors_alone and set(checkpoint) == set(asked.learned_keys):
+    if asked.tensors_alone and "format" not in checkpoint and checkpoint.keys() >= set(asked.learned_keys):
         return checkpoint
     settings = check_content(path, checkpoint, method, asked.learned_keys, asked.oldest_format)
     return checkpoint | {"settings": settings}

@@ -1,7 +1,7 @@
 """Training on the backbone `tiny`: what learns, from what, and how each loss takes part."""
 
 import inspect
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -300,3 +300,18 @@ def test_training_takes_nothing_of_a_test_split() -> None:
         "start",
         "temperature",
     }
+
+
+@dataclass(frozen=True, kw_only=True)
+class MoreWeights(LossWeights):
+    """The weights with that of one more loss."""
+
+    shrinking: float = 0.0
+
+
+def test_a_loss_is_one_line_in_the_registry_and_one_weight(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(REGISTERED, "shrinking", lambda given: given.to_abnormal.square().mean())
+    prototypes, inputs, bias = make_prototypes(), make_inputs(), torch.zeros(2)
+    weights = MoreWeights(**dict.fromkeys(LOSSES, 0.0), shrinking=2.0)
+    expected = 2 * (inputs.features @ prototypes.abnormal.T).square().mean()
+    torch.testing.assert_close(total_loss(prototypes, inputs, weights, bias), expected)

@@ -19,7 +19,7 @@ from promptad.models.single_anchor.scoring import score_features, text_score
 from promptad.settings import Settings
 from promptad.structures import Prediction
 
-LEARNED_KEYS = ("text_features", "feature_gallery1", "feature_gallery2")  # all that upstream checkpoints hold
+LEARNED_KEYS = ("text_features", "feature_gallery1")  # and as many galleries more as there are layers: upstream, 2
 
 
 class AnchorHead(nn.Module):
@@ -99,6 +99,11 @@ def restore(path: Path, checkpoint: Mapping[str, Any], backbone: Backbone) -> Si
     width, dimensions = backbone.image_encoder.width, backbone.image_encoder.dimensions
     expected = (dimensions, *[width] * len(layers))
     found = tuple(tensor.shape[-1] for tensor in (anchors, *layers))
+    if len(layers) != len(backbone.image_encoder.layer_indices):
+        raise InputError(
+            f"{path} holds {len(layers)} galleries, {backbone.settings.name} has"
+            f" {len(backbone.image_encoder.layer_indices)} layers for them: train the class again"
+        )
     if found != expected or anchors.shape[:-1] != (2,):
         raise InputError(
             f"{path} holds text features of {found[0]} and galleries of {found[1]} numbers, {backbone.settings.name}"
