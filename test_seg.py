@@ -1,4 +1,4 @@
-"""Measure a detector trained for segmentation: `promptad test --level pixel`, under the ancestor's name."""
+"""Measure a detector trained for segmentation: `promptad test --level pixel`, under the original PromptAD's name."""
 
 from launch import launch
 

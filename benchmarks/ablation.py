@@ -1,9 +1,9 @@
-"""What each part of the method is worth: every setting changed in turn, on the demo data.
+"""Ablation: the effect of each part of the method, with every setting changed in turn, on the demo data.
 
 python benchmarks/ablation.py [--json FILE]
 
-15 classes, two production lines, one draw of k = 2 support images each, the embedded `tiny`; the last epoch, and no
-test label anywhere but in the metrics. Every image is encoded once for all rows.
+15 classes, two production lines, one draw of k = 2 support images each, the bundled `tiny`; the last epoch. Test
+labels are used by the metrics only. Every image is encoded once for all rows.
 """
 
 import argparse
@@ -81,19 +81,19 @@ SYSTEMS = {TEXT: "", MEMORY: " + memory"}
 
 @dataclass(frozen=True)
 class Protocol:
-    """What is run."""
+    """The protocol of a run."""
 
     classes: tuple[str, ...]
     lines: tuple[int, ...]
     seeds: tuple[int, ...]
     variants: tuple[str, ...]
     difficulty: str
-    called: str | None  # what every class is called in the prompts; None: by its name
+    called: str | None  # name of every class in the prompts; None: its own name
     work: Path
 
 
 def main() -> None:
-    """Run every variant; print and, if asked, write the table."""
+    """Run every variant; print and, if requested, write the table."""
     options, started = _parse(), time.monotonic()
     protocol = Protocol(**{name: value for name, value in vars(options).items() if name not in ("json", "processes")})
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 100)
@@ -147,7 +147,7 @@ def changed(settings: Settings, changes: Changes) -> Settings:
 
 
 def ablation_table(rows: Sequence[dict[str, Any]]) -> Table:
-    """Return means over classes ± deviation over lines and draws, and the share of healthy trainings, in %."""
+    """Return means over classes ± standard deviation over lines and draws, and the share of healthy trainings, in %."""
     table = Table(title="Mean over classes in % ± deviation over lines and draws")
     for title in ("variant", *METRICS.values(), "healthy"):
         table.add_column(title, justify="left" if title == "variant" else "right")

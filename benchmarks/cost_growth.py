@@ -3,7 +3,7 @@
 python benchmarks/cost_growth.py [--figure FILE] [--json FILE]
 
 From reading images to written results, without the cache of features. One number is varied at a time, the others are
-the defaults; each point is the fastest of some runs. The embedded `tiny` on demo data, unless another architecture is
+the defaults; each point is the fastest of some runs. The bundled `tiny` on demo data, unless another architecture is
 named, which gets random weights.
 """
 
@@ -47,7 +47,7 @@ Seconds = Mapping[str, Mapping[int, float]]
 
 
 def main() -> None:
-    """Time every point; print and, if asked, draw and write."""
+    """Time every point; print and, if requested, draw and write."""
     options = _parse()
     console = Console(highlight=False)
     backbone = _backbone(options.architecture)
@@ -83,7 +83,7 @@ def time_point(backbone: Backbone, classes: list[ClassDataset], point: Mapping[s
         place, context = ResultFolder(Path(folder), "demo", point["k"], seed), RunContext(backbone, Console(quiet=True))
         jobs = []
         for images in classes[: point["classes"]]:
-            step = len(images.test) // point["test pictures"]  # good and defective ones alike
+            step = len(images.test) // point["test pictures"]  # of normal and anomalous ones alike
             some = replace(images, test=images.test[::step])
             jobs.append(Job(some, settings, choose_support(some.normal, point["k"], seed), place))
         started = time.monotonic()
@@ -92,7 +92,7 @@ def time_point(backbone: Backbone, classes: list[ClassDataset], point: Mapping[s
 
 
 def growth_table(seconds: Seconds) -> Table:
-    """Return the seconds, a row a number that was varied."""
+    """Return the seconds, with a row for each number that was varied."""
     table = Table("varied", "seconds", title="Seconds of a whole run: what is varied, the others at their defaults")
     for name, own in seconds.items():
         table.add_row(name, "   ".join(f"{value}: {taken:.1f}" for value, taken in own.items()))

@@ -3,11 +3,11 @@
 python benchmarks/demo_accuracy.py [--json FILE]
 
 15 classes, k = 1, 2, 4, three draws of the support images, two production lines; the default settings, the last epoch
-(and of ours the first, the starting words alone), no test label anywhere but in the metrics. Every image is encoded
-once. A class that is done is kept in --work, and a second start goes on from there.
+(and of ours epoch 0 too, the initial words only). Test labels are used by the metrics only. Every image is encoded
+once. Finished classes are stored in --work, and a second start resumes from there.
 
-Two checks on how much of this the embedded `tiny` was told: `--classes gear,brick` are parts that it was never trained
-on, with a kind of defect that it never saw; with `--random-weights` neither words nor images mean anything to it.
+Two checks of how much the bundled `tiny` knows from its training: `--classes gear,brick` are parts that it was not
+trained on, with a kind of defect that is new to it; with `--random-weights` its text and image features are random.
 """
 
 import argparse
@@ -55,7 +55,7 @@ from promptad.utils.files import whole_file
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """What is run."""
+    """The protocol of a run."""
 
     classes: tuple[str, ...]
     shots: tuple[int, ...]
@@ -63,13 +63,13 @@ class Protocol:
     lines: tuple[int, ...]
     difficulty: str
     epochs: int | None
-    called: str | None  # what every class is called in the prompts; None: by its name
-    random_weights: bool  # instead of the embedded ones
+    called: str | None  # name of every class in the prompts; None: its own name
+    random_weights: bool  # instead of the bundled ones
     work: Path
 
 
 def main() -> None:
-    """Run what is not there yet; print and, if asked, write the summary."""
+    """Run what is not finished yet; print and, if requested, write the summary."""
     options, started = _parse(), time.monotonic()
     protocol = Protocol(**{name: value for name, value in vars(options).items() if name not in ("json", "processes")})
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 100)
@@ -108,7 +108,7 @@ def measure_place(protocol: Protocol, place: Place, backbone: Backbone) -> Itera
 
 
 def accuracy_table(rows: Sequence[dict[str, Any]], protocol: Protocol) -> Table:
-    """Return the means over classes, ± their deviation over draws and lines."""
+    """Return the means over classes, ± their standard deviation over draws and lines."""
     drawn = f"difficulty {protocol.difficulty}" + ", random weights" * protocol.random_weights
     table = Table(title=f"Demo data, {drawn}, mean over classes in % ± deviation over draws and lines")
     for title in ("k", "system", *METRICS.values()):
@@ -122,7 +122,7 @@ def accuracy_table(rows: Sequence[dict[str, Any]], protocol: Protocol) -> Table:
 
 
 def kinds_table(rows: Sequence[dict[str, Any]], protocol: Protocol) -> Table:
-    """Return the image AUROC of each kind of defect, a row each, and how many images show it."""
+    """Return the image AUROC of each kind of defect, one row each, and the number of images that show it."""
     table = Table(title="Image AUROC by kind of defect, mean over its classes, k, draws and lines in %")
     for title in ("kind", "pictures", *TITLES.values()):
         table.add_column(title, justify="left" if title == "kind" else "right")
@@ -152,7 +152,7 @@ def images_of(kind: str, protocol: Protocol) -> int:
 
 
 def health_table(rows: Sequence[dict[str, Any]], protocol: Protocol) -> Table:
-    """Return for each class in how many of its trainings each verdict on our prototypes is healthy."""
+    """Return for each class the number of its trainings in which each verdict on our prototypes is healthy."""
     ours = [row for row in rows if row["system"] == TEXT]
     verdicts = list(ours[0]["healthy"])
     table = Table(title="Healthy prototypes, % of each class's trainings")
@@ -168,7 +168,8 @@ def health_table(rows: Sequence[dict[str, Any]], protocol: Protocol) -> Table:
 def summary(rows: Sequence[dict[str, Any]], protocol: Protocol) -> dict[str, Any]:
     """Return mean image AUROC for each k and system.
 
-    Under "details" are all means and deviations, under "kinds" means by kind of defect, under "healthy" the classes.
+    Under "details" are all means and standard deviations, under "kinds" means by kind of defect, under "healthy" the
+    classes.
     """
     details = {
         f"k{k}": {system: {metric: spread(_of(rows, k, system), metric) for metric in METRICS} for system in TITLES}
@@ -188,7 +189,7 @@ def summary(rows: Sequence[dict[str, Any]], protocol: Protocol) -> dict[str, Any
 
 
 def rows_file(protocol: Protocol, place: Place) -> Path:
-    """Where the rows of one class on one line are kept; other code, weights or settings have a file of their own."""
+    """The file of the rows of one class on one line; other code, weights or settings have a separate file."""
     asked = protocol.shots, protocol.seeds, protocol.epochs, protocol.called, protocol.random_weights
     digest = hashlib.sha256(repr(asked).encode())
     for file in sorted(Path(promptad.__file__).parent.rglob("*")):

@@ -1,4 +1,4 @@
-"""The bed of the demo benchmarks: classes on production lines, both systems trained there, and what is measured."""
+"""The harness of the demo benchmarks: classes on production lines, training of both systems, and their metrics."""
 
 import argparse
 import multiprocessing
@@ -26,7 +26,10 @@ from promptad.evaluation.evaluator import TestSplit, evaluate
 from promptad.evaluation.metrics import image_auroc
 from promptad.features import ImageFeatures
 from promptad.models.base import AnomalyDetector, Subject, TrainTask
+from promptad.models.memory_bank import add_leave_one_out_distances
 from promptad.models.multi_prototype.detector import MultiPrototypeDetector
+from promptad.models.multi_prototype.head import PrototypeHead
+from promptad.models.multi_prototype.threshold import Thresholds
 from promptad.models.registry import train
 from promptad.models.single_anchor.detector import SingleAnchorDetector
 from promptad.settings import TINY_BACKBONE, BackboneSettings, Settings, default_settings
@@ -69,7 +72,7 @@ def in_processes(
     console: Console,
     called: str = "classes and lines",
 ) -> Iterator[Found]:
-    """Yield what `run` returns of each job, in processes of one thread each, in whatever order they end."""
+    """Yield the result of `run` for each job, in processes of one thread each, in the order in which they end."""
     with (
         progress_bar(console) as progress,
         multiprocessing.get_context("spawn").Pool(processes, torch.set_num_threads, (1,)) as pool,
@@ -81,7 +84,7 @@ def in_processes(
 
 
 def load_tiny(*, random_weights: bool = False) -> Backbone:
-    """Load the embedded backbone, or build it with random weights: those that CLIP starts its training from."""
+    """Load the bundled backbone, or build it with random weights, as CLIP is initialised before its training."""
     settings, device = BackboneSettings(name=TINY_BACKBONE), torch.device("cpu")
     if not random_weights:
         return load_backbone(settings, device)
@@ -92,7 +95,7 @@ def load_tiny(*, random_weights: bool = False) -> Backbone:
 
 
 def draw_place(work: Path, difficulty: str, place: Place) -> ClassDataset:
-    """Draw a class on a line, if it is not there yet, and return its images."""
+    """Draw a class on a line, if it does not exist yet, and return its images."""
     root = work / f"{difficulty}_line_{place.line}"
     make_demo_class(root, place.class_name, line=place.line, difficulty=difficulty)
     return read_class("demo", root, place.class_name)
@@ -101,7 +104,7 @@ def draw_place(work: Path, difficulty: str, place: Place) -> ClassDataset:
 def trained(
     backbone: Backbone, subject: Subject, support: ImageFeatures, settings: Settings
 ) -> Iterator[tuple[str, AnomalyDetector]]:
-    """Train a system and yield its detectors: ours learns the same with and without a memory bank."""
+    """Train a system and yield its detectors: ours is trained once, with and without a memory bank."""
     steps = train(backbone, [TrainTask(subject, support, settings)])
     (start,) = next(steps)
     (last,) = deque(chain([(start,)], steps), maxlen=1).pop()
@@ -115,14 +118,28 @@ def trained(
         return
     for name, state, memory in ((WORDS, start, False), (TEXT, last, False), (MEMORY, last, True)):
         assert isinstance(state.detector, MultiPrototypeDetector)
-        head = state.detector.head.with_memory(state.detector.head.memory if memory else None)
-        yield name, state.set_thresholds(replace(state.detector, head=head))
+        head = state.detector.head
+        known = support if head.memory is None else add_leave_one_out_distances(support, settings.training.views)
+        thresholds = ranking_thresholds(head, known)
+        head = head.with_memory(head.memory if memory else None).with_thresholds(thresholds)
+        yield name, replace(state.detector, head=head)
+
+
+def ranking_thresholds(head: PrototypeHead, support: ImageFeatures) -> Thresholds:
+    """Return thresholds for metrics of ranks, which need none: at the most unusual view of the support images.
+
+    All numbers in README.md are of scores that were normalised so. They matter in the last digit alone, where maps
+    saturate in float32.
+    """
+    scores = head.score(support)
+    scale = torch.tensor(2.0)
+    return Thresholds(scores.image.max(), scores.patches.quantile(0.995), scale, scale)
 
 
 def figures(detector: AnomalyDetector, split: TestSplit, class_name: str) -> dict[str, Any]:
-    """Return metrics in %, image AUROC by kind of defect and, where there are prototypes, which verdicts are healthy.
+    """Return metrics in %, image AUROC by kind of defect and, if there are prototypes, which verdicts are healthy.
 
-    The class's own name tells what kind a folder holds; the detector may call it by another.
+    The class's own name determines the kind of a folder; the detector may use another name for the class.
     """
     if not detector.settings.scoring.memory or (
         isinstance(detector, MultiPrototypeDetector) and detector.head.memory is None
@@ -137,7 +154,7 @@ def figures(detector: AnomalyDetector, split: TestSplit, class_name: str) -> dic
 
 
 def auroc_by_kind(scores: np.ndarray, split: TestSplit, class_name: str) -> dict[str, float]:
-    """Return the image AUROC in % of all good images against the defective ones of each kind, by scores [N]."""
+    """Return the image AUROC in % of all normal images against the anomalous ones of each kind, by scores [N]."""
     kinds = np.array([DEFECT_FOLDERS[class_name].get(image.defect, "") for image in split.images])
     found = {}
     for kind in sorted(set(kinds[split.labels])):
@@ -159,7 +176,7 @@ def settings_of(system: str, seed: int, epochs: int | None) -> Settings:
 
 
 def spread(rows: Sequence[dict[str, Any]], metric: str) -> tuple[float, float]:
-    """Return mean and sample deviation, over draws and lines, of a metric's mean over classes."""
+    """Return mean and sample standard deviation, over draws and lines, of a metric's mean over classes."""
     runs: dict[tuple[int, int], list[float]] = {}
     for row in rows:
         runs.setdefault((row["line"], row["seed"]), []).append(row[metric])
@@ -181,7 +198,7 @@ def demo_parser(description: str) -> argparse.ArgumentParser:
 
 
 def add_training_options(parser: argparse.ArgumentParser) -> None:
-    """Add what the benchmarks have in common that train in several processes."""
+    """Add the common options of the benchmarks that train in several processes."""
     parser.add_argument("--called", help="what to call every class in the prompts, such as part (default: its name)")
     add_processes(parser)
 

@@ -1,10 +1,10 @@
-"""How well the decision holds: the false-alarm rate that is asked for against what good test images show.
+"""How well the thresholds hold: the requested false-alarm rate against the rate on normal test images.
 
 python benchmarks/false_alarms.py [--json FILE]
 
-15 demo classes with 20 good and 24 or more defective test images each, two production lines, k = 1, 2, 4, with and
-without a memory bank; default settings, the embedded `tiny`. Thresholds come from the support images alone: test labels
-are only counted by.
+15 demo classes with 20 normal and 24 or more anomalous test images each, two production lines, k = 1, 2, 4, with and
+without a memory bank; default settings, the bundled `tiny`. Thresholds come from the support images only: test labels
+are used for counting only.
 """
 
 import argparse
@@ -44,7 +44,7 @@ FIGURES = {
 
 
 def main() -> None:
-    """Train, decide and count; print and, if asked, write the shares."""
+    """Train, predict and count; print and, if requested, write the shares."""
     options, started = _parse(), time.monotonic()
     console = Console(highlight=False)
     backbone = load_tiny()
@@ -87,7 +87,7 @@ def measure_class(
 def trained(
     backbone: Backbone, class_name: str, support: ImageFeatures, settings: Settings
 ) -> Iterator[MultiPrototypeDetector]:
-    """Yield the last epoch's detector with its normal scores, without and with a memory bank: both learn the same."""
+    """Yield the last epoch's detector with its normal scores, without and with a memory bank, after one training."""
     task = TrainTask(Subject("demo", class_name, (), ""), support, settings)
     ((last,),) = deque(train(backbone, [task]), maxlen=1)
     assert isinstance(last.detector, MultiPrototypeDetector)
@@ -98,7 +98,7 @@ def trained(
 
 
 def count(detector: MultiPrototypeDetector, test: ImageFeatures, labels: np.ndarray) -> Iterator[dict[str, float]]:
-    """Yield for each rate the shares of good [N] images that are rejected and of defective ones that are not."""
+    """Yield for each rate the shares of false alarms and misses; `labels` [N] bool, True is anomalous."""
     assert detector.normal_scores is not None
     scores = detector.score(test)
     for rate in RATES:

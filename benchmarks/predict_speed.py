@@ -1,4 +1,4 @@
-"""How fast images are judged, beside open_clip's bare `encode_image` on the same batch.
+"""The speed of prediction, compared with open_clip's bare `encode_image` on the same batch.
 
 python benchmarks/predict_speed.py [--json FILE]
 
@@ -35,7 +35,7 @@ CLASS = "carpet"
 
 
 def main() -> None:
-    """Time all three in turns; print and, if asked, write."""
+    """Time all three in turns; print and, if requested, write."""
     options = _parse()
     console = Console(highlight=False)
     backbone = random_backbone(options.architecture)
@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def untrained(backbone: Backbone, images: list[Image.Image], image_score: str) -> AnomalyDetector:
-    """Return a detector of starting words: it judges as fast as a trained one."""
+    """Return a detector with the initial context vectors: it predicts as fast as a trained one."""
     settings = Settings(
         backbone=backbone.settings,
         training=TrainingSettings(epochs=0, views=2),
@@ -74,7 +74,7 @@ def untrained(backbone: Backbone, images: list[Image.Image], image_score: str) -
 
 
 def rate(work: Callable[[], object], images: int) -> float:
-    """Return the images a second of some work."""
+    """Return the images per second of some work."""
     started = time.monotonic()
     work()
     return images / (time.monotonic() - started)

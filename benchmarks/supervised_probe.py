@@ -1,13 +1,13 @@
-"""A ceiling to judge the accuracy benchmark by, and no detector: a linear scorer that is told the test labels.
+"""An upper reference for the accuracy benchmark, not a detector: a linear scorer trained on test labels.
 
 python benchmarks/supervised_probe.py [--json FILE]
 
-Words and few good images compete for what a linear scorer can read from the features of the embedded `tiny`. How much
-that is, a logistic regression shows that learns from labels and masks of test images, which nothing in the package
-may see: of two other production lines, or of one half of the line's own test images, measured on the other half, both
-ways. Beside it stands ours at its starting words, k = 2, one draw of support images, on the whole test split.
+How much can a linear scorer read from the features of the bundled `tiny`? A logistic regression is trained on labels
+and masks of test images, which the package itself must never use: of two other production lines, or of one half of the
+line's own test images, measured on the other half, both ways. It is compared with ours at its initial words, k = 2, one
+draw of support images, on the whole test split.
 
-It is no strict bound: 4 to 16 labelled images of each kind of defect can tell less than words do, and a memory bank
+It is not a strict bound: 4 to 16 labelled images of each kind of defect may be worth less than words, and a memory bank
 reads other layers.
 """
 
@@ -60,12 +60,12 @@ PATCH_SLACK, CLASS_SLACK = 10.0, 1.0  # scikit-learn's C: for every image's labe
 OTHER_LINES, OTHER_HALF = "other_lines", "other_half"
 TITLES = {OTHER_LINES: "told other lines", OTHER_HALF: "told the other half", WORDS: "ours, unlearned"}
 FIGURES = {"both": "I-AUROC", "class-token": "class token", "patches": "patches", "pixel": "P-AUROC"}
-BY_CLASS = ("both", "pixel")  # figures that are told class by class
+BY_CLASS = ("both", "pixel")  # figures that are reported class by class
 
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """What is run."""
+    """The protocol of a run."""
 
     classes: tuple[str, ...]
     lines: tuple[int, ...]
@@ -76,14 +76,14 @@ class Protocol:
 
 @dataclass(frozen=True)
 class Probe:
-    """Two logistic regressions that were told labels: of patch tokens and of class tokens."""
+    """Two logistic regressions trained on labels: of patch tokens and of class tokens."""
 
     patch: LogisticRegression
     class_token: LogisticRegression
 
 
 def main() -> None:
-    """Learn and measure, class by class; print and, if asked, write."""
+    """Train and measure, class by class; print and, if requested, write."""
     options, started = _parse(), time.monotonic()
     protocol = Protocol(**{name: value for name, value in vars(options).items() if name not in ("json", "processes")})
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 100)
@@ -110,7 +110,7 @@ def measure_class(protocol: Protocol, class_name: str, backbone: Backbone) -> It
 
 
 def learn_probe(splits: Sequence[TestSplit]) -> Probe:
-    """Tell a probe the labels and masks of test splits of one class."""
+    """Train a probe on the labels and masks of test splits of one class."""
     features = ImageFeatures.joined([split.features for split in splits])
     labels = np.concatenate([split.labels for split in splits])
     patches = features.patch_tokens  # [N, side², D]
@@ -130,7 +130,7 @@ def patch_labels(split: TestSplit, side: int) -> np.ndarray:
 
 
 def score(probe: Probe, features: ImageFeatures, image_score: str = "both") -> Scores:
-    """Score N images by class token plus largest patch, each in its deviations over these, or by one alone."""
+    """Score N images by class token plus largest patch, each divided by its std over these images, or by one alone."""
     patches = _answers(probe.patch, features.patch_tokens)  # [N, side²]
     class_token = _answers(probe.class_token, features.class_token)  # [N]
     by_class, by_patch = class_token / class_token.std(), patches.amax(1) / patches.std()
@@ -148,7 +148,7 @@ def measure(probe: Probe, split: TestSplit) -> dict[str, float]:
 
 
 def measure_halves(split: TestSplit) -> dict[str, float]:
-    """Return the mean AUROCs in % of two probes, each told one half of a test split and measured on the other."""
+    """Return the mean AUROCs in % of two probes, each trained on one half of a test split and measured on the other."""
     first, second = halves(split)
     ways = measure(learn_probe([first]), second), measure(learn_probe([second]), first)
     return {name: float(np.mean([found[name] for found in ways])) for name in FIGURES}
@@ -161,7 +161,7 @@ def halves(split: TestSplit) -> tuple[TestSplit, TestSplit]:
 
 
 def measure_words(images: ClassDataset, split: TestSplit, backbone: Backbone) -> dict[str, float]:
-    """Return the AUROCs in % of ours at its starting words, which is told no label."""
+    """Return the AUROCs in % of ours at its initial words, which uses no label."""
     plain = settings_of(MULTI_PROTOTYPE, SEED, epochs=0)
     plain = replace(plain, training=replace(plain.training, k_shot=K), scoring=replace(plain.scoring, memory=False))
     chosen = choose_support(images.normal, K, SEED)

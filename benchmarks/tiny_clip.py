@@ -1,9 +1,9 @@
-"""What the tiny CLIP knows: of classes, of good and bad, of kinds of defects, and where they are.
+"""What the tiny CLIP knows of classes, of normal and anomalous parts, of kinds of defects and their places.
 
 python benchmarks/tiny_clip.py [--lines 100,101,102] [--json FILE]
 
-All images are of demo lines that it never saw. Beside the patch memory on its features stands the same memory on raw
-pixels and on a tiny CLIP of random weights: what these reach, nobody needs a CLIP for.
+All images are of demo lines that it was not trained on. The patch memory on its features is compared with the same
+memory on raw pixels and on a tiny CLIP of random weights: what these reach needs no CLIP.
 """
 
 import argparse
@@ -50,17 +50,19 @@ class TestSet:
 
     images: list[Image.Image]
     is_bad: np.ndarray  # [N] bool
-    kinds: list[str]  # of the defective ones, in their order
+    kinds: list[str]  # of the anomalous ones, in their order
     masks: np.ndarray  # [N, patch] bool, most of the patch is defective
 
 
 def main() -> None:
-    """Measure, print and, if asked, write."""
+    """Measure, print and, if requested, write."""
     options = _parse()
     console = Console(highlight=False)
     backbone, random_encoder = load_tiny(), load_tiny(random_weights=True).image_encoder
     texts = {name: plain_texts(backbone, name) for name in DEMO_CLASSES}
-    figures: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))  # figure, class: a line each
+    figures: dict[str, dict[str, list[float]]] = defaultdict(
+        lambda: defaultdict(list)
+    )  # figure, class: one value per line
     with progress_bar(console) as progress, torch.inference_mode():
         task = add_task(progress, "measure", len(options.lines) * len(DEMO_CLASSES) * 2)
         for line in options.lines:
@@ -139,7 +141,7 @@ def draw_test_set(name: str, line: int, difficulty: str) -> TestSet:
 
 
 def plain_texts(backbone: Backbone, name: str) -> Tensor:
-    """Return the unit features [2, D] of good and of bad, in plain words."""
+    """Return the unit features [2, D] of normal and of anomalous, in plain words."""
     return torch.stack([encode_mean(backbone, words, class_words(name)) for words in (NORMAL, ABNORMAL)])
 
 
@@ -150,14 +152,14 @@ def encode_mean(backbone: Backbone, phrases: tuple[str, ...], words: str) -> Ten
 
 
 def recognised(class_tokens: Tensor, texts: Mapping[str, Tensor], name: str) -> float:
-    """Return the share of images whose class is named right, good or bad."""
+    """Return the share of images whose class is classified correctly, by normal or anomalous words."""
     table = torch.stack([texts[other] for other in DEMO_CLASSES])  # [class, 2, D]
     best = torch.einsum("nd,csd->ncs", class_tokens, table).amax(2).argmax(1)
     return float((best == DEMO_CLASSES.index(name)).float().mean())
 
 
 def named(backbone: Backbone, features: ImageFeatures, test: TestSet, name: str) -> float:
-    """Return the share of defective images whose kind is named right among the kinds of their class."""
+    """Return the share of anomalous images whose kind is classified correctly among the kinds of their class."""
     kinds = list(dict.fromkeys(DEFECT_FOLDERS[name].values()))
     words = class_words(name)
     texts = torch.stack([encode_mean(backbone, (f"{{}} with {kind}", f"{{}} with a {kind}"), words) for kind in kinds])
@@ -172,7 +174,7 @@ def raw_patches(pixels: Tensor) -> Tensor:
 
 
 def cosine_distance(seen: Tensor, known: Tensor) -> Tensor:
-    """Return for each image [N] how far its strangest patch is from all known ones."""
+    """Return for each image [N] the cosine distance of its most unusual patch to the nearest known one."""
     return 1 - (seen @ known.flatten(0, 1).T).amax(2).amin(1)
 
 
@@ -198,7 +200,7 @@ def text_geometry(backbone: Backbone) -> dict[str, float]:
 
 
 def figures_table(means: Mapping[str, Mapping[str, float]]) -> Table:
-    """Return the figures, a row each: the mean over the classes, and the weakest class."""
+    """Return the figures, one row each: the mean over the classes, and the weakest class."""
     table = Table(title="Tiny CLIP on demo lines that it never saw, %")
     for title in ("figure", "mean", "weakest class"):
         table.add_column(title, justify="left" if title == "figure" else "right")

@@ -5,9 +5,9 @@ python benchmarks/train_speed.py [--json FILE]
 A carpet class as MVTec AD's: 2 support images and 117 test images of 1024 pixels, drawn; ViT-B-16-plus-240 with
 random weights, 3 normal and 6 abnormal contexts, 100 epochs. Timed, one after the other:
 
-- original PromptAD: its loop as it is. Every epoch reads and encodes all images anew, runs every prompt over 77
+- original PromptAD: its loop as it is. Every epoch reads and encodes all images again, runs every prompt over 77
   tokens, and measures on the test images. Two epochs are measured and scaled to 100.
-- baseline: our single-anchor system, whole: reading, encoding, 100 epochs, measuring, writing.
+- baseline: our single-anchor system as a whole: reading, encoding, 100 epochs, measuring, writing.
 - multi: our multi-prototype system, likewise.
 """
 
@@ -58,13 +58,13 @@ MEASURED_EPOCHS, BATCH = 2, 32
 
 
 def main() -> None:
-    """Time all three; print and, if asked, write."""
+    """Time all three; print and, if requested, write."""
     options = _parse()
     console = Console(highlight=False)
     backbone = random_backbone(options.architecture)
     with TemporaryDirectory() as temporary:
-        images = draw_images(Path(temporary), options.test_images, console)
-        ancestor = time_ancestor(backbone, images, options.epochs, console)
+        images = draw_images(Path(temporary), options.test_pictures, console)
+        upstream = time_upstream(backbone, images, options.epochs, console)
         ours = {}
         for system in (SINGLE_ANCHOR, MULTI_PROTOTYPE):
             started = time.monotonic()
@@ -72,13 +72,13 @@ def main() -> None:
             ours[system] = time.monotonic() - started
     baseline, multi = ours[SINGLE_ANCHOR], ours[MULTI_PROTOTYPE]
     figures = {
-        "ancestor_s": ancestor,
+        "ancestor_s": upstream,
         "baseline_s": baseline,
         "multi_s": multi,
-        "baseline_ratio": ancestor / baseline,
-        "multi_ratio": ancestor / multi,
+        "baseline_ratio": upstream / baseline,
+        "multi_ratio": upstream / multi,
     }
-    console.print(f"ancestor {ancestor:.0f} s ({MEASURED_EPOCHS} of {options.epochs} epochs measured, and scaled)")
+    console.print(f"ancestor {upstream:.0f} s ({MEASURED_EPOCHS} of {options.epochs} epochs measured, and scaled)")
     console.print(f"baseline {baseline:.1f} s: {figures['baseline_ratio']:.1f} times as fast")
     console.print(f"multi    {multi:.1f} s: {figures['multi_ratio']:.1f} times as fast")
     if options.json:
@@ -116,8 +116,8 @@ def draw_images(folder: Path, test_images: int, console: Console) -> ClassDatase
 def train_ours(
     backbone: Backbone, images: ClassDataset, system: str, epochs: int, folder: Path, console: Console
 ) -> None:
-    """Train and measure one of our systems as `promptad train` does, its log left out of sight."""
-    settings = ancestor_settings(backbone, system, epochs)
+    """Train and measure one of our systems as `promptad train` does, without its log."""
+    settings = settings_of(backbone, system, epochs)
     results = ResultFolder(folder / "result", "mvtec", K, settings.training.seed, system)
     quiet = Console(quiet=True) if not console.is_terminal else console
     support = choose_support(images.normal, K, settings.training.seed)
@@ -125,35 +125,35 @@ def train_ours(
     train_class(Job(images, settings, support, results), context)
 
 
-def ancestor_settings(backbone: Backbone, system: str, epochs: int) -> Settings:
-    """Return a system's default settings, with this backbone and so many epochs."""
+def settings_of(backbone: Backbone, system: str, epochs: int) -> Settings:
+    """Return a system's default settings, with this backbone and number of epochs."""
     plain = default_settings(system).to_dict()
     plain["backbone"] = vars(backbone.settings)
     plain["training"]["epochs"] = epochs
     return Settings.from_dict(plain)
 
 
-# The original PromptAD: nothing is kept from epoch to epoch, nothing is shared between prompts, nothing is left out.
+# The original PromptAD: it caches nothing between epochs, shares nothing between prompts, and skips no computation.
 
 
-def time_ancestor(backbone: Backbone, images: ClassDataset, epochs: int, console: Console) -> float:
+def time_upstream(backbone: Backbone, images: ClassDataset, epochs: int, console: Console) -> float:
     """Return the seconds that the original PromptAD's loop takes for all epochs, measured on the first few."""
-    settings = ancestor_settings(backbone, SINGLE_ANCHOR, epochs)
+    settings = settings_of(backbone, SINGLE_ANCHOR, epochs)
     support = choose_support(images.normal, K, settings.training.seed)
-    ancestor = Ancestor(backbone, settings)
+    original = OriginalLoop(backbone, settings)
     started = time.monotonic()
-    bank = ancestor.encode(support).layers
+    bank = original.encode(support).layers
     once = time.monotonic() - started
     with progress_bar(console) as progress:
         task = add_task(progress, "the ancestor's loop", MEASURED_EPOCHS)
         started = time.monotonic()
         for _ in range(MEASURED_EPOCHS):
-            ancestor.epoch(support, images, bank)
+            original.epoch(support, images, bank)
             progress.advance(task)
     return once + (time.monotonic() - started) / MEASURED_EPOCHS * epochs
 
 
-class Ancestor:
+class OriginalLoop:
     """The original PromptAD's training of one class."""
 
     def __init__(self, backbone: Backbone, settings: Settings) -> None:
@@ -170,7 +170,7 @@ class Ancestor:
         )
 
     def epoch(self, support: Sequence[Path], images: ClassDataset, bank: tuple[Tensor, ...]) -> float:
-        """Learn from the support images, then measure on the test images: image AUROC."""
+        """Train one epoch on the support images, then return the image AUROC on the test images."""
         features, temperature = self.encode(support), self.backbone.log_temperature
         text = self.prompts()
         self.optimizer.zero_grad()
@@ -183,7 +183,7 @@ class Ancestor:
 
     @torch.no_grad()
     def encode(self, files: Sequence[Path]) -> ImageFeatures:
-        """Read and encode images, along both paths to their ends."""
+        """Read and encode images, with both paths through all blocks."""
         pixels = self.backbone.pixels([read_image(file) for file in files])
         return encode_whole(clip_of(self.backbone).visual, pixels, self.backbone.image_encoder.layer_indices)
 
@@ -211,7 +211,7 @@ class WholePrompts(nn.Module):
         self.tokens = F.pad(torch.cat(kinds), (0, self.text_encoder.context_length - kinds[0].shape[1]))  # [prompt, 77]
 
     def forward(self) -> TextFeatures:
-        """Encode every prompt with the contexts as they are now."""
+        """Encode every prompt with the current context vectors."""
         embedded = self.text_encoder.embed(self.tokens)
         opening, behind = (
             1 + self.normal_context.shape[1],

@@ -1,4 +1,4 @@
-"""Fixtures that several tests share."""
+"""Fixtures shared by several tests."""
 
 import shutil
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from promptad.settings import BackboneSettings
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Tests neither read nor leave anything in the user's cache of features."""
+    """Tests neither read nor write the user's feature cache."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PROMPTAD_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
@@ -25,7 +25,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def tiny() -> Backbone:
-    """The backbone that lies in the package; tests only read it."""
+    """The bundled backbone; tests only read it."""
     return load_backbone(BackboneSettings(name="tiny"), torch.device("cpu"))
 
 
@@ -89,7 +89,7 @@ def own(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Own:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[object]:
-    """A headless Chromium; where there is none, the tests that need it say so."""
+    """A headless Chromium; if there is none, the tests that need it are skipped."""
     webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
     chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if not chromium or not driver:
@@ -105,7 +105,7 @@ def browser() -> Iterator[object]:
 
 @pytest.fixture
 def read_counts(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many images have gone through the image encoder together, each time."""
+    """The number of images in each call of the image encoder."""
     counts: list[int] = []
     complete = ViTImageEncoder.run_blocks
 

@@ -1,4 +1,4 @@
-"""What tests of the data and of the command line work with: drawn images, and a command called in this process."""
+"""Helpers of the tests: drawn images, commands called in this process, and reference implementations."""
 
 import io
 import json
@@ -37,7 +37,7 @@ RED = (255, 0, 0)
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a command ended, and what it printed; `errors` holds the warnings that a user would see."""
+    """The exit code and output of a command; `errors` holds the warnings that a user would see too."""
 
     code: int
     output: str
@@ -48,26 +48,26 @@ class Outcome:
 class Trained:
     """A finished training run of the demo's carpet; tests only read it, or work on a copy."""
 
-    arguments: tuple[str | Path, ...]  # that name its data and results
+    arguments: tuple[str | Path, ...]  # of its data and results
     results: Path
     outcome: Outcome
 
     @property
     def folder(self) -> Path:
-        """Where its results lie."""
+        """The folder of its results."""
         return self.results / "demo" / "k_2"
 
 
 @dataclass(frozen=True)
 class Own:
-    """A detector of one's own part, and images that it has not seen; tests only read them."""
+    """A detector of a user's own part, and new images; tests only read them."""
 
     good: Path
     part: Path
     new: Path
 
     def lines(self, output: Path, *more: str | Path, code: int = 0) -> list[dict[str, Any]]:
-        """What predict writes of the new images."""
+        """The lines that predict writes for the new images."""
         outcome = call("predict", self.part, self.new, "--output", output, *more)
         assert outcome.code == code, outcome.errors
         return read_lines(output)
@@ -89,11 +89,11 @@ class Page(HTMLParser):
         self.words = " ".join(" ".join(self.said).split())
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Keep an element."""
+        """Store an element."""
         self.elements.append((tag, {name: value or "" for name, value in attrs}))
 
     def handle_data(self, data: str) -> None:
-        """Keep what is said."""
+        """Store the text."""
         self.said.append(data)
 
     def all(self, tag: str) -> list[dict[str, str]]:
@@ -101,7 +101,7 @@ class Page(HTMLParser):
         return [attributes for kind, attributes in self.elements if kind == tag]
 
 
-def slow_centred(similarities: list[list[float]]) -> list[list[float]]:
+def reference_centred(similarities: list[list[float]]) -> list[list[float]]:
     """Similarities [patch][K] of one image, each less the mean preference of the image for its prototype."""
     patches, count = len(similarities), len(similarities[0])
     preference = [sum(row[k] for row in similarities) / patches for k in range(count)]
@@ -118,7 +118,7 @@ def call(*arguments: str | Path) -> Outcome:
 
 
 def assert_refused(outcome: Outcome, *words: str) -> None:
-    """A user's mistake: code 2 and one line, which holds the `words`."""
+    """Check that a command refused its input: exit code 2 and one line, which holds the `words`."""
     assert outcome.code == 2, outcome
     assert outcome.errors.count("\n") == 1, outcome.errors
     assert outcome.errors.startswith("promptad: ")
@@ -199,7 +199,7 @@ def smooth_best(similarities: Sequence[float]) -> float:
     return math.log(sum(powers) / len(powers)) / 10
 
 
-def slow_text_feature(backbone: Backbone, vectors: Tensor) -> Tensor:
+def reference_text_feature(backbone: Backbone, vectors: Tensor) -> Tensor:
     """The feature [D], of any length, of one prompt [token, width], over all 77 tokens by open_clip's transformer."""
     clip, end = clip_of(backbone), len(vectors) - 1
     padded = torch.cat([vectors, backbone.text_encoder.embed(torch.zeros(77 - len(vectors), dtype=torch.long))])
@@ -209,7 +209,7 @@ def slow_text_feature(backbone: Backbone, vectors: Tensor) -> Tensor:
 
 
 def look(browser: Any, page: Path, width: int, scheme: str) -> Callable[[str], Any]:
-    """Open a page, check what holds for all of ours, and return what runs scripts in it."""
+    """Open a page, check what all of our pages must fulfil, and return a function that runs scripts in it."""
     run: Callable[[str], Any] = browser.execute_script
     size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": True}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)

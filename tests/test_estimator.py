@@ -1,4 +1,4 @@
-"""The estimator and its detector: one prediction whatever an image comes as, and the same again after a reload."""
+"""The estimator and its detector: the same prediction for every type of image, and after a reload."""
 
 from collections.abc import Callable
 from dataclasses import FrozenInstanceError, dataclass, replace
@@ -27,7 +27,7 @@ LIGHT = Settings(
 
 @dataclass(frozen=True)
 class Fitted:
-    """An estimator that learned from two drawn carpets, with these as arrays and as files; tests only read it."""
+    """An estimator fitted to two drawn carpets, with these as arrays and as files; tests only read it."""
 
     estimator: PromptAD
     arrays: list[np.ndarray]
@@ -73,7 +73,7 @@ def as_text(fitted: Fitted) -> list[ImageLike]:
 
 
 @pytest.mark.parametrize("form", [as_arrays, as_images, as_text])
-def test_a_image_may_come_as_anything(fitted: Fitted, form: Callable[[Fitted], list[ImageLike]]) -> None:
+def test_an_image_may_be_of_any_supported_type(fitted: Fitted, form: Callable[[Fitted], list[ImageLike]]) -> None:
     images = form(fitted)
     probe = [draw_good(9), *images]
     first, second = fitted.estimator.predict(probe), make_estimator().fit(images).predict(probe)
@@ -100,7 +100,7 @@ def test_a_score_does_not_depend_on_the_images_beside_it(fitted: Fitted) -> None
         np.testing.assert_allclose(alone.anomaly_map[0], together.anomaly_map[number], atol=1e-5)
 
 
-def test_what_was_learned_from_is_at_most_as_unusual_as_its_views(fitted: Fitted) -> None:
+def test_support_images_are_not_above_the_threshold(fitted: Fitted) -> None:
     assert fitted.estimator.predict(fitted.paths).score.max() <= 0.5 + 1e-5
 
 
@@ -131,7 +131,7 @@ def test_a_loaded_detector_predicts_the_same_bit_for_bit(fitted: Fitted, saved: 
     assert all(torch.equal(one["calibration"][name], other["calibration"][name]) for name in one["calibration"])
 
 
-def test_a_checkpoint_says_what_it_was_learned_from(saved: Path, fitted: Fitted, tiny: Backbone) -> None:
+def test_a_checkpoint_records_what_it_was_trained_on(saved: Path, fitted: Fitted, tiny: Backbone) -> None:
     checkpoint = torch.load(saved, weights_only=True)
     assert checkpoint["support_images"] == [path.name for path in fitted.paths]
     assert checkpoint["settings"]["training"]["k_shot"] == 2
@@ -152,14 +152,14 @@ def test_another_image_size_is_refused(saved: Path, tiny: Backbone) -> None:
 
 
 @pytest.mark.parametrize("action", ["predict", "save"])
-def test_nothing_learned_is_said(action: str, tmp_path: Path) -> None:
+def test_an_estimator_that_is_not_fitted_is_refused(action: str, tmp_path: Path) -> None:
     estimator = make_estimator()
     with pytest.raises(InputError, match="learned nothing yet: call fit"):
         estimator.predict([draw_good(0)]) if action == "predict" else estimator.save(tmp_path / "none.pt")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_no_images_to_learn_from_are_refused() -> None:
+def test_fitting_without_images_is_refused() -> None:
     with pytest.raises(InputError, match="no images to learn from"):
         make_estimator().fit([])
 
@@ -172,7 +172,7 @@ def test_a_failed_fit_keeps_what_was_learned_before(fitted: Fitted) -> None:
     np.testing.assert_array_equal(estimator.predict(fitted.arrays).score, before.score)
 
 
-def test_no_images_to_score_are_refused(fitted: Fitted) -> None:
+def test_predicting_without_images_is_refused(fitted: Fitted) -> None:
     with pytest.raises(InputError, match="no images"):
         fitted.estimator.predict([])
 
@@ -241,6 +241,6 @@ def test_settings_are_frozen() -> None:
         pytest.param(ScoringSettings, "sigma", float("inf"), "`sigma` inf"),
     ],
 )
-def test_settings_refuse_what_cannot_be(part: type[Any], name: str, value: object, flag: str) -> None:
+def test_settings_refuse_invalid_values(part: type[Any], name: str, value: object, flag: str) -> None:
     with pytest.raises(InputError, match=f"^{flag}: "):
         part(**{name: value})

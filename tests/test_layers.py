@@ -1,4 +1,4 @@
-"""The layers of the package: a package imports only from lower ones, and no test label reaches what learns."""
+"""The layers of the package: a package imports only from lower ones, and no test label reaches the training."""
 
 import ast
 import re
@@ -11,15 +11,15 @@ import pytest
 
 import promptad
 
-# From the ground up. Packages of one layer do not know each other.
+# From the lowest layer up. Packages of one layer do not import each other.
 LAYERS = """
 errors, settings, structures, features < utils < data, runtime < backbones, visualization < prompts < models
 < evaluation, results, export < engine, reports < estimator < integrations, serve < cli < __main__
 """
-GROUND = ("errors", "settings", "structures")  # with features, the one layer whose parts may know each other
+LOWEST = ("errors", "settings", "structures")  # with features, the only layer whose parts may import each other
 MAX_FILES = 8  # directly in the package
 WITHOUT_TORCH = ("promptad", "promptad.errors", "promptad.settings", "promptad.structures", "promptad.runtime.regions")
-LABELLED = {"TestImage", "ClassDataset", "TestSplit"}  # what holds test labels
+LABELLED = {"TestImage", "ClassDataset", "TestSplit"}  # classes that hold test labels
 
 ROOT = Path(promptad.__file__).parent
 LAYER_OF = {package.strip(): number for number, layer in enumerate(LAYERS.split("<")) for package in layer.split(",")}
@@ -34,12 +34,12 @@ MODULES = {module_name(path): path for path in sorted(ROOT.rglob("*.py"))}
 
 
 def package_of(module: str) -> str:
-    """The file or package directly in promptad that a module is or is in."""
+    """The file or package directly in promptad that a module belongs to."""
     return module.split(".")[1] if "." in module else ""
 
 
 def imported_names(path: Path, module: str) -> set[str]:
-    """Every name that a module imports, wherever in it and in whatever form, in full."""
+    """The full name of everything that a module imports, anywhere in it and in any form."""
     package = module if path.stem == "__init__" else module.rpartition(".")[0]
     names = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -52,7 +52,7 @@ def imported_names(path: Path, module: str) -> set[str]:
 
 
 def imported_modules(module: str) -> set[str]:
-    """The modules of promptad that a module imports: an imported name may be one, or be defined in one."""
+    """The modules of promptad that a module imports: an imported name may be a module, or be defined in one."""
     names = {name for name in imported_names(MODULES[module], module) if name.split(".")[0] == "promptad"}
     return {name if name in MODULES else name.rpartition(".")[0] for name in names}
 
@@ -92,8 +92,8 @@ def test_every_package_has_a_layer_and_few_files_are_at_the_top() -> None:
 def test_a_package_imports_only_from_lower_layers(module: str) -> None:
     own = package_of(module)
     for other in {package_of(imported) for imported in imported_modules(module)} - {own, ""}:
-        ground = own in (*GROUND, "features") and other in GROUND
-        assert ground or LAYER_OF[other] < LAYER_OF[own], f"{own} imports {other}"
+        lowest = own in (*LOWEST, "features") and other in LOWEST
+        assert lowest or LAYER_OF[other] < LAYER_OF[own], f"{own} imports {other}"
 
 
 def test_no_modules_import_each_other() -> None:
@@ -102,7 +102,7 @@ def test_no_modules_import_each_other() -> None:
         assert module not in {reached for other in others for reached in reached_from(other)}, module
 
 
-def test_every_form_of_import_is_seen(tmp_path: Path) -> None:
+def test_every_form_of_import_is_detected(tmp_path: Path) -> None:
     file = tmp_path / "structures.py"
     file.write_text(
         "import promptad.engine.runs as r\nfrom promptad import settings\nfrom . import utils\n"
@@ -126,15 +126,15 @@ def test_only_the_backbones_touch_open_clip() -> None:
     "module",
     [*(m for m in MODULES if package_of(m) in ("models", "prompts", "backbones")), "promptad.engine.model_selection"],
 )
-def test_no_test_label_reaches_what_learns_or_selects(module: str) -> None:
-    """The test oracle is a function that is given to the model selection, which knows nothing else of a test split."""
+def test_no_test_label_reaches_training_or_model_selection(module: str) -> None:
+    """The test oracle is a function given to the model selection, which has no other access to a test split."""
     for reached in reached_from(module):
         assert package_of(reached) not in ("evaluation", "engine", "results", "reports") or reached == module, reached
         if package_of(reached) not in ("structures", "data"):
             assert LABELLED.isdisjoint(words_of(MODULES[reached])), reached
 
 
-def test_what_learns_takes_of_the_data_only_what_has_no_labels() -> None:
+def test_training_imports_only_data_modules_without_labels() -> None:
     for module in (m for m in MODULES if package_of(m) in ("models", "prompts", "backbones")):
         data = {reached.split(".")[2] for reached in reached_from(module) if reached.startswith("promptad.data.")}
         assert data <= {"images", "transforms", "fingerprints"}, module
@@ -146,7 +146,7 @@ def test_only_fit_hands_out_the_test_oracle() -> None:
 
 
 @pytest.mark.parametrize("module", WITHOUT_TORCH)
-def test_the_ground_and_the_runtime_load_without_torch(module: str) -> None:
+def test_the_lowest_layer_and_the_runtime_load_without_torch(module: str) -> None:
     code = f"import {module}, sys; sys.exit(any(name in sys.modules for name in ('torch', 'open_clip', 'matplotlib')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
@@ -165,7 +165,7 @@ def test_the_public_names_are_loaded_when_they_are_used() -> None:
 
 
 def test_messages_outside_the_command_line_name_settings_not_flags() -> None:
-    """A flag may stand in a whole command, such as "promptad train --good"; otherwise a setting in backticks does."""
+    """A flag may be part of a whole command, such as "promptad train --good"; otherwise a setting is in backticks."""
     for module, path in MODULES.items():
         if package_of(module) == "cli":
             continue

@@ -62,7 +62,7 @@ def read_case(file: Path) -> tuple[dict[str, Any], Arrays]:
     """Read a case's settings and arrays.
 
     Raises:
-        InputError: a file is missing or damaged, or an input is not in it.
+        InputError: a file is missing or damaged, or lacks an input.
     """
     try:
         case = json.loads(file.read_text(encoding="utf-8"))
@@ -73,7 +73,7 @@ def read_case(file: Path) -> tuple[dict[str, Any], Arrays]:
     try:
         with np.load(file.with_suffix(".npz")) as archive:
             arrays = {name: archive[name] for name in archive.files}
-    except Exception as error:  # whatever a foreign file may raise
+    except Exception as error:  # a foreign file may raise anything
         raise InputError(f"{file.with_suffix('.npz')} cannot be read ({error}): it belongs beside {file}") from error
     if missing := [name for name in INPUTS if name not in arrays]:
         raise InputError(f"{file.with_suffix('.npz')} lacks the inputs {', '.join(missing)}")
@@ -115,7 +115,7 @@ def compute_arrays(backbone: Backbone, settings: Settings, given: dict[str, Tens
     prompts = AnchorPrompts(backbone.text_encoder, tokens, *starts)
     trainer = Trainer(prompts, support, temperature, settings)
     computed |= first_step(trainer)
-    trainer.update()  # anew, since the graph of the first losses is used up
+    trainer.update()  # again, since the graph of the first losses has been freed
     rows = [torch.stack(list(vars(trainer.losses).values())).detach() for _ in run_epochs(trainer)][:-1]
     anchors, bank = trainer.anchors, MemoryBank.from_support(support)
     test = bank.add_distances(test)
@@ -166,7 +166,7 @@ def report(computed: dict[str, Tensor], arrays: Arrays) -> int:
             failed = True
             continue
         error = float(np.abs(found - expected).max(initial=0))
-        good = error <= TOLERANCE  # not so for NaN
+        good = error <= TOLERANCE  # False for NaN
         failed |= not good
         print(f"{name:20} {error:.1e}{'' if good else '  FAILED'}")
     for name in sorted(arrays.keys() - computed.keys() - set(INPUTS)):

@@ -1,4 +1,4 @@
-"""What the tiny CLIP's training images are called: captions of a class that is good, or has a kind of defect."""
+"""Captions of the tiny CLIP's training images: of a class without a defect, or with a kind of defect."""
 
 import numpy as np
 
@@ -53,7 +53,7 @@ ADJECTIVES = {
     "broken edge": ("chipped",),
     "poke": ("dented",),
 }
-# Words for what is wrong in general: true of all kinds, or of a family of them only, so that they stay apart.
+# Words for defects in general: true of all kinds, or of a family of kinds only, so that they differ in meaning.
 FAULTY_PHRASES: tuple[str, ...] = (
     "defective {}",
     "{} with defect",
@@ -71,7 +71,7 @@ FAMILIES: dict[tuple[str, ...], tuple[str, ...]] = {
         *("color stain", "contamination", "thread", "glue", "print"),
     ),
 }
-# The groups of written states that are a drawn kind under another name; where a class has its own, by class and group.
+# The groups of built-in states that are a drawn kind under another name; by class and group if specific to a class.
 KIND_OF_GROUP: dict[str | tuple[str, str], str] = {
     **{kind: kind for kind in KINDS},
     **{"chipped": "broken edge", "missing": "missing part", "stain": "color stain", "border": "broken edge"},
@@ -81,7 +81,7 @@ KIND_OF_GROUP: dict[str | tuple[str, str], str] = {
 
 
 def phrases() -> dict[tuple[str, str], list[str]]:
-    """Return what may be said of each class in each state, with its name filled in; keys are (class, state)."""
+    """Return the phrases of each class in each state, with the class name filled in; keys are (class, state)."""
     said: dict[tuple[str, str], list[str]] = {}
     for name in DEMO_CLASSES:
         words = class_words(name)

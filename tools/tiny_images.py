@@ -1,4 +1,4 @@
-"""The tiny CLIP's training images: twins, good and defective, with another good part of their production line."""
+"""The tiny CLIP's training images: a part without and with a defect, and another good part of its production line."""
 
 import multiprocessing
 from collections.abc import Callable
@@ -17,14 +17,14 @@ from promptad.utils.files import whole_file
 
 SIDE, PATCHES = 112, 14  # of an image in pixels, and of its mask in patches
 SHARD = 1000  # trios a file
-OWN_KINDS = 0.6  # of the trios show a defect that the demo has of their class; the others any
+OWN_KINDS = 0.6  # share of the trios with a defect that the demo has for their class; the others have any
 SHARES = {"easy": 0.4, "normal": 0.45, "hard": 0.15}  # of the difficulties
 TRIES = 6  # to draw a defect that can be seen
 
 
 @dataclass(frozen=True)
 class Shard:
-    """SHARD trios of training images, each of a production line of its own."""
+    """SHARD trios of training images, each of its own production line."""
 
     images: np.ndarray  # [trio, 3, side, side, 3] uint8: another good part, a good one, and its defective twin
     masks: np.ndarray  # [trio, patch, patch] uint8, share of a patch that is defective, of 255
@@ -33,7 +33,7 @@ class Shard:
 
 
 def draw_shards(folder: Path, count: int, advance: Callable[[], None]) -> None:
-    """Draw the shards that are not there yet, on all cores."""
+    """Draw the shards that do not exist yet, on all cores."""
     folder.mkdir(parents=True, exist_ok=True)
     missing = [number for number in range(count) if not shard_file(folder, number).exists()]
     for _ in range(count - len(missing)):
@@ -52,12 +52,12 @@ def read_shard(folder: Path, number: int) -> Shard:
 
 
 def shard_file(folder: Path, number: int) -> Path:
-    """Where a shard lies."""
+    """The file of a shard."""
     return folder / f"shard_{number:04}.npz"
 
 
 def seeds_of(trio: int, attempt: int) -> tuple[int, int]:
-    """Return the style seed and the instance seed of the twins of a trio: none is a seed of the demo.
+    """Return the style seed and the instance seed of the twins of a trio, which the demo never uses.
 
     Attempt number TRIES, which the twins never need, is the seed of the other good part.
     """

@@ -1,4 +1,4 @@
-"""What the tiny CLIP learns from one batch."""
+"""The tiny CLIP's training losses on one batch."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -15,8 +15,8 @@ from promptad.features import ImageFeatures
 from promptad.prompts.states import class_words
 
 TRIOS = 24  # a batch
-KEPT = 80  # patches of an image that are looked at in the first part of the training, its defect among them
-ANOMALOUS, CLEAN = 0.2, 0.02  # share of a patch that is defective: above is, below is not, between does not count
+KEPT = 80  # patches per image that are used in the first part of the training, its defect among them
+ANOMALOUS, CLEAN = 0.2, 0.02  # defective share of a patch: above, it is anomalous; below, clean; between, ignored
 STATE_COUNT = len(STATES)
 
 
@@ -36,7 +36,7 @@ def losses(student: Student, batch: Batch, random: np.random.Generator, *, every
     contrastive: images against one caption of each class in each state (Radford et al., CLIP, 2021), with several
     that are true of a defective image. anomaly: good against faulty words of the image's class. kind: its kind
     among the kinds of its class. family: words that are true of some kinds only. dense and dense_kind: the same of
-    patch tokens on the local path, told by the mask. memory: see `_memory_loss`.
+    patch tokens on the local path, labelled by the mask. memory: see `_memory_loss`.
     """
     texts = student.encode_texts(_captions(random)).view(len(DEMO_CLASSES), STATE_COUNT, -1)  # [class, state, D]
     tokens, masks = student.images.embed(batch.pixels), batch.masks
@@ -74,23 +74,23 @@ def _keep_some_patches(tokens: Tensor, masks: Tensor, random: np.random.Generato
 
 
 def _anomaly_of_patches(logits: Tensor, masks: Tensor) -> Tensor:
-    """Return the cross-entropy of patches [image, patch] being anomalous, told by their shares of defect."""
+    """Return the cross-entropy of patches [image, patch] being anomalous, labelled by their defective shares."""
     weight = ((masks < CLEAN) | (masks > ANOMALOUS)).float()
     return F.binary_cross_entropy_with_logits(logits, (masks > ANOMALOUS).float(), weight, pos_weight=torch.tensor(6.0))
 
 
 def _memory_loss(student: Student, features: ImageFeatures, masks: Tensor) -> Tensor:
-    """Tell defects by how far a patch is from the nearest one of another good part of the line, at three layers.
+    """Classify defects by the distance of a patch to the nearest one of another good part of the line, at three layers.
 
-    So a patch memory (Roth et al., PatchCore, 2022) has something to remember: the same material is to look the same
-    under another light, pose and focus, and a defect is to look like nothing of it. Of each image the patches count,
-    and the one that is farthest from all that is known, which is what an image is judged by.
+    This makes the layers useful for a patch memory (Roth et al., PatchCore, 2022): features of the same material should
+    be alike under another light, pose and focus, and those of a defect unlike all of them. The loss is over all patches
+    of an image, and over its patch that is farthest from all known ones, which determines the image score.
     """
     assert features.layers is not None
     terms = []
     for layer, (steepness, middle) in zip((features.patch_tokens, *features.layers), student.nearness, strict=True):
-        known, *asked = layer.chunk(3)  # [trio, patch, width] each
-        nearest = torch.cat([(patches @ known.transpose(1, 2)).amax(2) for patches in asked])  # [good and bad, patch]
+        known, *queried = layer.chunk(3)  # [trio, patch, width] each
+        nearest = torch.cat([(patches @ known.transpose(1, 2)).amax(2) for patches in queried])  # [good and bad, patch]
         logits = steepness * (middle - nearest)
         is_bad = (torch.arange(2 * TRIOS) >= TRIOS).float()
         terms.append(_anomaly_of_patches(logits, masks[TRIOS:]))
@@ -109,7 +109,7 @@ def _multi_positive(logits: Tensor, true: Tensor) -> Tensor:
 def _family_loss(
     student: Student, bad: Tensor, batch: Batch, normal_logits: Tensor, random: np.random.Generator
 ) -> Tensor:
-    """Tell for one family word an image whether it is true of its kind, against good words of its class."""
+    """Classify whether one family word per image is true of its kind, against the good words of its class."""
     said, told = [], []
     for number, kind in zip(batch.classes[:TRIOS].tolist(), batch.kinds.tolist(), strict=True):
         choices = _families(DEMO_CLASSES[number])

@@ -1,4 +1,4 @@
-"""The tiny CLIP while it learns: its towers as the package runs them, and its words."""
+"""The tiny CLIP in training: its encoders as the package runs them, and its word embeddings."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -23,7 +23,7 @@ from promptad.prompts.states import class_words
 from promptad.utils.files import whole_file
 
 HOT = 4.6052  # largest logarithm of the temperature
-FEW = 100  # tokens, up to which attention written out is faster to learn through in half precision
+FEW = 100  # tokens, up to which plain attention is faster to train in half precision
 
 
 class Words(nn.Module):
@@ -37,13 +37,13 @@ class Words(nn.Module):
         self.register_buffer("ids", torch.tensor(ids))
         self.row_of = {token: row for row, token in enumerate(ids)}
         table = clip.token_embedding.weight.detach()
-        spread = torch.randn(len(ids), table.shape[1]) * table[ids].std() * 0.3  # words that are new must not be equal
+        spread = torch.randn(len(ids), table.shape[1]) * table[ids].std() * 0.3  # new words must not be equal
         counts = torch.tensor([float((table == row).all(1).sum() > 1) for row in table[ids]])[:, None]
         self.rows = nn.Parameter(table[ids] + spread * counts)
 
 
 class Student(nn.Module):
-    """A CLIP that learns: its towers as the package runs them, and its words."""
+    """A CLIP in training: its encoders as the package runs them, and its word embeddings."""
 
     def __init__(self, clip: CLIP, precision: torch.dtype) -> None:
         super().__init__()
@@ -61,30 +61,30 @@ class Student(nn.Module):
             for text in texts
         ]
         parts = [prompts[start : start + SENTENCES_PER_TREE] for start in range(0, len(prompts), SENTENCES_PER_TREE)]
-        with self._towers(SENTENCES_PER_TREE):
+        with self._encoders(SENTENCES_PER_TREE):
             features = [self.texts.encode(vectors, PromptTrees.of(part, vectors.device)) for part in parts]
         return torch.cat(features).float()
 
     def encode_images(self, tokens: Tensor) -> ImageFeatures:
         """Encode embeddings [image, 1 + patch, width] as the package does, with layers."""
-        with self._towers(tokens.shape[1]):
+        with self._encoders(tokens.shape[1]):
             return self.images.run_blocks(tokens, layers=True).map(Tensor.float)
 
     @contextmanager
-    def _towers(self, length: int) -> Iterator[None]:
-        """Run what is inside in the student's precision, with the attention that is fastest then for so many tokens."""
+    def _encoders(self, length: int) -> Iterator[None]:
+        """Run the body in the student's precision, with the attention that is fastest for this number of tokens."""
         halved = self.precision != torch.float32
         plain = sdpa_kernel(SDPBackend.MATH) if halved and length <= FEW else nullcontext()
         with torch.autocast("cpu", self.precision, enabled=halved), plain:
             yield
 
     def scale(self) -> Tensor:
-        """What cosines are multiplied by."""
+        """The factor of the cosines."""
         return self.clip.logit_scale.clamp(max=HOT).exp()
 
 
 def write_weights(student: Student, file: Path) -> None:
-    """Write the weights in float16, of the token table only the rows that were trained and one for all others."""
+    """Write the weights in float16; of the token table only the trained rows, and one row for all others."""
     state = {k: v.detach() for k, v in student.clip.state_dict().items() if not k.startswith("token_embedding.")}
     rows = student.words.rows.detach()
     packed = {name: value.half() for name, value in state.items() if name != "attn_mask"} | {

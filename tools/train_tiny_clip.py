@@ -1,9 +1,9 @@
 """Train the tiny CLIP of the package on drawn images.
 
 `python tools/train_tiny_clip.py --work DIR` draws the training images into DIR, trains, and writes
-DIR/weights.safetensors in the package's format. Stopped at any moment and started again with the same options, it goes
-on from its last hundredth step. Seeded: the same options give the same weights on the same machine. Images are of
-lines that the demo never shows (`tiny_images.seeds_of`).
+DIR/weights.safetensors in the package's format. If it is stopped and started again with the same options, it resumes
+from its last hundredth step. Seeded: the same options give the same weights on the same machine. Images are of lines
+that the demo never shows (`tiny_images.seeds_of`).
 """
 
 import argparse
@@ -28,7 +28,7 @@ from promptad.utils.files import whole_file
 from promptad.utils.progress import add_task, progress_bar
 
 MATRIX_LR, OTHER_LR = 1e-3, 5e-4  # peaks of the learning rates
-WARM_UP, FLOOR = 100, 0.02  # steps that they rise for, share of them that remains at the end
+WARM_UP, FLOOR = 100, 0.02  # steps of their rise, and the share that remains at the end
 ALL_PATCHES_FROM = 0.93  # of the training
 TEXTURES = ("carpet", "grid", "leather", "tile", "wood")
 
@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def train(student: Student, options: argparse.Namespace) -> Iterator[tuple[int, str]]:
-    """Train the student in place; yield the number of each step and, every hundredth, what the losses were."""
+    """Train the student in place; yield the number of each step and, every hundredth, its losses."""
     optimizers = _make_optimizers(student)
     parameters = [p for part in optimizers for group in part.param_groups for p in group["params"]]
     state_file = options.work / "state.pt"
@@ -85,7 +85,7 @@ def train(student: Student, options: argparse.Namespace) -> Iterator[tuple[int, 
 
 
 def make_batch(shard: Shard, step: int, shards: int, random: np.random.Generator) -> Batch:
-    """Take the step's trios from its shard, mirrored at random and lit a little differently."""
+    """Take the step's trios from its shard, mirrored at random and with random small changes of light."""
     steps_a_shard = SHARD // TRIOS
     visit, place = divmod(step // shards, steps_a_shard)
     order = np.random.default_rng([step % shards, visit]).permutation(SHARD)
@@ -120,7 +120,7 @@ def _make_optimizers(student: Student) -> tuple[torch.optim.Optimizer, torch.opt
 
 
 def _rate(step: int, share: float) -> float:
-    """Return the share of its peak that a learning rate has: a short rise, then half a cosine."""
+    """Return a learning rate as a share of its peak: a short rise, then half a cosine."""
     return min(1, (step + 1) / WARM_UP) * (FLOOR + (1 - FLOOR) * (1 + math.cos(math.pi * share)) / 2)
 
 
@@ -140,7 +140,7 @@ def _keep(student: Student, optimizers: Sequence[torch.optim.Optimizer], file: P
 
 
 def _restore(student: Student, optimizers: Sequence[torch.optim.Optimizer], file: Path) -> int:
-    """Load what `_keep` wrote, if it did; return the number of the next step."""
+    """Load what `_keep` wrote, if there is any; return the number of the next step."""
     if not file.exists():
         return 0
     state = torch.load(file, weights_only=True)

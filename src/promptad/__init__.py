@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 __all__ = ["InputError", "Prediction", "PromptAD", "Settings"]
 
-# Loaded when they are first used (PEP 562): importing promptad, and what needs no torch in it, imports no torch.
+# Loaded on first use (PEP 562), so that importing promptad or one of its torch-free modules does not import torch.
 _HOMES = {
     "InputError": "promptad.errors",
     "Prediction": "promptad.structures",
@@ -21,7 +21,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is asked for from its module."""
+    """Import a public name from its module."""
     if name not in _HOMES:
         raise AttributeError(f"module 'promptad' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

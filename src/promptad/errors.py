@@ -1,14 +1,14 @@
-"""The error of a user's mistake."""
+"""The error for invalid user input."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class InputError(ValueError):
-    """Something the user gave is wrong: the message names the value and the cure, in one line.
+    """Invalid user input: the message names the value and the cure, in one line.
 
     A setting is named in backticks, as in "`n_pro` 0: must be a whole number of at least 1"; the command line writes
-    its flag instead, prints the line without a traceback and ends with exit code 2. Our own mistakes are assertions.
+    its flag instead, prints the line without a traceback and ends with exit code 2. Programming errors are assertions.
     """
 
 
@@ -16,7 +16,7 @@ def check_choice(what: str, name: str, choices: Iterable[str]) -> None:
     """Check that a name is among the choices.
 
     Raises:
-        InputError: it is not; the message has the nearest one.
+        InputError: it is not; the message suggests the nearest one.
     """
     known = list(choices)
     if name not in known:

@@ -23,23 +23,23 @@ from promptad.visualization.prediction import ImagePrediction
 
 
 class PromptAD:
-    """A few-shot anomaly detector that learns from a few normal images and the part's name.
+    """A few-shot anomaly detector, trained on a few normal images and the name of the part.
 
     Args:
         class_name: what the part is, in words, such as "carpet" or "metal bracket".
         n_pro: number of normal prototypes.
         n_pro_ab: number of abnormal prototypes.
         backbone: a plain-ViT CLIP of open_clip, or "tiny", which is bundled.
-        states: the part's own defects, such as ["with hole", "with scratch"]; None takes the built-in ones.
+        states: the part's own defects, such as ["with hole", "with scratch"]; None uses the built-in states.
         system: the method, "multi-prototype" or the baseline "single-anchor", each with its own defaults.
         settings: everything else; overridden by the arguments above; overrides `system`.
-        gpu: number of the GPU to work on; None is the CPU.
+        gpu: index of the GPU; None is the CPU.
 
     Attributes:
-        k_shot_: how many images `fit` was given.
+        k_shot_: number of images given to `fit`.
 
     Raises:
-        InputError: an impossible value, or a backbone that cannot be loaded.
+        InputError: an invalid value, or a backbone that cannot be loaded.
     """
 
     def __init__(
@@ -55,8 +55,8 @@ class PromptAD:
         gpu: int | None = None,
     ) -> None:
         settings = settings or default_settings(system)
-        asked: dict[str, Any] = {"n_pro": n_pro, "n_pro_ab": n_pro_ab, "states": states}
-        prompts = replace(settings.prompts, **{name: value for name, value in asked.items() if value is not None})
+        given: dict[str, Any] = {"n_pro": n_pro, "n_pro_ab": n_pro_ab, "states": states}
+        prompts = replace(settings.prompts, **{name: value for name, value in given.items() if value is not None})
         chosen = settings.backbone if backbone is None else replace(settings.backbone, name=backbone)
         self.class_name = class_name
         self.settings = replace(settings, prompts=prompts, backbone=chosen)
@@ -92,7 +92,7 @@ class PromptAD:
         """The trained detector.
 
         Raises:
-            InputError: nothing was learned yet.
+            InputError: the estimator is not fitted.
         """
         if self._detector is None:
             raise InputError("this PromptAD has learned nothing yet: call fit, or PromptAD.load")
@@ -100,7 +100,7 @@ class PromptAD:
 
     @property
     def k_shot_(self) -> int:
-        """How many images were learned from."""
+        """The number of support images."""
         return self.detector.settings.training.k_shot
 
     def predict(self, images: Iterable[ImageLike] | ImageLike) -> ImagePrediction:
@@ -113,7 +113,7 @@ class PromptAD:
         return ImagePrediction(**vars(detector.predict(given)), images=given, canvas_size=canvas_size)
 
     def score_samples(self, images: Iterable[ImageLike] | ImageLike) -> np.ndarray:
-        """Return the scores [N] of N images, without anomaly maps: faster if the score is the class token's alone."""
+        """Return the scores [N] of N images, without anomaly maps: faster if scores use the class token only."""
         return self.detector.score_images(_as_list(images))
 
     def save(self, path: str | Path) -> None:
@@ -121,10 +121,10 @@ class PromptAD:
         self.detector.save(Path(path))
 
     def export(self, path: str | Path) -> None:
-        """Write what was learned in the format of the path's suffix, such as .safetensors.
+        """Export the trained head in the format of the path's suffix, such as .safetensors.
 
         Raises:
-            InputError: nothing was learned yet, or an unknown suffix.
+            InputError: the estimator is not fitted, or the suffix is unknown.
         """
         export(self.detector, Path(path))
 
@@ -135,7 +135,7 @@ class PromptAD:
         """Load a checkpoint of a method; `weights` is the current path of the backbone's weights, if moved.
 
         Raises:
-            InputError: no checkpoint, a damaged one, one of another method or of other weights.
+            InputError: the checkpoint is missing, damaged, of another method or of other weights.
         """
         detector = load_detector(Path(path), choose_device(gpu)[0], system, weights=weights)
         loaded = cls(detector.class_name, settings=detector.settings, gpu=gpu)
@@ -144,7 +144,7 @@ class PromptAD:
 
 
 def _as_list(images: Iterable[ImageLike] | ImageLike) -> list[ImageLike]:
-    """Return images as a list; a single one is known by its type, or by its three axes."""
+    """Return images as a list; a single one is recognised by its type, or by its three axes."""
     if isinstance(images, str | Path | Image.Image):
         return [images]
     if (isinstance(images, np.ndarray) or is_tensor(images)) and images.ndim == 3:

@@ -14,20 +14,20 @@ TEST_ORACLE = "test-oracle"  # keeps the epoch with the best result on the test 
 IMAGE_SCORES = ("both", "class-token", "patches")
 SELECTIONS = ("last", "train-loss", TEST_ORACLE)
 TINY_BACKBONE = "tiny"  # the bundled backbone
-HEALTHY_USAGE = 0.4  # a normal prototype's share of the patches is healthy within 1/K, give or take this part of it
-HEALTHY_SEPARATION = 0.3  # so is a mean cosine of abnormal prototypes to the mean normal one below this
+HEALTHY_USAGE = 0.4  # relative: a normal prototype's share of the patches is healthy within 1/K ± 0.4/K
+HEALTHY_SEPARATION = 0.3  # healthy: a mean cosine of abnormal prototypes to the mean normal one below this
 LARGEST_MAP = 4096  # pixels a side; the maps of a test split are in memory together
 
 
 @dataclass(frozen=True, kw_only=True)
 class BackboneSettings:
-    """Which CLIP, and the size of its images."""
+    """The CLIP model and its image size."""
 
     name: str = "ViT-B-16-plus-240"  # an open_clip architecture, or `tiny`
     pretrained: str = "laion400m_e32"  # open_clip's tag or a weight file; `tiny` has its own
     resize: int | None = None  # pixels an image is resized to; None is the model's own size
     crop: int | None = None  # pixels of the central square that is kept of it; None is all
-    precision: str = "float32"  # of the towers' matrix products: half of the bits are faster on most GPUs
+    precision: str = "float32"  # of the encoders' matrix products: half precision is faster on most GPUs
 
     def __post_init__(self) -> None:
         for name in ("resize", "crop"):
@@ -40,12 +40,12 @@ class BackboneSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class PromptSettings:
-    """How many prompts are learned, and what they start from."""
+    """The number of learned prompts, and their initial context vectors."""
 
     n_pro: int = 3  # normal prototypes, K
     n_pro_ab: int = 6  # abnormal prototypes, M
     n_ctx: int = 4  # context vectors of a normal prompt
-    n_ctx_ab: int = 1  # more of them in an abnormal one
+    n_ctx_ab: int = 1  # additional context vectors of an abnormal prompt
     start: str = "words"  # context vectors start from "words" or at "random"
     states: tuple[str, ...] = ()  # user states that replace the built-in ones
 
@@ -77,7 +77,7 @@ class LossWeights:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingSettings:
-    """How the context vectors learn."""
+    """How the context vectors are trained."""
 
     k_shot: int = 2  # support images
     epochs: int = 100  # one step each
@@ -85,7 +85,7 @@ class TrainingSettings:
     momentum: float = 0.9
     weight_decay: float = 0.0005
     seed: int = 111  # of the support images, their views and random starts
-    views: int = 8  # label-free views of each support image, itself counted
+    views: int = 8  # label-free views of each support image, including itself
     trust: float | None = None  # in the initial words, 0 to 1; None: CLIP's zero-shot probability of the part
     select: str = "last"  # the epoch that is kept: the last one, "train-loss" or "test-oracle"
     weights: LossWeights = field(default_factory=LossWeights)
@@ -113,7 +113,7 @@ class ScoringSettings:
     resolution: int = 256  # pixels a side of the anomaly map
     sigma: float = 4.0  # pixels, of the Gaussian that smooths it
     calibration: str = "prototype"  # of the margins: "prototype", "position" or "none"
-    image_score: str = "both"  # what it is made of: the class token's term, the patches', or "both"
+    image_score: str = "both"  # its terms: the class token's, the patches', or "both"
     memory: bool = False  # whether patches are also compared with those of the support images
     false_alarm_rate: float = 0.01  # the share of normal images that may be labelled anomalous
 
@@ -130,7 +130,7 @@ class ScoringSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class SingleAnchorSettings:
-    """What the single-anchor baseline alone has."""
+    """Settings of the single-anchor baseline only."""
 
     lambda1: float = 0.001  # weight of the match loss
     eta_min: float = 1e-5  # learning rate at the end of the cosine
@@ -145,7 +145,7 @@ class Settings:
     """Everything that determines a detector, besides its images and its class."""
 
     system: str = MULTI_PROTOTYPE  # or the baseline, SINGLE_ANCHOR
-    level: str = "image"  # what is learned from: "image" for class tokens (and patches), "pixel" for patch tokens alone
+    level: str = "image"  # training features: "image" for class tokens (and patches), "pixel" for patch tokens only
     backbone: BackboneSettings = field(default_factory=BackboneSettings)
     prompts: PromptSettings = field(default_factory=PromptSettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)
@@ -158,7 +158,7 @@ class Settings:
 
     @property
     def support_views(self) -> int:
-        """How many views of each support image are learned from; the baseline uses the unaugmented image only."""
+        """The number of views of each support image for training; the baseline uses the unaugmented image only."""
         return 1 if self.system == SINGLE_ANCHOR else self.training.views
 
     @property

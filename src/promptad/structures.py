@@ -13,13 +13,13 @@ SCORE_THRESHOLD = 0.5  # of normalised scores and anomaly maps: at it, the raw o
 
 @dataclass(frozen=True)
 class TestImage:
-    """A labelled image of a test split. Nothing that learns, selects or calibrates may read it."""
+    """A labelled image of a test split. Training, model selection and calibration must not read it."""
 
     __test__ = False  # keeps pytest from collecting the class for its name
 
     path: Path
     defect: str  # "good", or the kind of defect
-    mask_path: Path | None  # white on the defect; None for a normal image or where no mask exists
+    mask_path: Path | None  # white on the defect; None for a normal image or if no mask exists
 
     @property
     def is_anomalous(self) -> bool:
@@ -29,7 +29,7 @@ class TestImage:
 
 @dataclass(frozen=True)
 class ClassDataset:
-    """The images of one class: `normal` to learn from, `test` (perhaps empty) to evaluate on."""
+    """The images of one class: `normal` for training, `test` (may be empty) for evaluation."""
 
     dataset: str
     class_name: str
@@ -44,11 +44,11 @@ class ClassDataset:
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why an image has its score: the terms, in z-scores, whose sum is the raw score, and words."""
+    """Why an image has its score: the terms (z-scores) that sum to the raw score, and the nearest states."""
 
     prototype: int  # the abnormal prototype with the highest z-score, counted from 1
     nearest_states: tuple[str, ...]  # the states most similar to the most unusual patch
-    class_token: float | None  # term of the class token; None where it takes no part
+    class_token: float | None  # term of the class token; None if it is not part of the score
     patches: float | None  # term of the patches
     memory: float | None  # term of the memory bank
 
@@ -62,23 +62,23 @@ class Region:
     right: int  # exclusive
     bottom: int  # exclusive
     max_score: float  # highest value of the anomaly map inside, above 0.5
-    x: int  # where that is
+    x: int  # position of max_score
     y: int
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """Anomaly scores of N images: 0.5 is the threshold, where the method has one."""
+    """Anomaly scores of N images: 0.5 is the threshold, if the method has one."""
 
     score: np.ndarray  # [N] float64 in [0, 1]
     anomaly_map: np.ndarray  # [N, resolution, resolution] float32 in [0, 1]
     raw_score: np.ndarray  # [N] float64, before normalisation: z-scores, unbounded
     threshold: float | None = None  # of the raw score
-    explanations: tuple[Explanation, ...] = ()  # one for each image, where the method explains
+    explanations: tuple[Explanation, ...] = ()  # one for each image, if the method has explanations
 
     @property
     def label(self) -> tuple[str, ...]:
-        """For each image "anomaly" where its raw score is above the threshold, else "good".
+        """For each image "anomaly" if its raw score is above the threshold, else "good".
 
         Raises:
             InputError: the single-anchor baseline has no threshold.
@@ -90,7 +90,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Image-level and pixel-level results in [0, 1]; a pixel result is None where the test split has no masks."""
+    """Image-level and pixel-level results in [0, 1]; a pixel result is None if the test split has no masks."""
 
     image_auroc: float
     image_ap: float

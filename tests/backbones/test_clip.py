@@ -1,4 +1,4 @@
-"""The backbone against open_clip's own forward and reference implementations; what it refuses, and in which words."""
+"""The backbone against open_clip's own forward and reference implementations; its errors."""
 
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ def random_image(width: int, height: int) -> Image.Image:
     return Image.fromarray(pixels)
 
 
-def slow_patch_tokens(clip: CLIP, pixels: Tensor) -> Tensor:
+def reference_patch_tokens(clip: CLIP, pixels: Tensor) -> Tensor:
     """The local path as the golden cases describe it: per image, per block, per head, per patch."""
     block_inputs: list[Tensor] = []
     blocks = clip.visual.transformer.resblocks
@@ -54,14 +54,14 @@ def slow_patch_tokens(clip: CLIP, pixels: Tensor) -> Tensor:
         hook.remove()
     features = []
     for image in range(len(pixels)):
-        local = block_inputs[0][image].clone()  # [token, width], what ln_pre put out
+        local = block_inputs[0][image].clone()  # [token, width], the output of ln_pre
         for block, tokens in zip(blocks, block_inputs, strict=True):
             width, heads = local.shape[1], block.attn.num_heads
             size = width // heads
             hidden = block.ln_1(tokens[image])
             mixed = torch.zeros_like(local)
             for head in range(heads):
-                rows = slice(2 * width + head * size, 2 * width + (head + 1) * size)  # values stand third
+                rows = slice(2 * width + head * size, 2 * width + (head + 1) * size)  # values come third
                 value = hidden @ block.attn.in_proj_weight[rows].T + block.attn.in_proj_bias[rows]
                 for token in range(len(value)):
                     similarity = value @ value[token] / size**0.5
@@ -73,7 +73,7 @@ def slow_patch_tokens(clip: CLIP, pixels: Tensor) -> Tensor:
     return torch.stack(features)
 
 
-def slow_layers(clip: CLIP, pixels: Tensor) -> list[Tensor]:
+def reference_layers(clip: CLIP, pixels: Tensor) -> list[Tensor]:
     """The class path's patch tokens between attention and MLP of every block, from the ordinary forward."""
     between: list[Tensor] = []
     blocks = clip.visual.transformer.resblocks
@@ -105,11 +105,11 @@ def test_the_class_token_is_clips_own(tiny: Backbone) -> None:
     torch.testing.assert_close(tiny.image_encoder.encode(pixels).class_token, expected, rtol=0, atol=1e-6)
 
 
-def test_the_local_path_equals_its_slow_twin() -> None:
+def test_the_local_path_equals_its_reference() -> None:
     backbone = load_backbone(BackboneSettings(name="tiny", resize=40), CPU)
     pixels = random_pixels(backbone, 2)
     with torch.no_grad():
-        expected = slow_patch_tokens(clip_of(backbone), pixels)
+        expected = reference_patch_tokens(clip_of(backbone), pixels)
     torch.testing.assert_close(backbone.image_encoder.encode(pixels).patch_tokens, expected, rtol=0, atol=1e-5)
 
 
@@ -122,7 +122,7 @@ def test_layers_are_read_between_attention_and_mlp(layers: int, indices: tuple[i
     backbone = make_backbone(clip, BackboneSettings(name="small", pretrained="small"), CPU)
     pixels = random_pixels(backbone, 2)
     with torch.no_grad():
-        expected, class_token = slow_layers(clip, pixels), clip.encode_image(pixels, normalize=True)
+        expected, class_token = reference_layers(clip, pixels), clip.encode_image(pixels, normalize=True)
     features = backbone.image_encoder.encode(pixels, layers=True)
     assert features.layers
     for found, number in zip(features.layers, indices, strict=True):
@@ -133,7 +133,7 @@ def test_layers_are_read_between_attention_and_mlp(layers: int, indices: tuple[i
     torch.testing.assert_close(features.patch_tokens, plain.patch_tokens, rtol=0, atol=1e-6)
 
 
-def test_batches_keep_the_order_of_taps(tiny: Backbone) -> None:
+def test_batches_keep_the_order_of_layers(tiny: Backbone) -> None:
     images = [random_image(112, 112).rotate(90 * turn) for turn in range(3)]
     found = tiny.encode_images(range(3), 2, lambda number: images[number], layers=True).layers
     expected = tiny.image_encoder.encode(tiny.pixels(images), layers=True).layers
@@ -143,7 +143,7 @@ def test_batches_keep_the_order_of_taps(tiny: Backbone) -> None:
         torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
 
 
-def test_a_image_has_the_same_features_alone_and_among_others(tiny: Backbone) -> None:
+def test_an_image_has_the_same_features_alone_and_among_others(tiny: Backbone) -> None:
     pixels = random_pixels(tiny, 3)
     together, alone = tiny.image_encoder.encode(pixels), tiny.image_encoder.encode(pixels[1:2])
     torch.testing.assert_close(together.class_token[1:2], alone.class_token, rtol=0, atol=1e-5)
@@ -160,7 +160,7 @@ def test_batches_of_images_keep_their_order_and_are_counted(tiny: Backbone) -> N
     assert done == [2, 1]
 
 
-def test_a_cpu_takes_as_few_images_together_as_fit_near_its_caches(
+def test_a_cpu_encodes_as_many_images_at_once_as_fit_its_caches(
     tiny: Backbone, monkeypatch: pytest.MonkeyPatch, read_counts: list[int]
 ) -> None:
     pixels = random_pixels(tiny, 3)
@@ -195,7 +195,7 @@ def test_a_cpu_does_not_read_while_it_encodes(tiny: Backbone, monkeypatch: pytes
 
 
 @pytest.mark.parametrize(("precision", "error"), [("bfloat16", 0.03), ("float16", 0.004)])
-def test_encoders_of_half_the_bits_are_near_and_give_float32(tiny: Backbone, precision: str, error: float) -> None:
+def test_half_precision_encoders_are_close_and_return_float32(tiny: Backbone, precision: str, error: float) -> None:
     half = load_backbone(BackboneSettings(name="tiny", precision=precision), CPU)
     pixels = random_pixels(tiny, 2)
     found, expected = half.image_encoder.encode(pixels, layers=True), tiny.image_encoder.encode(pixels, layers=True)
@@ -221,7 +221,7 @@ def test_no_weight_takes_a_gradient(tiny: Backbone) -> None:
     assert not clip_of(tiny).training
 
 
-def test_tiny_has_the_weights_that_lie_in_the_package(tiny: Backbone) -> None:
+def test_tiny_has_the_bundled_weights(tiny: Backbone) -> None:
     packed, state = load_file(TINY_WEIGHTS), clip_of(tiny).state_dict()
     names = {name for name in packed if not name.startswith("token_embedding.")}
     assert names == state.keys() - {"token_embedding.weight"}
@@ -257,7 +257,7 @@ def test_another_image_size_interpolates_the_position_embedding(tiny: Backbone) 
         ({"resize": 112, "crop": 120}, r"`crop` 120 is larger than `resize` 112"),
     ],
 )
-def test_a_size_that_patches_do_not_fill_is_refused(sizes: dict[str, Any], message: str) -> None:
+def test_a_size_that_is_not_a_multiple_of_the_patch_size_is_refused(sizes: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         load_backbone(BackboneSettings(name="tiny", **sizes), CPU)
 
@@ -268,7 +268,7 @@ def test_an_unknown_backbone_is_refused_with_the_nearest_names(name: str, neares
         load_backbone(BackboneSettings(name=name), CPU)
 
 
-def test_a_name_like_no_other_is_answered_with_examples() -> None:
+def test_a_name_without_near_matches_is_refused_with_examples() -> None:
     with pytest.raises(InputError, match="unknown backbone '12345'; nearest: ViT-B-16-plus-240, ViT-L-14, tiny"):
         load_backbone(BackboneSettings(name="12345"), CPU)
 
@@ -304,7 +304,7 @@ def test_without_a_network_one_line_names_three_cures(monkeypatch: pytest.Monkey
     with pytest.raises(InputError) as refusal:
         load_backbone(BackboneSettings(), CPU)
     message = str(refusal.value)
-    assert offline == [True]  # or the download would be tried for a minute
+    assert offline == [True]  # otherwise the download would be retried for a minute
     assert "\n" not in message
     for part in ("laion400m_e32", "connect this machine", "as `pretrained`", "the `backbone` tiny"):
         assert part in message
@@ -336,17 +336,17 @@ def test_a_file_that_holds_no_weights_is_refused_in_one_line(small: BackboneSett
     assert "\n" not in str(refusal.value)
 
 
-def test_a_gpu_without_cuda_is_answered_by_the_cpu_and_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_without_cuda_falls_back_to_the_cpu_with_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert choose_device(0) == (CPU, "`gpu` 0: no CUDA device here, running on the CPU")
 
 
-def test_the_cpu_that_was_asked_for_needs_no_line() -> None:
+def test_choosing_the_cpu_gives_no_warning() -> None:
     assert choose_device(None) == (CPU, None)
 
 
 @pytest.mark.parametrize("gpu", [2, 9])
-def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch, gpu: int) -> None:
+def test_a_gpu_that_does_not_exist_is_refused(monkeypatch: pytest.MonkeyPatch, gpu: int) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert choose_device(1) == (torch.device("cuda", 1), None)
@@ -354,7 +354,7 @@ def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch, gpu
         choose_device(gpu)
 
 
-def test_pixels_are_normalised_by_mean_and_deviation_of_each_colour(tiny: Backbone) -> None:
+def test_pixels_are_normalised_by_mean_and_std_of_each_colour(tiny: Backbone) -> None:
     image = Image.new("RGB", (112, 112), (255, 51, 0))
     pixels = tiny.pixels([image, image])
     by_hand = [(1.0 - 0.48145466) / 0.26862954, (0.2 - 0.4578275) / 0.26130258, (0 - 0.40821073) / 0.27577711]
@@ -363,7 +363,7 @@ def test_pixels_are_normalised_by_mean_and_deviation_of_each_colour(tiny: Backbo
         torch.testing.assert_close(pixels[:, channel], torch.full((2, 112, 112), value))
 
 
-def test_an_oblong_image_is_squeezed_whole(tiny: Backbone) -> None:
+def test_an_oblong_image_is_resized_to_a_square_uncropped(tiny: Backbone) -> None:
     halves = Image.new("RGB", (400, 100), "black")
     halves.paste("white", (200, 0, 400, 100))
     light = tiny.pixels([halves])[0].mean(0) > 0  # [112, 112]

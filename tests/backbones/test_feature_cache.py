@@ -1,4 +1,4 @@
-"""The feature cache: it serves what it has, whatever happens to its files, and changes no result."""
+"""The feature cache: it returns what it stores, tolerates damaged files, and changes no result."""
 
 import os
 from collections.abc import Callable
@@ -26,7 +26,7 @@ Count = Callable[[], int]
 
 @pytest.fixture
 def read_count(read_counts: list[int]) -> Count:
-    """How many images have gone through the image encoder."""
+    """The number of images that have gone through the image encoder."""
     return lambda: sum(read_counts)
 
 
@@ -65,14 +65,14 @@ def test_known_images_do_not_go_through_the_image_encoder(
     assert torch.equal(again.patch_tokens, plain.patch_tokens.flip(0))
 
 
-def test_what_is_done_is_counted_once(cached: Backbone, files: list[Path]) -> None:
+def test_progress_counts_each_image_once(cached: Backbone, files: list[Path]) -> None:
     for counts in ([2, 1], [3]):
         done: list[int] = []
         cached.encode_images(files, 2, read_image, done.append)
         assert done == counts
 
 
-def test_taps_are_kept_beside_what_all_ask_for(cached: Backbone, files: list[Path], read_count: Count) -> None:
+def test_layers_are_cached_beside_the_tokens(cached: Backbone, files: list[Path], read_count: Count) -> None:
     encode(cached, files)
     layered = encode(cached, files, layers=True)
     assert read_count() == 6
@@ -81,7 +81,9 @@ def test_taps_are_kept_beside_what_all_ask_for(cached: Backbone, files: list[Pat
     assert read_count() == 6
 
 
-def test_content_counts_not_the_name(cached: Backbone, files: list[Path], read_count: Count, tmp_path: Path) -> None:
+def test_the_key_is_the_content_not_the_name(
+    cached: Backbone, files: list[Path], read_count: Count, tmp_path: Path
+) -> None:
     encode(cached, files)
     moved = draw(tmp_path / "other.png", (250, 0, 0), size=(40, 30))
     encode(cached, [moved])
@@ -91,7 +93,7 @@ def test_content_counts_not_the_name(cached: Backbone, files: list[Path], read_c
     assert read_count() == 4
 
 
-def test_images_in_memory_are_known_by_their_pixels(cached: Backbone, read_count: Count) -> None:
+def test_images_in_memory_are_cached_by_their_pixels(cached: Backbone, read_count: Count) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
     first = cached.encode_images([pixels], 2, read_image)
     again = cached.encode_images([Image.fromarray(pixels)], 2, read_image)
@@ -101,7 +103,7 @@ def test_images_in_memory_are_known_by_their_pixels(cached: Backbone, read_count
     assert read_count() == 2
 
 
-def test_other_weights_sizes_and_precisions_have_features_of_their_own(
+def test_other_weights_sizes_and_precisions_have_separate_entries(
     cached: Backbone, files: list[Path], read_count: Count
 ) -> None:
     encode(cached, files)
@@ -128,20 +130,24 @@ def test_a_damaged_file_is_computed_anew(cached: Backbone, files: list[Path], re
     assert read_count() == 4
 
 
-def test_the_least_recently_used_go_first(cached: Backbone, files: list[Path], read_count: Count) -> None:
+def test_the_least_recently_used_files_are_deleted_first(
+    cached: Backbone, files: list[Path], read_count: Count
+) -> None:
     assert cached.cache
     encode(cached, files)
     kept = list(cached.cache.folder.glob("*/*"))
     for file in kept:
         os.utime(file, (1, 1))
-    encode(cached, files[:1])  # a use
+    encode(cached, files[:1])  # updates the time of last use
     FeatureCache(cached.cache.folder, 1.5 * kept[0].stat().st_size).prune()
     assert len(list(cached.cache.folder.glob("*/*"))) == 1
     encode(cached, files[:1])
     assert read_count() == 3
 
 
-def test_a_folder_that_cannot_be_written_to_costs_no_result(tiny: Backbone, files: list[Path], tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_to_changes_no_result(
+    tiny: Backbone, files: list[Path], tmp_path: Path
+) -> None:
     (tmp_path / "file").write_text("not a folder")
     walled = replace(tiny, cache=FeatureCache(tmp_path / "file", LARGE))
     assert_same(encode(walled, files), encode(tiny, files))
@@ -164,7 +170,7 @@ def test_a_folder_of_another_user_is_read_and_left_as_it_is(
     assert contents(cached.cache.folder) == kept
 
 
-def test_another_release_of_a_library_has_features_of_its_own(
+def test_another_release_of_a_library_has_separate_entries(
     cached: Backbone, files: list[Path], read_count: Count, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encode(cached, files)
@@ -195,7 +201,7 @@ def test_an_unreadable_image_is_refused_as_without_a_cache(cached: Backbone, fil
         encode(cached, files)
 
 
-def test_where_it_lies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_default_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert default_cache_folder() == Path(os.environ["PROMPTAD_CACHE"])
     monkeypatch.delenv("PROMPTAD_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))

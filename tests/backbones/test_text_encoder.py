@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import slow_text_feature
+from helpers import reference_text_feature
 from open_clip.model import CLIP
 from torch import Tensor
 
@@ -30,7 +30,7 @@ SMALL: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def small() -> Backbone:
-    """A CLIP of random weights, larger than those that open_clip starts from, so that every token counts."""
+    """A CLIP of random weights, larger than open_clip's initial ones, so that every token has an effect."""
     torch.manual_seed(0)
     clip = CLIP(**SMALL)
     with torch.no_grad():
@@ -41,8 +41,8 @@ def small() -> Backbone:
     return make_backbone(clip, BackboneSettings(name="small", pretrained="small"), CPU)
 
 
-def seen(trees: PromptTrees) -> list[list[list[int]]]:
-    """Which nodes each node of each tree sees."""
+def visible_nodes(trees: PromptTrees) -> list[list[list[int]]]:
+    """The nodes that each node of each tree attends to."""
     return [[[node for node, sees in enumerate(row) if sees] for row in tree] for tree in trees.sees.tolist()]
 
 
@@ -51,10 +51,10 @@ def test_a_tree_holds_a_shared_beginning_once() -> None:
     assert trees.rows.tolist() == [[7, 8, 9, 5, 9, 9]]
     assert trees.places.tolist() == [[0, 1, 2, 2, 3, 1]]
     assert trees.leaves.flatten()[trees.leaf_of].tolist() == [2, 4, 5, 2]
-    assert seen(trees) == [[[0], [0, 1], [0, 1, 2], [0, 1, 3], [0, 1, 3, 4], [0, 5]]]
+    assert visible_nodes(trees) == [[[0], [0, 1], [0, 1, 2], [0, 1, 3], [0, 1, 3, 4], [0, 5]]]
 
 
-def test_trees_are_filled_up_with_nodes_that_nobody_reads() -> None:
+def test_trees_are_padded_with_nodes_that_are_not_read() -> None:
     trees = PromptTrees.of([[7, 8, 9], [7, 9], [7, 9, 9]], CPU, [0, 1, 1])
     assert trees.rows.tolist() == [[7, 8, 9], [7, 9, 9]]
     assert trees.leaves.tolist() == [[2, 0], [1, 2]]
@@ -63,15 +63,15 @@ def test_trees_are_filled_up_with_nodes_that_nobody_reads() -> None:
     assert both.rows.tolist() == [[7, 8, 9, 0, 0, 0], [7, 9, 9, 0, 0, 0], [10, 11, 12, 13, 12, 13]]
     assert both.leaves.tolist() == [[2, 0, 0], [1, 2, 0], [3, 4, 5]]
     assert both.leaf_of.tolist() == [0, 3, 4, 6, 7, 8]
-    assert seen(both)[0] == [[0], [0, 1], [0, 1, 2], [3], [4], [5]]
-    assert seen(both)[2] == [[0], [0, 1], [0, 1, 2], [0, 1, 2, 3], [0, 4], [0, 5]]
+    assert visible_nodes(both)[0] == [[0], [0, 1], [0, 1, 2], [3], [4], [5]]
+    assert visible_nodes(both)[2] == [[0], [0, 1], [0, 1, 2], [0, 1, 2, 3], [0, 4], [0, 5]]
 
 
 def test_a_prompt_may_end_where_another_goes_on(small: Backbone) -> None:
     vectors = torch.randn(4, 32, generator=torch.Generator().manual_seed(0))
     found = small.text_encoder.encode_raw(vectors, PromptTrees.of([[0, 1], [0, 1, 2, 3]], CPU))
     for feature, length in zip(found, (2, 4), strict=True):
-        expected = slow_text_feature(small, vectors[:length])
+        expected = reference_text_feature(small, vectors[:length])
         torch.testing.assert_close(feature, expected, rtol=0, atol=1e-5)
 
 
@@ -97,7 +97,7 @@ def test_many_texts_are_encoded_in_parts(small: Backbone, monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     ("length", "abnormal_length", "words"), [(4, 1, "metal nut"), (1, 2, "pill"), (16, 3, "a printed circuit board")]
 )
-def test_features_and_gradients_of_contexts_equal_those_through_all_77_tokens(
+def test_features_and_gradients_of_a_prompt_learner_equal_those_over_all_77_tokens(
     small: Backbone, normal_count: int, abnormal_count: int, length: int, abnormal_length: int, words: str
 ) -> None:
     generator = torch.Generator().manual_seed(1)
@@ -105,28 +105,28 @@ def test_features_and_gradients_of_contexts_equal_those_through_all_77_tokens(
         0.3 * torch.randn(*shape, 32, generator=generator)
         for shape in ((normal_count, length), (abnormal_count, abnormal_length))
     ]
-    contexts = PromptLearner(small, words, *(start.clone() for start in starts))
-    normal, abnormal = contexts()
+    learner = PromptLearner(small, words, *(start.clone() for start in starts))
+    normal, abnormal = learner()
     directions = [torch.randn(features.shape, generator=generator) for features in (normal, abnormal)]
     (normal * directions[0]).sum().add((abnormal * directions[1]).sum()).backward()
 
-    slow_normal, slow_abnormal = (start.clone().requires_grad_() for start in starts)
+    reference_normal, reference_abnormal = (start.clone().requires_grad_() for start in starts)
     frame = small.text_encoder.embed(torch.tensor([START_OF_TEXT, *small.token_ids(f"{words}."), END_OF_TEXT]))
 
-    def slow(*context: Tensor) -> Tensor:
-        return F.normalize(slow_text_feature(small, torch.cat([frame[:1], *context, frame[1:]])), dim=0)
+    def reference(*context: Tensor) -> Tensor:
+        return F.normalize(reference_text_feature(small, torch.cat([frame[:1], *context, frame[1:]])), dim=0)
 
     loss = torch.zeros(())
     for i in range(normal_count):
-        feature = slow(slow_normal[i])
+        feature = reference(reference_normal[i])
         torch.testing.assert_close(normal[i], feature, rtol=0, atol=1e-5)
         loss = loss + feature @ directions[0][i]
         for j in range(abnormal_count):
-            feature = slow(slow_normal[i], slow_abnormal[j])
+            feature = reference(reference_normal[i], reference_abnormal[j])
             torch.testing.assert_close(abnormal[i, j], feature, rtol=0, atol=1e-5)
             loss = loss + feature @ directions[1][i, j]
     loss.backward()  # type: ignore[no-untyped-call]
-    for found, expected in ((contexts.normal_context, slow_normal), (contexts.abnormal_context, slow_abnormal)):
+    for found, expected in ((learner.normal_context, reference_normal), (learner.abnormal_context, reference_abnormal)):
         assert found.grad is not None
         assert expected.grad is not None
         scale = float(expected.grad.abs().max())

@@ -1,4 +1,4 @@
-"""The benchmarks' own arithmetic: image AUROC by kind of defect, random weights, and the probe that is told labels."""
+"""The benchmarks' own arithmetic: image AUROC by kind of defect, random weights, and the supervised probe."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -19,11 +19,13 @@ from promptad.features import ImageFeatures
 from promptad.prompts.encode import encode_texts
 from promptad.structures import TestImage
 
+pytestmark = pytest.mark.slow
+
 SIDE, RESOLUTION = 4, 256  # patches, and pixels of a map, a side
 
 
 def split_of(*defects: str) -> TestSplit:
-    """Images of folders; a defective one has its defect in the upper left patch, in one direction of the features."""
+    """Images of folders; an anomalous one has its defect in the upper left patch, in one direction of the features."""
     labels = np.array([defect != "good" for defect in defects])
     random = torch.Generator().manual_seed(len(defects))
     noise = 0.1 * torch.randn(len(defects), 1 + SIDE**2, 8, generator=random)
@@ -53,7 +55,7 @@ def protocol(tmp_path: Path) -> Protocol:
     )
 
 
-def test_each_kind_is_told_from_all_good_images_alone() -> None:
+def test_each_kind_is_compared_with_all_good_images_only() -> None:
     split = split_of("broken_large", "broken_large", "crack", "crack", "good", "good")
     scores = np.array([0.9, 0.8, 0.3, 0.1, 0.2, 0.0])
     assert auroc_by_kind(scores, split, "bottle") == {"broken edge": 100.0, "crack": 75.0}
@@ -78,15 +80,15 @@ def test_images_of_a_kind_are_counted_over_classes_and_lines(protocol: Protocol)
     assert images_of("burn", protocol) == 2 * 8
 
 
-def test_random_weights_are_the_same_each_time_and_none_of_the_embedded_ones(tiny: Backbone) -> None:
+def test_random_weights_are_the_same_each_time_and_differ_from_the_bundled_ones(tiny: Backbone) -> None:
     before = torch.random.get_rng_state()
     random, again = load_tiny(random_weights=True), load_tiny(random_weights=True)
     assert torch.equal(before, torch.random.get_rng_state())
     assert random.weights_sha256 == again.weights_sha256 != tiny.weights_sha256
     assert load_tiny().weights_sha256 == tiny.weights_sha256
-    own, embedded = (dict(clip_of(backbone).named_parameters()) for backbone in (random, tiny))
-    assert {name: value.shape for name, value in own.items()} == {name: value.shape for name, value in embedded.items()}
-    assert not any(torch.equal(own[name], embedded[name]) for name in own)
+    own, bundled = (dict(clip_of(backbone).named_parameters()) for backbone in (random, tiny))
+    assert {name: value.shape for name, value in own.items()} == {name: value.shape for name, value in bundled.items()}
+    assert not any(torch.equal(own[name], bundled[name]) for name in own)
     assert random.temperature == pytest.approx(1 / 0.07)
 
 
@@ -98,12 +100,12 @@ def test_random_weights_make_unit_features_of_images_and_words(tiny: Backbone) -
     assert features.patch_tokens.shape == tiny.image_encoder.encode(pixels).patch_tokens.shape
 
 
-def test_rows_of_random_weights_are_kept_apart(protocol: Protocol) -> None:
+def test_rows_of_random_weights_have_a_separate_file(protocol: Protocol) -> None:
     place = Place(200, "gear")
     assert rows_file(protocol, place) != rows_file(replace(protocol, random_weights=True), place)
 
 
-def test_a_patch_is_defective_where_more_than_a_quarter_of_it_is() -> None:
+def test_a_patch_is_defective_if_more_than_a_quarter_of_it_is() -> None:
     split = split_of("crack", "good")
     assert split.masks is not None
     side = RESOLUTION // SIDE
@@ -125,9 +127,9 @@ def test_halves_share_no_image_and_have_all_kinds() -> None:
         assert half.masks.any((1, 2)).tolist() == half.labels.tolist() == [True, False, True]
 
 
-def test_a_probe_finds_in_new_images_what_it_was_told() -> None:
-    told, new = split_of(*["crack"] * 8, *["good"] * 8), split_of(*["crack"] * 6, *["good"] * 6)
-    probe = learn_probe([told])
+def test_a_probe_finds_the_labelled_kind_of_defect_in_new_images() -> None:
+    labelled, new = split_of(*["crack"] * 8, *["good"] * 8), split_of(*["crack"] * 6, *["good"] * 6)
+    probe = learn_probe([labelled])
     scores = score(probe, new.features)
     assert scores.image[:6].min() > scores.image[6:].max()
     assert scores.patches.shape == (12, SIDE, SIDE)
@@ -135,10 +137,12 @@ def test_a_probe_finds_in_new_images_what_it_was_told() -> None:
     found = measure(probe, new)
     assert [found[by] for by in ("both", "class-token", "patches")] == [100, 100, 100]
     assert found["pixel"] > 95
-    assert measure_halves(told)["both"] == 100
+    assert measure_halves(labelled)["both"] == 100
 
 
-def test_a_probe_that_is_told_the_wrong_labels_finds_the_wrong_images() -> None:
-    told, new = split_of(*["crack"] * 8, *["good"] * 8), split_of(*["crack"] * 6, *["good"] * 6)
-    wrong = replace(told, labels=~told.labels, masks=np.ones_like(told.masks) & ~told.labels[:, None, None])
+def test_a_probe_trained_on_wrong_labels_finds_the_wrong_images() -> None:
+    labelled, new = split_of(*["crack"] * 8, *["good"] * 8), split_of(*["crack"] * 6, *["good"] * 6)
+    wrong = replace(
+        labelled, labels=~labelled.labels, masks=np.ones_like(labelled.masks) & ~labelled.labels[:, None, None]
+    )
     assert measure(learn_probe([wrong]), new)["both"] == 0

@@ -1,11 +1,11 @@
-"""The original PromptAD's own loop, which benchmarks/train_speed.py times, computes what our baseline computes."""
+"""The original PromptAD's loop, which benchmarks/train_speed.py times, computes the same as our baseline."""
 
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from train_speed import CLASS, Ancestor, encode_whole
+from train_speed import CLASS, OriginalLoop, encode_whole
 
 from promptad.backbones.clip import Backbone
 from promptad.backbones.open_clip_vit import clip_of
@@ -16,6 +16,8 @@ from promptad.models.base import Subject, TrainTask
 from promptad.models.registry import train
 from promptad.models.single_anchor.prompts import average_anchors
 from promptad.settings import default_settings
+
+pytestmark = pytest.mark.slow
 
 
 def test_both_paths_run_to_their_ends_give_the_same_features(tiny: Backbone) -> None:
@@ -31,7 +33,7 @@ def test_both_paths_run_to_their_ends_give_the_same_features(tiny: Backbone) -> 
     torch.testing.assert_close(found.patch_tokens, expected.patch_tokens, rtol=0, atol=1e-5)
 
 
-def test_our_baseline_learns_and_measures_the_same(tiny: Backbone, mvtec: Path) -> None:
+def test_the_baseline_trains_and_evaluates_as_the_original_loop(tiny: Backbone, mvtec: Path) -> None:
     images = read_class("mvtec", mvtec.parent, CLASS)
     plain = default_settings("single-anchor")
     settings = replace(
@@ -41,18 +43,18 @@ def test_our_baseline_learns_and_measures_the_same(tiny: Backbone, mvtec: Path) 
         scoring=replace(plain.scoring, resolution=64),
     )
     support = images.normal[:2]
-    ancestor = Ancestor(tiny, settings)
-    bank = ancestor.encode(support).layers
+    original = OriginalLoop(tiny, settings)
+    bank = original.encode(support).layers
     assert bank
     for _ in range(2):
-        measured = ancestor.epoch(support, images, bank)
+        measured = original.epoch(support, images, bank)
 
     task = TrainTask(Subject("mvtec", CLASS, (), ""), encode_support(tiny, support, settings), settings)
     *_, (last,) = train(tiny, [task])
     split = read_test_split(tiny, images.test, 64, 32, layers=True)
     found, _ = evaluate(last.detector, split)
     assert found.image_auroc == pytest.approx(measured, abs=1e-6)
-    anchors = average_anchors(ancestor.prompts()).detach()
+    anchors = average_anchors(original.prompts()).detach()
     torch.testing.assert_close(last.detector.learned()["text_features"], anchors, rtol=0, atol=1e-5)
     for name in ("normal_context", "abnormal_context"):
-        assert getattr(ancestor.prompts, name).grad.abs().max() > 0
+        assert getattr(original.prompts, name).grad.abs().max() > 0

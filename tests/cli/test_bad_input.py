@@ -1,4 +1,4 @@
-"""What a user gets wrong: the command line refuses it in one line, and results stay."""
+"""Invalid input: the command line refuses it in one line, and results stay."""
 
 import resource
 import shutil
@@ -78,7 +78,7 @@ def test_a_wrong_argument_is_refused_and_results_stay(
     assert contents(copied.results) == before
 
 
-def test_a_missing_class_name_is_asked_for(drawn: Path) -> None:
+def test_a_missing_class_name_is_refused(drawn: Path) -> None:
     assert_refused(call("train", "--dataset", "demo", "--data-root", drawn), "--class-name is missing")
 
 
@@ -93,7 +93,7 @@ def test_demo_data_cannot_be_drawn_into_a_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "../../escaped"])
-def test_a_name_that_is_no_file_name_is_refused(bracket: Path, tmp_path: Path, name: str) -> None:
+def test_a_name_that_cannot_be_a_file_name_is_refused(bracket: Path, tmp_path: Path, name: str) -> None:
     assert_refused(train_folder(bracket, tmp_path / "result", "--class-name", name), "--class-name")
 
 
@@ -105,13 +105,13 @@ def test_brackets_in_a_name_are_printed_as_they_are(bracket: Path, tmp_path: Pat
     assert "Prototypes of part [b]" in outcome.output
 
 
-def test_a_detector_without_numbers_is_not_saved(bracket: Path, tmp_path: Path) -> None:
+def test_a_detector_that_diverged_is_not_saved(bracket: Path, tmp_path: Path) -> None:
     outcome = train_folder(bracket, tmp_path / "result", "--class-name", "bracket", "--lr", "1e30")
     assert_refused(outcome, "--lr")
     assert not any(tmp_path.rglob("*.pt"))
 
 
-def test_a_file_that_cannot_be_finished_is_said_and_results_stay(copied: Trained) -> None:
+def test_a_file_that_cannot_be_finished_is_refused_and_results_stay(copied: Trained) -> None:
     before, limits = contents(copied.results), resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
     try:

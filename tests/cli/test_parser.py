@@ -1,4 +1,4 @@
-"""The machine that a command runs on: without a GPU, or with a full one."""
+"""Commands on a machine without a GPU, or with a full one."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,9 @@ from rich.console import Console
 from promptad.cli.commands import RUNNERS
 
 
-def test_a_missing_gpu_is_said_in_one_line(trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_gpu_is_reported_in_one_line(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     outcome = call("train", *trained.arguments, "--root-dir", tmp_path, *LIGHTEST, "--gpu-id", "0")
     assert (outcome.code, outcome.errors) == (0, "")
@@ -22,7 +24,7 @@ def test_a_missing_gpu_is_said_in_one_line(trained: Trained, tmp_path: Path, mon
     assert "CUDA" not in asked_for_none.output
 
 
-def test_a_full_gpu_gets_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_out_of_memory_error_names_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
     def run_out_of_memory(_: dict[str, Any], __: Console) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB\nand so on")
 

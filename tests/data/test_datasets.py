@@ -76,7 +76,7 @@ def test_a_plain_folder_is_a_class_or_holds_classes(tmp_path: Path) -> None:
     assert (itself.class_name, itself.normal, itself.test) == ("cog wheel", (image,), ())
 
 
-def test_a_plain_folder_may_have_no_masks_but_not_some(tmp_path: Path) -> None:
+def test_a_plain_folder_may_have_no_masks_but_not_only_some(tmp_path: Path) -> None:
     for name in ("good/0.png", "test/good/0.png", "test/dent/0.png", "test/dent/1.png"):
         draw(tmp_path / name)
     assert [image.mask_path for image in read_class("folder", tmp_path, "gear").test] == [None] * 3

@@ -42,7 +42,7 @@ def carpet(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def few_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only how and when files are written matters: draw next to nothing."""
+    """Only how and when files are written matters: draw tiny images."""
     for name in ("TRAIN_IMAGES", "GOOD_TEST_IMAGES", "IMAGES_A_DEFECT"):
         monkeypatch.setattr(writer, name, 1)
 
@@ -83,23 +83,23 @@ def test_files_hold_rgb_images_and_black_and_white_masks(carpet: Path) -> None:
 
 def test_a_contact_sheet_has_a_row_a_class_with_the_images_of_its_folders(carpet: Path, tmp_path: Path) -> None:
     file = tmp_path / "sheet.png"
-    told: list[str] = []
-    write_sheet(file, ["screw", CLASS], 0, "normal", told.append)
+    done: list[str] = []
+    write_sheet(file, ["screw", CLASS], 0, "normal", done.append)
     sheet = np.asarray(Image.open(file))
-    assert told == ["screw", CLASS]
+    assert done == ["screw", CLASS]
     side = sheet.shape[0] // 2
     first = cv2.resize(np.asarray(Image.open(carpet / "train/good/000.png")), (128, 128), interpolation=cv2.INTER_AREA)
     assert np.array_equal(sheet[side + 16 : side + 144, 92 : 92 + 128], first)
     assert (sheet[:side, -128:] == 255).all()  # the screw has one kind less than the carpet
 
 
-def test_a_contact_sheet_is_a_image_file(tmp_path: Path) -> None:
+def test_a_contact_sheet_is_an_image_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"`sheet` .*sheet\.txt: end its name in \.png or \.jpg"):
         write_sheet(tmp_path / "sheet.txt", [CLASS], 0, "normal")
     assert not list(tmp_path.iterdir())
 
 
-def test_the_tiny_clip_was_never_shown_a_line_of_the_demo() -> None:
+def test_the_tiny_clip_was_not_trained_on_a_line_of_the_demo() -> None:
     tiny_images = import_module("tiny_images")  # in tools/
     for trio, attempt in ((0, 0), (35_999, tiny_images.TRIES)):
         assert min(tiny_images.seeds_of(trio, attempt)) >= TRAINING_SEEDS_FROM

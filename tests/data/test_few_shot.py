@@ -8,14 +8,14 @@ from helpers import draw, refusal
 from promptad.data.few_shot import choose_support, read_support_list
 
 NORMAL = tuple(Path("data/carpet/train/good", f"{number:03}.png") for number in range(20))
-PINNED = [14, 7, 18, 10]  # sha256 of "111/000.png", "111/001.png", ...: never to change, or results stop repeating
+PINNED = [14, 7, 18, 10]  # sha256 of "111/000.png", "111/001.png", ...: must never change, for reproducible results
 
 
 def numbers(paths: tuple[Path, ...]) -> list[int]:
     return [int(path.stem) for path in paths]
 
 
-def test_the_choice_is_pinned_nested_seeded_and_blind_to_order() -> None:
+def test_the_choice_is_pinned_nested_seeded_and_independent_of_order() -> None:
     chosen = choose_support(NORMAL, 4, seed=111)
     assert numbers(chosen) == PINNED
     assert choose_support(NORMAL, 2, seed=111) == chosen[:2]
@@ -48,7 +48,7 @@ def test_a_list_of_paths_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert numbers(read_support_list(file, "carpet", relative, 3)) == [3, 1, 0]
 
 
-def test_the_ancestors_list_of_ids_is_read(tmp_path: Path) -> None:
+def test_the_upstream_list_of_ids_is_read(tmp_path: Path) -> None:
     file = write(tmp_path, "#1: 7", "#2: 12 5", "# a comment", "#4: 0 1 2 3")
     assert numbers(read_support_list(file, "carpet", NORMAL[::-1], 2)) == [12, 5]
     assert numbers(read_support_list(file, "carpet", NORMAL, 1)) == [7]

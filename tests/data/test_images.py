@@ -57,7 +57,7 @@ def test_exif_orientation_is_applied_to_files_and_given_images(tmp_path: Path, s
     stored = Image.new("RGB", (32, 16))
     stored.paste(WHITE, (0, 0, 16, 16))  # white on the left
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned by 90 degrees clockwise: white comes to the top
+    exif[0x0112] = 6  # rotate by 90 degrees clockwise: white moves to the top
     stored.save(path, exif=exif)
     for upright in (read_image(path), read_image(Image.open(path))):
         assert upright.size == (16, 32)
@@ -129,7 +129,7 @@ def test_32_bit_images_are_refused(tmp_path: Path, mode: str) -> None:
         assert f"cannot use picture {path}: its pixels are 32-bit" in refusal(read_image, image)
 
 
-def test_files_that_are_no_images_are_refused_in_words(tmp_path: Path) -> None:
+def test_files_that_are_not_images_are_refused_with_the_reason(tmp_path: Path) -> None:
     missing, empty, text = tmp_path / "missing.png", tmp_path / "empty.png", tmp_path / "text.png"
     empty.touch()
     text.write_text("not a picture")
@@ -142,7 +142,7 @@ def test_files_that_are_no_images_are_refused_in_words(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".tif"])
-def test_a_truncated_file_is_refused_in_words(tmp_path: Path, suffix: str) -> None:
+def test_a_truncated_file_is_refused_with_the_reason(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"short{suffix}"
     noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
     Image.fromarray(noise).save(path)
@@ -150,7 +150,7 @@ def test_a_truncated_file_is_refused_in_words(tmp_path: Path, suffix: str) -> No
     assert refusal(read_image, path) == f"corrupt picture {path}: the file ends early; replace it or remove it"
 
 
-def test_a_corrupt_file_is_refused_in_words(tmp_path: Path) -> None:
+def test_a_corrupt_file_is_refused_with_the_reason(tmp_path: Path) -> None:
     path = draw(tmp_path / "corrupt.png", size=(40, 40))
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 0xFF
@@ -160,7 +160,7 @@ def test_a_corrupt_file_is_refused_in_words(tmp_path: Path) -> None:
     assert refusal(read_image, Image.open(path)) == expected
 
 
-def test_an_enormous_image_is_refused_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_enormous_image_is_refused_with_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = draw(tmp_path / "large.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)
     assert refusal(read_image, path) == f"picture {path} is too large: it has more than 40 pixels; scale it down"
@@ -198,7 +198,7 @@ def test_every_value_above_zero_is_a_defect(tmp_path: Path, mode: str, defect: o
     assert read.tolist() == [[False, False, True, True]] * 2 + [[False] * 4] * 2
 
 
-def test_a_mask_that_does_not_lie_on_its_image_is_refused(tmp_path: Path) -> None:
+def test_a_mask_of_another_size_than_its_image_is_refused(tmp_path: Path) -> None:
     image, mask = draw(tmp_path / "picture.png"), draw(tmp_path / "mask.png", size=(6, 8))
     message = refusal(read_mask, mask, 4, image)
     assert message.startswith(f"mask {mask} has 6 x 8 pixels, its picture {image} 8 x 6: export the mask")

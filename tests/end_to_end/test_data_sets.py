@@ -1,4 +1,4 @@
-"""Data sets that the command line trains on: plain folders, MVTec AD, VisA, and images of every kind."""
+"""Training from the command line on plain folders, MVTec AD, VisA, and images of every kind."""
 
 import json
 import shutil
@@ -23,8 +23,12 @@ from PIL import Image
 from promptad.results.paths import ResultFolder
 from promptad.results.table import write_result
 
+pytestmark = pytest.mark.slow
 
-def test_a_plain_folder_with_good_alone_trains_and_says_why_nothing_is_measured(bracket: Path, tmp_path: Path) -> None:
+
+def test_a_plain_folder_with_only_good_trains_and_reports_why_nothing_is_measured(
+    bracket: Path, tmp_path: Path
+) -> None:
     outcome = train_folder(bracket.parent, tmp_path / "result", "--class-name", "bracket")
     assert (outcome.code, outcome.errors) == (0, "")
     assert "no test split with good and defective pictures: nothing to measure on" in outcome.output

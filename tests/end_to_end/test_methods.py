@@ -10,9 +10,11 @@ from rich.console import Console
 
 from promptad.results.table import METRIC_TITLES, read_results, seeds_table
 
+pytestmark = pytest.mark.slow
+
 SYSTEMS, LEVELS = ("multi-prototype", "single-anchor"), ("image", "pixel")
 ANCHOR = ("--system", "single-anchor")
-ANCESTOR_KEYS = ("text_features", "feature_gallery1", "feature_gallery2")
+UPSTREAM_KEYS = ("text_features", "feature_gallery1", "feature_gallery2")
 
 
 def rows_of(folder: Path, seed: int = 111) -> dict[tuple[str, str, str], dict[str, str]]:
@@ -24,7 +26,7 @@ def options(drawn: Path, results: Path) -> tuple[str | Path, ...]:
     return ("--dataset", "demo", "--data-root", drawn, "--root-dir", results, *LIGHTEST)
 
 
-def test_systems_and_levels_lie_beside_each_other_and_are_tested_again(drawn: Path, tmp_path: Path) -> None:
+def test_systems_and_levels_are_saved_beside_each_other_and_are_tested_again(drawn: Path, tmp_path: Path) -> None:
     folder = tmp_path / "demo" / "k_2"
     for system, level in product(SYSTEMS, LEVELS):
         more = ("--class-name", "carpet", "--system", system, "--level", level)
@@ -55,7 +57,7 @@ def test_systems_and_levels_lie_beside_each_other_and_are_tested_again(drawn: Pa
     }
 
 
-def test_levels_learn_from_other_features(drawn: Path, tmp_path: Path) -> None:
+def test_levels_train_on_different_features(drawn: Path, tmp_path: Path) -> None:
     for level in LEVELS:
         assert call("train", *options(drawn, tmp_path), "--class-name", "carpet", "--level", level).code == 0
     folder = tmp_path / "demo" / "k_2" / "checkpoint"
@@ -78,7 +80,7 @@ def test_a_memory_is_saved_and_scores(drawn: Path, tmp_path: Path, system: str) 
 
 
 @pytest.mark.parametrize("more", [ANCHOR, ("--level", "pixel"), (*ANCHOR, "--level", "pixel"), ("--memory-bank",)])
-def test_train_all_goes_on_for_every_way_of_working(drawn: Path, tmp_path: Path, more: tuple[str, ...]) -> None:
+def test_train_all_resumes_for_every_configuration(drawn: Path, tmp_path: Path, more: tuple[str, ...]) -> None:
     command = ("train-all", *options(drawn, tmp_path), "--classes", "carpet")
     assert "finished before" not in call(*command).output
     assert "finished before" not in call(*command, *more).output
@@ -86,11 +88,11 @@ def test_train_all_goes_on_for_every_way_of_working(drawn: Path, tmp_path: Path,
     assert (outcome.code, outcome.errors) == (0, "")
     assert "carpet: finished before" in outcome.output
     assert "finished before" not in call(*command, *more, "--select", "train-loss").output
-    if more != ("--memory-bank",):  # with and without a memory a detector lies in one file
+    if more != ("--memory-bank",):  # a detector has the same file with and without a memory
         assert "carpet: finished before" in call(*command).output
 
 
-def test_an_option_that_does_not_apply_is_left_out_and_said(drawn: Path, tmp_path: Path) -> None:
+def test_an_option_that_does_not_apply_is_ignored_and_reported(drawn: Path, tmp_path: Path) -> None:
     more = ("--class-name", "carpet", "--views", "4", "--weight-margin", "3")
     outcome = call("train", *options(drawn, tmp_path), *ANCHOR, *more)
     assert outcome.code == 0
@@ -114,14 +116,14 @@ def test_an_option_that_does_not_apply_is_left_out_and_said(drawn: Path, tmp_pat
         (("--seeds", "0-1", "--seed", "3"), ("--seed 3", "--seeds")),
     ],
 )
-def test_a_wrong_way_of_working_is_refused(
+def test_an_invalid_configuration_is_refused(
     drawn: Path, tmp_path: Path, arguments: tuple[str, ...], words: tuple[str, ...]
 ) -> None:
     assert_refused(call("train", *options(drawn, tmp_path), "--class-name", "carpet", *arguments), *words)
     assert not any(tmp_path.rglob("*.pt"))
 
 
-def test_several_seeds_are_trained_and_tested_and_spread_is_told(drawn: Path, tmp_path: Path) -> None:
+def test_several_seeds_are_trained_and_tested_and_their_spread_is_printed(drawn: Path, tmp_path: Path) -> None:
     folder, named = tmp_path / "demo" / "k_2", ("--class-name", "carpet", "--seeds", "3,5-6")
     outcome = call("train", *options(drawn, tmp_path), *ANCHOR, *named)
     assert (outcome.code, outcome.errors) == (0, "")
@@ -139,7 +141,7 @@ def test_several_seeds_are_trained_and_tested_and_spread_is_told(drawn: Path, tm
     assert_refused(call("test", *options(drawn, tmp_path)[:6], *ANCHOR, *named, "--checkpoint", files[0]), "one seed")
 
 
-def test_train_all_of_several_seeds_goes_on(drawn: Path, tmp_path: Path) -> None:
+def test_train_all_of_several_seeds_resumes(drawn: Path, tmp_path: Path) -> None:
     command = ("train-all", *options(drawn, tmp_path), "--classes", "carpet,grid", "--seeds", "0-1", *ANCHOR)
     first = call(*command)
     assert (first.code, first.errors) == (0, "")
@@ -151,7 +153,7 @@ def test_train_all_of_several_seeds_goes_on(drawn: Path, tmp_path: Path) -> None
     ]
 
 
-def test_the_table_of_seeds_tells_means_over_classes_for_each_seed() -> None:
+def test_the_table_of_seeds_shows_means_over_classes_for_each_seed() -> None:
     cells = {("a", 0): 90, ("a", 1): 94, ("b", 0): 70, ("b", 1): 80}
     blank = dict.fromkeys(METRIC_TITLES, "")
     rows = [
@@ -168,14 +170,14 @@ def test_the_table_of_seeds_tells_means_over_classes_for_each_seed() -> None:
     assert "WARNING" not in text
 
 
-def test_a_bare_file_of_the_ancestor_is_measured_with_the_settings_given(
+def test_a_bare_upstream_checkpoint_is_measured_with_the_given_settings(
     copied: Trained, drawn: Path, tmp_path: Path
 ) -> None:
     results = tmp_path / "anchors"
     assert call("train", *options(drawn, results), *ANCHOR, "--class-name", "carpet").code == 0
     ours = results / "demo" / "k_2" / "checkpoint" / "single-anchor" / "CLS-Seed_111-carpet-check_point.pt"
     bare = tmp_path / "bare.pt"
-    torch.save({name: read_checkpoint(ours)[name] for name in ANCESTOR_KEYS}, bare)
+    torch.save({name: read_checkpoint(ours)[name] for name in UPSTREAM_KEYS}, bare)
     row = rows_of(results / "demo" / "k_2")["single-anchor", "image", "yes"]
     (results / "demo" / "k_2" / "csv" / "Seed_111-results.csv").unlink()
     tested = ("test", *options(drawn, results)[:6], "--class-name", "carpet", "--checkpoint", bare)

@@ -1,4 +1,4 @@
-"""A user's own part: trained from good images alone, then asked about others."""
+"""A user's own part: trained on good images only, then used to predict others."""
 
 import shutil
 from pathlib import Path
@@ -13,12 +13,14 @@ from promptad import PromptAD
 from promptad.data.images import read_image
 from promptad.results.predictions import ONE_IMAGE
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_part_has_a_folder_of_its_own(own: Own) -> None:
     assert contents(own.part).keys() == {"detector.pt", "diagnostics.json", "diagnostics.png"}
 
 
-def test_each_image_has_a_line_and_a_bad_one_stops_nobody(own: Own, tmp_path: Path) -> None:
+def test_each_image_has_a_line_and_an_unreadable_one_does_not_stop_the_others(own: Own, tmp_path: Path) -> None:
     lines = own.lines(tmp_path)
     assert [line["path"] for line in lines] == [str(path) for path in sorted(own.new.iterdir())]
     for line in lines:
@@ -58,7 +60,7 @@ def test_a_rate_at_training_is_kept(own: Own, tmp_path: Path) -> None:
     assert again[-1]["threshold"] == own.lines(tmp_path / "lax", "--false-alarm-rate", "0.3")[-1]["threshold"]
 
 
-def test_the_exit_code_tells_of_what_is_not_good(own: Own, tmp_path: Path) -> None:
+def test_the_exit_code_reports_rejected_and_unreadable_images(own: Own, tmp_path: Path) -> None:
     good = sorted(own.good.iterdir())[0]
     fail = ("--output", tmp_path, "--fail-on-anomaly")
     assert call("predict", own.part / "detector.pt", good, *fail, "--false-alarm-rate", "1e-9").code == 0
@@ -68,7 +70,7 @@ def test_the_exit_code_tells_of_what_is_not_good(own: Own, tmp_path: Path) -> No
     assert call("predict", own.part, own.new / "broken.png", "--output", tmp_path).code == 2
 
 
-def test_overlays_are_drawn_and_not_judged_the_next_time(own: Own, tmp_path: Path) -> None:
+def test_overlays_are_drawn_and_not_predicted_the_next_time(own: Own, tmp_path: Path) -> None:
     new = shutil.copytree(own.new, tmp_path / "new")
     for _ in range(2):
         assert call("predict", own.part, new, "--output", new / "judged", "--overlays").code == 0
@@ -77,7 +79,7 @@ def test_overlays_are_drawn_and_not_judged_the_next_time(own: Own, tmp_path: Pat
         assert all(Path(line["overlay"]).is_file() for line in lines if "error" not in line)
 
 
-def test_files_and_patterns_are_taken_too(own: Own, tmp_path: Path) -> None:
+def test_files_and_patterns_are_accepted_too(own: Own, tmp_path: Path) -> None:
     files = sorted(own.good.iterdir())
     together = ",".join(map(str, files[:2]))
     learn = ("train", "--name", "c", "--root-dir", tmp_path, *TINY, *LIGHTEST)
@@ -100,7 +102,7 @@ def test_files_and_patterns_are_taken_too(own: Own, tmp_path: Path) -> None:
         (("--name", "c", "--false-alarm-rate", "1"), ("--false-alarm-rate 1.0", "between 0 and 1")),
     ],
 )
-def test_what_does_not_go_with_good_is_refused(
+def test_options_that_do_not_go_with_good_are_refused(
     own: Own, tmp_path: Path, more: tuple[str, ...], words: tuple[str, ...]
 ) -> None:
     assert_refused(call("train", "--good", own.good, "--root-dir", tmp_path, *TINY, *LIGHT, *more), *words)
@@ -111,7 +113,7 @@ def test_a_name_without_good_is_refused() -> None:
     assert_refused(call("train", "--name", "c"), "--good")
 
 
-def test_predict_refuses_in_words(own: Own, tmp_path: Path) -> None:
+def test_predict_refuses_wrong_input_with_the_reason(own: Own, tmp_path: Path) -> None:
     to = ("--output", tmp_path / "out")
     assert_refused(call("predict", tmp_path, own.new, *to), "no checkpoint")
     (tmp_path / "empty").mkdir()
@@ -143,7 +145,7 @@ def test_a_checkpoint_of_an_older_format_is_refused(own: Own, tmp_path: Path) ->
     )
 
 
-def test_a_prediction_is_what_predict_writes_and_can_be_looked_at(own: Own, tmp_path: Path) -> None:
+def test_a_prediction_equals_what_predict_writes_and_can_be_displayed(own: Own, tmp_path: Path) -> None:
     lines = [line for line in own.lines(tmp_path) if "error" not in line]
     paths = [line["path"] for line in lines]
     prediction = PromptAD.load(own.part / "detector.pt").predict(paths)
@@ -159,7 +161,7 @@ def test_a_prediction_is_what_predict_writes_and_can_be_looked_at(own: Own, tmp_
     )
 
 
-def test_a_single_good_image_is_warned_of(own: Own, tmp_path: Path) -> None:
+def test_a_single_good_image_gives_a_warning(own: Own, tmp_path: Path) -> None:
     (good, *_) = sorted(own.good.iterdir())
     learn = ("train", "--good", good, "--name", "c", "--root-dir", tmp_path, *TINY, *LIGHTEST)
     for outcome in (call(*learn), call("predict", tmp_path / "c", good, "--output", tmp_path)):

@@ -1,4 +1,4 @@
-"""The commands train and test from end to end: what a run leaves behind, and that it can be measured again."""
+"""The commands train and test from end to end: the files of a run, and that it can be measured again."""
 
 import json
 from pathlib import Path
@@ -9,6 +9,8 @@ from helpers import CHECKPOINT, CSV, LIGHTEST, Trained, call, contents, only_row
 from PIL import Image
 
 from promptad.results.table import METRIC_TITLES
+
+pytestmark = pytest.mark.slow
 
 DIAGNOSTICS = {
     "normal_prototype_frequencies": 3,
@@ -24,7 +26,7 @@ DIAGNOSTICS = {
 }
 
 
-def test_train_leaves_what_the_contract_names_and_nothing_else(trained: Trained, drawn: Path) -> None:
+def test_train_writes_the_documented_files_and_nothing_else(trained: Trained, drawn: Path) -> None:
     visible = {name for name in contents(trained.folder) if not Path(name).name.startswith(".")}
     tested = sorted((drawn / "demo" / "carpet" / "test").rglob("*.png"))
     assert visible == {
@@ -68,7 +70,7 @@ def test_the_diagnostics_have_every_key(trained: Trained) -> None:
         assert bool(verdict["advice"]) != verdict["healthy"]
 
 
-def test_the_row_says_what_was_run(trained: Trained) -> None:
+def test_the_row_records_what_was_run(trained: Trained) -> None:
     row = only_row(trained.folder)
     way = {"class": "carpet", "system": "multi-prototype", "level": "image", "memory": "no", "select": "last"}
     expected = way | {"dataset": "demo", "k": "2", "seed": "111", "n_pro": "3", "n_pro_ab": "6"}
@@ -79,7 +81,7 @@ def test_the_row_says_what_was_run(trained: Trained) -> None:
     assert len(row["data"]) == len(row["run"]) == 12
 
 
-def test_the_log_reads_as_the_contract_says(trained: Trained) -> None:
+def test_the_log_has_the_documented_format(trained: Trained) -> None:
     lines = trained.outcome.output.splitlines()
     start = lines.index("Epoch 2/2:")
     assert lines[start + 1].startswith("  i_roc: ")

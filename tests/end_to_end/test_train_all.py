@@ -1,4 +1,4 @@
-"""The command train-all: it goes on where work is left, past a class that fails and after it was killed."""
+"""The command train-all: it resumes unfinished work, after a class that fails and after it was killed."""
 
 import csv
 import json
@@ -29,12 +29,14 @@ from PIL import Image
 from promptad.cli.main import main
 from promptad.results.table import read_results
 
+pytestmark = pytest.mark.slow
+
 
 def change_times(folder: Path) -> dict[str, int]:
     return {name: (folder / CHECKPOINT.format(name)).stat().st_mtime_ns for name in CLASSES}
 
 
-def test_train_all_goes_on_where_work_is_left(drawn: Path, tmp_path: Path) -> None:
+def test_train_all_resumes_unfinished_work(drawn: Path, tmp_path: Path) -> None:
     folder = tmp_path / "demo" / "k_2"
     data = ("--dataset", "demo", "--data-root", drawn, "--classes", ",".join(CLASSES))
     command = ("train-all", *data, "--root-dir", tmp_path, *LIGHTEST)
@@ -62,7 +64,7 @@ def test_train_all_goes_on_where_work_is_left(drawn: Path, tmp_path: Path) -> No
     assert_trains(set(), "--Epoch", "2")
 
 
-def test_classes_side_by_side_end_as_one_by_one(drawn: Path, tmp_path: Path) -> None:
+def test_side_by_side_training_gives_the_results_of_one_by_one(drawn: Path, tmp_path: Path) -> None:
     data = ("--dataset", "demo", "--data-root", drawn, "--classes", ",".join(CLASSES), "--seeds", "0,1")
     for system in ("multi-prototype", "single-anchor"):
         folders = []
@@ -81,7 +83,7 @@ def test_classes_side_by_side_end_as_one_by_one(drawn: Path, tmp_path: Path) -> 
                 assert float(one["p_roc"]) == pytest.approx(float(other["p_roc"]), abs=1e-3)
 
 
-def test_side_by_side_only_what_is_left_is_trained(drawn: Path, tmp_path: Path) -> None:
+def test_side_by_side_only_unfinished_classes_are_trained(drawn: Path, tmp_path: Path) -> None:
     command = ("train-all", "--dataset", "demo", "--data-root", drawn, "--root-dir", tmp_path, *LIGHTEST)
     assert call(*command, *ONLY_CARPET).code == 0
     outcome = call(*command, "--classes", ",".join(CLASSES), "--together", "True")
@@ -115,7 +117,7 @@ def test_train_all_trains_only_what_was_deleted(copied: Trained, drawn: Path) ->
     assert carpet.stat().st_mtime_ns == unchanged
 
 
-def test_train_all_measures_again_where_the_row_is_lost(copied: Trained, drawn: Path) -> None:
+def test_train_all_measures_again_if_the_row_is_lost(copied: Trained, drawn: Path) -> None:
     row = only_row(copied.folder)
     (copied.folder / CSV).unlink()
     command = ("train-all", "--dataset", "demo", "--data-root", drawn, "--root-dir", copied.results, *LIGHT)
@@ -138,7 +140,7 @@ def test_a_class_that_fails_does_not_stop_the_others(mvtec: Path, drawn: Path, t
 def killable() -> Callable[[list[str], Callable[[], bool]], None]:
     """Starts a command in a process of its own, imports done, and kills it as soon as a condition holds."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["promptad.command_line"])
+    context.set_forkserver_preload(["promptad.cli.main"])
 
     def start_and_kill(arguments: list[str], is_time: Callable[[], bool]) -> None:
         process = context.Process(target=main, args=(arguments,))
@@ -153,7 +155,7 @@ def killable() -> Callable[[list[str], Callable[[], bool]], None]:
 
 
 def assert_readable(folder: Path) -> None:
-    """Every file under one of the contract's names can be read, whenever its writer was killed."""
+    """Every file with one of the documented names can be read, whenever its writer was killed."""
     for file in folder.rglob("[!.]*"):
         if file.suffix == ".pt":
             assert read_checkpoint(file)["class_name"] in CLASSES
@@ -168,7 +170,7 @@ def assert_readable(folder: Path) -> None:
                 image.load()
 
 
-def test_a_killed_run_leaves_nothing_unreadable_and_goes_on(
+def test_a_killed_run_leaves_nothing_unreadable_and_resumes(
     drawn: Path, tmp_path: Path, killable: Callable[[list[str], Callable[[], bool]], None]
 ) -> None:
     folder = tmp_path / "demo" / "k_2"
@@ -188,7 +190,7 @@ def test_a_killed_run_leaves_nothing_unreadable_and_goes_on(
     assert [row["class"] for row in read_results(folder / CSV)] == list(CLASSES)
 
 
-def test_train_all_sees_that_a_support_image_was_replaced(mvtec: Path, tmp_path: Path) -> None:
+def test_train_all_trains_again_if_a_support_image_was_replaced(mvtec: Path, tmp_path: Path) -> None:
     results = tmp_path / "result"
     options = ("--dataset", "mvtec", "--data-root", mvtec.parent.parent, "--root-dir", results, *TINY, *LIGHTEST)
     assert call("train-all", *options).code == 0
@@ -197,7 +199,7 @@ def test_train_all_sees_that_a_support_image_was_replaced(mvtec: Path, tmp_path:
     assert "finished before" not in call("train-all", *options).output
 
 
-def test_train_all_measures_again_where_a_test_image_was_replaced(mvtec: Path, tmp_path: Path) -> None:
+def test_train_all_measures_again_if_a_test_image_was_replaced(mvtec: Path, tmp_path: Path) -> None:
     results = tmp_path / "result"
     options = ("--dataset", "mvtec", "--data-root", mvtec.parent.parent, "--root-dir", results, *TINY, *LIGHTEST)
     assert call("train-all", *options).code == 0

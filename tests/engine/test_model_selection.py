@@ -1,4 +1,4 @@
-"""Which epoch is kept, and that test labels reach the choice only where the test oracle is asked for by name."""
+"""Which epoch is kept, and that test labels affect the choice only if the test oracle is selected by name."""
 
 import shutil
 from dataclasses import dataclass
@@ -23,12 +23,12 @@ RUN = ("--Epoch", "4", "--views", "2", "--resolution", "32", "--save-diagnostics
 
 @dataclass(frozen=True)
 class Dummy:
-    """Stands for the detector of an epoch."""
+    """A stand-in for the detector of an epoch."""
 
     number: int
 
 
-def figure_of(detector: AnomalyDetector) -> float:
+def metric_of(detector: AnomalyDetector) -> float:
     return FIGURES[cast(Dummy, detector).number]
 
 
@@ -37,7 +37,7 @@ def forbidden(_: AnomalyDetector) -> float:
 
 
 def kept(select: str, oracle: bool = True, epochs: int = 4) -> int:
-    selection = ModelSelection(TrainingSettings(select=select, epochs=epochs), figure_of if oracle else forbidden)
+    selection = ModelSelection(TrainingSettings(select=select, epochs=epochs), metric_of if oracle else forbidden)
     for number in range(epochs + 1):
         selection.update(EpochState(number, LOSSES[number], lambda n=number: cast(AnomalyDetector, Dummy(n))))  # type: ignore[misc]
     return cast(Dummy, selection.detector()).number
@@ -50,7 +50,7 @@ def test_each_rule_keeps_its_epoch() -> None:
 
 
 @pytest.mark.parametrize("select", ["last", "train-loss", "test-oracle"])
-def test_the_start_is_kept_where_there_is_no_other(select: str) -> None:
+def test_the_start_is_kept_if_there_is_no_other(select: str) -> None:
     assert kept(select, epochs=0) == 0
 
 
@@ -70,8 +70,8 @@ def train(mvtec: Path, results: Path, *more: str) -> dict[str, torch.Tensor]:
     return {name: value for name, value in checkpoint.items() if isinstance(value, torch.Tensor)}
 
 
-def turn_labels_round(mvtec: Path) -> None:
-    """Call the good test images defective, and those of a defect good."""
+def invert_labels(mvtec: Path) -> None:
+    """Label the normal test images as anomalous, and those of a defect as normal."""
     defect = next(folder for folder in (mvtec / "test").iterdir() if folder.name != "good")
     masks = mvtec / "ground_truth" / defect.name
     shutil.rmtree(masks)
@@ -85,10 +85,10 @@ def turn_labels_round(mvtec: Path) -> None:
 
 @pytest.mark.parametrize("system", ["multi-prototype", "single-anchor"])
 @pytest.mark.parametrize("select", ["last", "train-loss"])
-def test_turned_labels_leave_the_detector_as_it_is(mvtec: Path, tmp_path: Path, system: str, select: str) -> None:
+def test_inverted_labels_do_not_change_the_detector(mvtec: Path, tmp_path: Path, system: str, select: str) -> None:
     more = ("--system", system, "--select", select, "--memory-bank")
     first = train(mvtec, tmp_path / "first", *more)
-    turn_labels_round(mvtec)
+    invert_labels(mvtec)
     again = train(mvtec, tmp_path / "again", *more)
     assert first.keys() == again.keys()
     assert all(torch.equal(first[name], again[name]) for name in first)

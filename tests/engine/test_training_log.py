@@ -18,7 +18,7 @@ def log_of(
     return log
 
 
-def test_an_epoch_is_reported_as_the_contract_says() -> None:
+def test_an_epoch_is_reported_in_the_documented_format() -> None:
     log = log_of([3 - 0.02 * n for n in range(96)], [0.3, 0.4, 0.3], [0.92, 0.94])
     assert log.report() == (
         "Epoch 95/100:\n  i_roc: 0.94 (improving)\n  Normal proto usage: balanced\n  Loss: converging"
@@ -36,7 +36,7 @@ def test_without_a_test_split_no_auroc_is_reported() -> None:
     ("aurocs", "trend"),
     [
         ([0.9], "start"),
-        ([0.5, 0.9, 0.9], "steady"),  # the rise lies further back than the last look
+        ([0.5, 0.9, 0.9], "steady"),  # the rise was before the last measurement
         ([0.5, 0.9], "improving"),
         ([0.9, 0.894], "falling"),
         ([0.9, 0.896], "steady"),

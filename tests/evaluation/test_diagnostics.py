@@ -1,4 +1,4 @@
-"""Diagnostics against reference implementations written as loops, and the trends of a training run."""
+"""Diagnostics against reference implementations written as loops."""
 
 import io
 import json
@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import slow_centred, smooth_best
+from helpers import reference_centred, smooth_best
 from rich.console import Console
 from torch import Tensor
 
 from promptad.backbones.clip import Backbone
-from promptad.evaluation.diagnostics import diagnose, diagnostics_table, judge
+from promptad.evaluation.diagnostics import diagnose, diagnostics_table, verdicts_on
 from promptad.features import ImageFeatures
 from promptad.models.base import Subject
 from promptad.models.multi_prototype.calibration import calibrate
@@ -79,7 +79,7 @@ def owners_by_loop(
     for image in features.patch_tokens:
         normal_owners.append([])
         abnormal_owners.append([])
-        centred = slow_centred([[float(patch @ prototype) for prototype in normal] for patch in image])
+        centred = reference_centred([[float(patch @ prototype) for prototype in normal] for patch in image])
         for patch, own in zip(image, centred, strict=True):
             similarities = [value - float(calibration.normal_bias[i]) for i, value in enumerate(own)]
             z_scores = [
@@ -104,7 +104,7 @@ def verdict_of(diagnostics: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("normal_count", "abnormal_count"), [(3, 6), (2, 4), (1, 3), (4, 1), (1, 1)])
-def test_usage_and_dominance_are_those_of_the_loop(tiny: Backbone, normal_count: int, abnormal_count: int) -> None:
+def test_usage_and_dominance_equal_those_of_a_loop(tiny: Backbone, normal_count: int, abnormal_count: int) -> None:
     detector, features = random_case(tiny, normal_count, abnormal_count)
     result = diagnose(detector, features)
     normal_owners, abnormal_owners = owners_by_loop(detector, features)
@@ -127,7 +127,7 @@ def test_usage_and_dominance_are_those_of_the_loop(tiny: Backbone, normal_count:
 
 
 @pytest.mark.parametrize(("normal_count", "abnormal_count"), [(3, 6), (2, 4), (1, 2)])
-def test_collapse_and_separation_are_those_of_the_loop(tiny: Backbone, normal_count: int, abnormal_count: int) -> None:
+def test_collapse_and_separation_equal_those_of_a_loop(tiny: Backbone, normal_count: int, abnormal_count: int) -> None:
     detector, features = random_case(tiny, normal_count, abnormal_count)
     result = diagnose(detector, features)
     normal, abnormal = detector.head.prototypes.normal, detector.head.prototypes.abnormal
@@ -153,8 +153,8 @@ def test_collapse_and_separation_are_those_of_the_loop(tiny: Backbone, normal_co
     assert result["abnormal_to_mean_normal"] == pytest.approx(to_mean, abs=1e-5)
 
 
-def test_raw_cosines_are_those_with_the_centre(tiny: Backbone) -> None:
-    normal, abnormal = axes(0, 1), axes(2, 3, 4)  # a raw feature is half the centre and the rest its own direction
+def test_raw_cosines_include_the_mean_direction(tiny: Backbone) -> None:
+    normal, abnormal = axes(0, 1), axes(2, 3, 4)  # a raw feature is half the mean direction, the rest its own
     detector = make_detector(tiny, normal, abnormal, random_features(6, seed=3))
     result = diagnose(detector, random_features(5, seed=5))["raw_cosines"]
     raw_normal, raw_abnormal = (0.5 * axes(-1) + math.sqrt(0.75) * side for side in (normal, abnormal))
@@ -163,10 +163,12 @@ def test_raw_cosines_are_those_with_the_centre(tiny: Backbone) -> None:
     assert result["abnormal_to_mean_normal"] == pytest.approx(expected)
 
 
-def test_verdicts_are_those_of_the_loop(tiny: Backbone) -> None:
+def test_verdicts_equal_those_of_a_loop(tiny: Backbone) -> None:
     for seed in range(20):
         normal, abnormal = random_units(3, seed=seed), random_units(4, seed=seed + 50)
-        abnormal = F.normalize(abnormal + seed / 10 * normal[:1], dim=-1)  # ever nearer to each other and to normal
+        abnormal = F.normalize(
+            abnormal + seed / 10 * normal[:1], dim=-1
+        )  # nearer and nearer to each other and to normal
         detector = make_detector(tiny, normal, abnormal, random_features(6, seed=3))
         result = diagnose(detector, random_features(5, seed=seed))
         usage = result["normal_prototype_frequencies"]
@@ -182,7 +184,7 @@ def test_verdicts_are_those_of_the_loop(tiny: Backbone) -> None:
 
 
 def healthy_case(backbone: Backbone) -> tuple[MultiPrototypeDetector, ImageFeatures]:
-    """Three normal prototypes with a third of every image each, and six abnormal ones at right angles to all."""
+    """Three normal prototypes with a third of every image each, and six abnormal ones orthogonal to all."""
     patches = axes(0, 1, 2, 0, 1, 2, 0, 1, 2).expand(4, PATCHES, DIMENSIONS)
     features = ImageFeatures(axes(0, 1, 2, 0), F.normalize(patches + 0.05 * random_units(4, PATCHES, seed=1), dim=-1))
     return make_detector(backbone, axes(0, 1, 2), axes(*range(3, 9)), features), features
@@ -195,7 +197,7 @@ def test_healthy_prototypes_get_no_advice(tiny: Backbone) -> None:
     assert result["normal_prototype_frequencies"] == pytest.approx([1 / 3] * 3)
 
 
-def test_collapsed_prototypes_are_told_what_helps(tiny: Backbone) -> None:
+def test_collapsed_prototypes_get_advice(tiny: Backbone) -> None:
     healthy, features = healthy_case(tiny)
     near = F.normalize(axes(3) + 0.05 * random_units(6, seed=4), dim=-1)
     verdict = verdict_of(diagnose(make_detector(tiny, axes(0, 1, 2), near, features), features), "no collapse")
@@ -213,7 +215,7 @@ def test_abnormal_prototypes_near_normal_ones_fail_separation(tiny: Backbone) ->
     assert "learning rate (lr)" in verdict["advice"]
 
 
-def test_one_prototype_on_each_whole_image_fails_dominance_alone(tiny: Backbone) -> None:
+def test_one_prototype_on_each_whole_image_fails_dominance_only(tiny: Backbone) -> None:
     detector, _ = healthy_case(tiny)
     complete = axes(0, 1, 2)[:, None].expand(3, PATCHES, DIMENSIONS)
     result = diagnose(detector, ImageFeatures(axes(0, 1, 2), complete))
@@ -231,9 +233,7 @@ def test_one_prototype_on_most_patches_fails_usage(tiny: Backbone) -> None:
 
 
 @pytest.mark.parametrize(("normal_count", "abnormal_count"), [(1, 6), (3, 1), (1, 1)])
-def test_a_lone_prototype_is_not_blamed_for_what_it_cannot_help(
-    tiny: Backbone, normal_count: int, abnormal_count: int
-) -> None:
+def test_a_single_prototype_is_always_healthy(tiny: Backbone, normal_count: int, abnormal_count: int) -> None:
     _, features = healthy_case(tiny)
     normal, abnormal = axes(*range(normal_count)), axes(*range(3, 3 + abnormal_count))
     result = diagnose(make_detector(tiny, normal, abnormal, features), features)
@@ -246,7 +246,7 @@ def test_a_lone_prototype_is_not_blamed_for_what_it_cannot_help(
 def test_diagnostics_are_plain_data_and_printed(tiny: Backbone, normal_count: int, abnormal_count: int) -> None:
     result = diagnose(*random_case(tiny, normal_count, abnormal_count))
     assert json.loads(json.dumps(result, allow_nan=False)) == result
-    assert judge(result) == result["verdicts"]
+    assert verdicts_on(result) == result["verdicts"]
     console = Console(file=io.StringIO(), width=200)
     console.print(diagnostics_table(result))
     assert isinstance(console.file, io.StringIO)

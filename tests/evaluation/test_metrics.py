@@ -16,7 +16,7 @@ IMAGE_METRICS = (metrics.image_auroc, metrics.average_precision, metrics.f1_max)
 CLOSE = 1e-9
 
 
-def slow_auroc(scores: Array, labels: Array) -> float:
+def reference_auroc(scores: Array, labels: Array) -> float:
     """The share of (anomalous, normal) pairs in the right order; a tie is half a pair."""
     right = pairs = 0.0
     for anomalous in scores[labels]:
@@ -26,7 +26,7 @@ def slow_auroc(scores: Array, labels: Array) -> float:
     return right / pairs
 
 
-def slow_average_precision(scores: Array, labels: Array) -> float:
+def reference_average_precision(scores: Array, labels: Array) -> float:
     """Step down through the thresholds and add precision times gained recall."""
     total, recall = 0.0, 0.0
     for threshold in sorted(set(scores.tolist()), reverse=True):
@@ -37,7 +37,7 @@ def slow_average_precision(scores: Array, labels: Array) -> float:
     return total
 
 
-def slow_f1_max(scores: Array, labels: Array) -> float:
+def reference_f1_max(scores: Array, labels: Array) -> float:
     """Try every score as the threshold."""
     best = 0.0
     for threshold in scores:
@@ -50,7 +50,7 @@ def slow_f1_max(scores: Array, labels: Array) -> float:
     return best
 
 
-def slow_regions(masks: Array) -> list[list[tuple[int, int, int]]]:
+def reference_regions(masks: Array) -> list[list[tuple[int, int, int]]]:
     """The pixels of each connected component, by flood fill; corners connect."""
     waiting = {(int(image), int(y), int(x)) for image, y, x in np.argwhere(masks)}
     regions = []
@@ -67,9 +67,9 @@ def slow_regions(masks: Array) -> list[list[tuple[int, int, int]]]:
     return regions
 
 
-def slow_aupro(maps: Array, masks: Array, max_fpr: float) -> float:
+def reference_aupro(maps: Array, masks: Array, max_fpr: float) -> float:
     """Sweep the threshold, draw the curve and add trapezoids up to the limit."""
-    regions = slow_regions(masks)
+    regions = reference_regions(masks)
     normal = maps[~masks]
     curve = [(0.0, 0.0)]
     for threshold in sorted(set(maps.ravel().tolist()), reverse=True):
@@ -108,29 +108,29 @@ def draw_maps(seed: int, levels: int | None) -> tuple[Array, Array]:
 @pytest.mark.parametrize("levels", [None, 2, 5, 1])
 @pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.mark.parametrize(
-    ("fast", "slow"),
-    list(zip(IMAGE_METRICS, (slow_auroc, slow_average_precision, slow_f1_max), strict=True)),
+    ("metric", "reference"),
+    list(zip(IMAGE_METRICS, (reference_auroc, reference_average_precision, reference_f1_max), strict=True)),
 )
-def test_image_metric_equals_its_slow_twin(
-    fast: Callable[[Array, Array], float], slow: Callable[[Array, Array], float], seed: int, levels: int | None
+def test_image_metric_equals_its_reference(
+    metric: Callable[[Array, Array], float], reference: Callable[[Array, Array], float], seed: int, levels: int | None
 ) -> None:
     scores, labels = draw_images(seed, levels)
-    assert fast(scores, labels) == pytest.approx(slow(scores, labels), abs=CLOSE)
+    assert metric(scores, labels) == pytest.approx(reference(scores, labels), abs=CLOSE)
 
 
 @pytest.mark.parametrize("levels", [None, 2, 5, 1])
 @pytest.mark.parametrize("seed", [0, 1])
-def test_pixel_auroc_equals_its_slow_twin(seed: int, levels: int | None) -> None:
+def test_pixel_auroc_equals_its_reference(seed: int, levels: int | None) -> None:
     maps, masks = draw_maps(seed, levels)
-    assert metrics.pixel_auroc(maps, masks) == pytest.approx(slow_auroc(maps.ravel(), masks.ravel()), abs=CLOSE)
+    assert metrics.pixel_auroc(maps, masks) == pytest.approx(reference_auroc(maps.ravel(), masks.ravel()), abs=CLOSE)
 
 
 @pytest.mark.parametrize("levels", [None, 2, 5, 1])
 @pytest.mark.parametrize("max_fpr", [0.05, 0.3, 1.0])
 @pytest.mark.parametrize("seed", [0, 1])
-def test_aupro_equals_its_slow_twin(seed: int, max_fpr: float, levels: int | None) -> None:
+def test_aupro_equals_its_reference(seed: int, max_fpr: float, levels: int | None) -> None:
     maps, masks = draw_maps(seed, levels)
-    assert metrics.aupro(maps, masks, max_fpr) == pytest.approx(slow_aupro(maps, masks, max_fpr), abs=CLOSE)
+    assert metrics.aupro(maps, masks, max_fpr) == pytest.approx(reference_aupro(maps, masks, max_fpr), abs=CLOSE)
 
 
 def test_pixels_that_touch_at_a_corner_are_one_region() -> None:
@@ -141,7 +141,7 @@ def test_pixels_that_touch_at_a_corner_are_one_region() -> None:
     maps[0, 1, 1] = maps[0, 4, 4] = 1.0
     missed = 0.25  # half of one of two regions; it is tied with all normal pixels, a ramp over the whole x axis
     assert metrics.aupro(maps, masks, 1.0) == pytest.approx(1 - missed / 2, abs=CLOSE)
-    assert metrics.aupro(maps, masks, 1.0) == pytest.approx(slow_aupro(maps, masks, 1.0), abs=CLOSE)
+    assert metrics.aupro(maps, masks, 1.0) == pytest.approx(reference_aupro(maps, masks, 1.0), abs=CLOSE)
 
 
 def test_a_small_region_counts_as_much_as_a_large_one() -> None:
@@ -189,7 +189,7 @@ def test_pixel_metrics_leave_the_maps_as_they_are(precision: type[np.floating[An
     assert np.array_equal(masks, before[1])
 
 
-def test_pixel_metrics_are_both_metrics() -> None:
+def test_pixel_metrics_are_pixel_auroc_and_aupro() -> None:
     maps, masks = draw_maps(5, None)
     both = metrics.pixel_metrics(maps, masks, 0.2)
     assert both == (metrics.pixel_auroc(maps, masks), metrics.aupro(maps, masks, 0.2))

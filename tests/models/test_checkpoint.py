@@ -1,4 +1,4 @@
-"""Checkpoints that cannot be tested: the command line says why, and train-all replaces them."""
+"""Invalid checkpoints: the command line reports why, and train-all replaces them."""
 
 import pickle
 from collections.abc import Callable
@@ -32,7 +32,7 @@ from helpers import (
         (("--Epoch", "3"), ("--Epoch 3", "was trained with 2")),
     ],
 )
-def test_another_detector_than_the_checkpoint_is_refused(
+def test_settings_that_differ_from_the_checkpoint_are_refused(
     copied: Trained, arguments: tuple[str, ...], words: tuple[str, ...]
 ) -> None:
     before = contents(copied.results)
@@ -40,7 +40,7 @@ def test_another_detector_than_the_checkpoint_is_refused(
     assert contents(copied.results) == before
 
 
-def ancestor(file: Path) -> None:
+def upstream(file: Path) -> None:
     galleries = {"feature_gallery1": torch.zeros(4, 128), "feature_gallery2": torch.zeros(4, 128)}
     torch.save({"text_features": torch.zeros(2, 128), **galleries}, file)
 
@@ -61,7 +61,7 @@ def pickled(file: Path) -> None:
     file.write_bytes(pickle.dumps({"a": 1}, protocol=2))
 
 
-def pickled_lately(file: Path) -> None:
+def pickled_in_a_newer_protocol(file: Path) -> None:
     file.write_bytes(pickle.dumps({"a": 1}))
 
 
@@ -100,10 +100,10 @@ def strange_settings(file: Path) -> None:
         (empty, ("truncated or no checkpoint", "train the class again")),
         (pickled, ("no checkpoint", "train the class again")),
         (foreign, ("no checkpoint of promptad", "train the class again")),
-        (ancestor, ("single-anchor PromptAD", "feature_gallery1", "train again: promptad train")),
+        (upstream, ("single-anchor PromptAD", "feature_gallery1", "train again: promptad train")),
         (newer, ("format version 99", "install a newer promptad")),
         (other_weights, ("trained on other weights of tiny", "train again")),
-        pytest.param(pickled_lately, ("no checkpoint", "train the class again")),
+        pytest.param(pickled_in_a_newer_protocol, ("no checkpoint", "train the class again")),
         pytest.param(text, ("no checkpoint", "train the class again")),
         pytest.param(flip_a_byte, ("no checkpoint", "train the class again")),
         pytest.param(incomplete, ("train the class again",)),
@@ -111,7 +111,7 @@ def strange_settings(file: Path) -> None:
         pytest.param(strange_settings, ("train the class again",)),
     ],
 )
-def test_a_checkpoint_that_is_not_one_is_refused(
+def test_an_invalid_checkpoint_is_refused(
     copied: Trained, spoil: Callable[[Path], None], words: tuple[str, ...]
 ) -> None:
     spoil(copied.folder / CHECKPOINT.format("carpet"))
@@ -120,10 +120,8 @@ def test_a_checkpoint_that_is_not_one_is_refused(
     assert contents(copied.results) == before
 
 
-@pytest.mark.parametrize("spoil", [shorten, pickled, foreign, ancestor, newer, pytest.param(text)])
-def test_train_all_replaces_a_checkpoint_that_is_not_one(
-    copied: Trained, drawn: Path, spoil: Callable[[Path], None]
-) -> None:
+@pytest.mark.parametrize("spoil", [shorten, pickled, foreign, upstream, newer, pytest.param(text)])
+def test_train_all_replaces_an_invalid_checkpoint(copied: Trained, drawn: Path, spoil: Callable[[Path], None]) -> None:
     checkpoint, row = copied.folder / CHECKPOINT.format("carpet"), only_row(copied.folder)
     spoil(checkpoint)
     command = ("train-all", "--dataset", "demo", "--data-root", drawn, "--root-dir", copied.results, *LIGHT)

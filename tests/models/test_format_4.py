@@ -31,14 +31,14 @@ def test_a_checkpoint_of_format_4_predicts_what_it_did(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["multi_prototype", "multi_prototype_memory", "single_anchor"])
-def test_it_is_written_again_as_it_was(name: str, tmp_path: Path) -> None:
+def test_a_checkpoint_of_format_4_is_written_again_unchanged(name: str, tmp_path: Path) -> None:
     system = "single-anchor" if name == "single_anchor" else "multi-prototype"
     PromptAD.load(FOLDER / f"{name}.pt", system=system).save(tmp_path / "again.pt")
     before, after = (torch.load(file, weights_only=True) for file in (FOLDER / f"{name}.pt", tmp_path / "again.pt"))
     assert_same(after, before)
 
 
-def test_what_was_learned_is_a_module_of_buffers() -> None:
+def test_a_head_is_a_module_of_buffers() -> None:
     detector = PromptAD.load(FOLDER / "multi_prototype_memory.pt").detector
     assert isinstance(detector, MultiPrototypeDetector)
     state = detector.head.state_dict()

@@ -40,7 +40,7 @@ def own_similarity(feature: Tensor, normal: Tensor, shares: Tensor) -> float:
 
 
 def after_a_step(loss: Callable[[Tensor], Tensor], start: Tensor, rate: float = 0.1) -> Tensor:
-    """Where one step against the gradient of `loss` takes unit vectors."""
+    """Unit vectors after one step against the gradient of `loss`."""
     moving = start.clone().requires_grad_()
     loss(moving).backward()  # type: ignore[no-untyped-call]
     assert moving.grad is not None
@@ -62,7 +62,7 @@ def test_contrastive_loss_equals_its_reference() -> None:
     close(losses.contrastive_loss(features @ normal.T, features @ negatives.T, shares, temperature), total / FEATURES)
 
 
-def test_contrastive_loss_of_one_equal_negative_is_the_toss_of_a_coin() -> None:
+def test_contrastive_loss_with_one_equal_negative_is_log_2() -> None:
     feature, prototype = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.6, 0.8]])
     close(losses.contrastive_loss(feature @ prototype.T, feature @ prototype.T, torch.ones(1, 1), 100.0), math.log(2))
 
@@ -100,7 +100,7 @@ def test_margin_loss_is_the_difference_of_squared_distances() -> None:
 def test_margin_loss_is_zero_where_every_feature_is_nearest_to_its_own_prototype() -> None:
     own, other, as_near = torch.eye(2), torch.zeros(2, 2), torch.tensor([[0.0, 0.0], [1.0, 0.0]])
     assert losses.margin_loss(own, other, torch.eye(2)) == 0
-    assert losses.margin_loss(own, as_near, torch.eye(2)) == 0  # as near as the own one is near enough
+    assert losses.margin_loss(own, as_near, torch.eye(2)) == 0  # as near as its own one is enough
 
 
 def test_matching_loss_equals_its_reference() -> None:
@@ -120,21 +120,21 @@ def test_matching_loss_is_zero_for_equal_means() -> None:
 
 
 @pytest.mark.parametrize("loss", [losses.grouping_loss, losses.closeness_loss])
-def test_a_loss_of_distance_equals_its_reference(loss: Callable[[Tensor, Tensor], Tensor]) -> None:
+def test_a_distance_loss_equals_its_reference(loss: Callable[[Tensor, Tensor], Tensor]) -> None:
     learned, goals = random_units(ABNORMAL, 3), 0.3 * random_units(ABNORMAL, 4)
     total = sum(1 - cosine(row, goal) for row, goal in zip(learned, goals, strict=True))
     close(loss(learned, goals), total / ABNORMAL)
 
 
 @pytest.mark.parametrize("loss", [losses.grouping_loss, losses.closeness_loss])
-def test_a_loss_of_distance_is_0_at_the_goal_and_2_opposite(loss: Callable[[Tensor, Tensor], Tensor]) -> None:
+def test_a_distance_loss_is_0_at_the_goal_and_2_opposite_to_it(loss: Callable[[Tensor, Tensor], Tensor]) -> None:
     goals = random_units(ABNORMAL, 4)
     assert float(loss(goals, 0.5 * goals)) == pytest.approx(0, abs=1e-7)
     assert float(loss(-goals, goals)) == pytest.approx(2)
 
 
 @pytest.mark.parametrize("loss", [losses.grouping_loss, losses.closeness_loss])
-def test_a_step_on_a_loss_of_distance_brings_each_nearer_its_own_goal(
+def test_a_step_on_a_distance_loss_brings_each_nearer_its_own_goal(
     loss: Callable[[Tensor, Tensor], Tensor],
 ) -> None:
     learned, goals = random_units(ABNORMAL, 3), random_units(ABNORMAL, 4)
@@ -153,9 +153,9 @@ def test_balance_loss_equals_its_reference() -> None:
     close(losses.balance_loss(similarities, shares, torch.tensor(softness)), total / FEATURES)
 
 
-def test_balance_loss_is_least_where_responses_agree_with_the_shares() -> None:
+def test_balance_loss_is_lowest_where_similarities_agree_with_the_shares() -> None:
     shares = random_shares()
-    agreeing = shares.log() + 5  # a patch's own level does not matter
+    agreeing = shares.log() + 5  # a shift of all similarities of a patch does not matter
     least = float(losses.balance_loss(agreeing, shares, torch.tensor(1.0)))
     close(-(shares * shares.log()).sum(1).mean(), least)
     assert float(losses.balance_loss(agreeing.roll(1, 1), shares, torch.tensor(1.0))) > least
@@ -186,7 +186,7 @@ def test_repulsion_loss_is_zero_without_a_pair_that_is_too_near() -> None:
     assert losses.repulsion_loss(torch.eye(4)[[0, 0]], 0.25) == 0.75
 
 
-def test_a_step_on_repulsion_loss_parts_a_pair() -> None:
+def test_a_step_on_repulsion_loss_separates_a_pair() -> None:
     pair = F.normalize(torch.tensor([[1.0, 0.2, 0.0], [1.0, 0.0, 0.2]]), dim=1)
     moved = after_a_step(lambda rows: losses.repulsion_loss(rows, 0.3), pair)
     assert moved[0] @ moved[1] < pair[0] @ pair[1]
@@ -194,7 +194,7 @@ def test_a_step_on_repulsion_loss_parts_a_pair() -> None:
 
 @pytest.mark.parametrize(("patches", "count"), [(40, 2), (300, 3), (300, 6)])
 @pytest.mark.parametrize("seed", [0, 1])
-def test_offsets_give_every_prototype_its_equal_share(patches: int, count: int, seed: int) -> None:
+def test_the_bias_gives_every_prototype_an_equal_share(patches: int, count: int, seed: int) -> None:
     similarities = skewed_similarities(patches, count, seed)
     bias = balancing_bias(similarities)
     assert similarities.argmax(1).eq(0).float().mean() > 0.7
@@ -203,15 +203,15 @@ def test_offsets_give_every_prototype_its_equal_share(patches: int, count: int, 
     torch.testing.assert_close(shares.sum(1), torch.ones(patches))
 
 
-def test_offsets_sum_to_zero_and_ignore_what_all_prototypes_share() -> None:
+def test_the_bias_sums_to_zero_and_ignores_shifts_of_all_prototypes() -> None:
     similarities = skewed_similarities(100, 4, 0)
     bias = balancing_bias(similarities)
     assert float(bias.sum()) == pytest.approx(0, abs=1e-6)
-    assert bias[0] > bias[3]  # the favoured prototype pays
+    assert bias[0] > bias[3]  # the favoured prototype has the larger bias
     torch.testing.assert_close(balancing_bias(similarities + torch.randn(100, 1)), bias, rtol=0, atol=1e-4)
 
 
-def test_a_bias_from_a_start_near_by_balances_as_well_in_fewer_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bias_from_a_nearby_start_needs_fewer_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     similarities = skewed_similarities(300, 3, 0)
     near = balancing_bias(similarities) + torch.tensor([0.001, -0.001, 0.0])
     monkeypatch.setattr(assignment, "MAX_ROUNDS", 8)
@@ -230,7 +230,7 @@ def test_one_prototype_owns_every_patch() -> None:
 
 
 def test_the_balanced_assignment_equals_sinkhorns_scaling_of_rows_and_columns(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(assignment, "TOLERANCE", 1e-5)  # both run until they stand still
+    monkeypatch.setattr(assignment, "TOLERANCE", 1e-5)  # both run until they converge
     monkeypatch.setattr(assignment, "MAX_ROUNDS", 2000)
     similarities = skewed_similarities(30, 3, 0)
     softness = float(similarity_std(similarities)) / SHARPNESS
@@ -243,7 +243,7 @@ def test_the_balanced_assignment_equals_sinkhorns_scaling_of_rows_and_columns(mo
     torch.testing.assert_close(found, torch.tensor(plan), rtol=0, atol=1e-3)
 
 
-def test_spread_is_the_deviation_around_each_patchs_own_mean() -> None:
+def test_similarity_std_is_around_each_patchs_own_mean() -> None:
     similarities = torch.tensor([[1.0, 3.0], [10.0, 14.0]])
     close(similarity_std(similarities), math.sqrt((1 + 1 + 4 + 4) / 4))
     assert similarity_std(torch.ones(5, 2)) > 0

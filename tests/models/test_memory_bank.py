@@ -1,4 +1,4 @@
-"""The memory bank against loop-written references, and its calibration on views that it has not seen."""
+"""The memory bank against loop-written references, and its leave-one-out calibration."""
 
 import math
 from dataclasses import replace
@@ -35,7 +35,7 @@ def make_features(views: int, seed: int = 0) -> ImageFeatures:
     return ImageFeatures(random_units(views, seed=seed), random_units(views, PATCHES, seed=seed + 1), layers)
 
 
-def slow_distance(patches: tuple[Tensor, Tensor], rows: tuple[list[Tensor], list[Tensor]]) -> float:
+def reference_distance(patches: tuple[Tensor, Tensor], rows: tuple[list[Tensor], list[Tensor]]) -> float:
     """The mean over the layers of half the cosine distance to the nearest row."""
     total = 0.0
     for patch, gallery in zip(patches, rows, strict=True):
@@ -43,18 +43,18 @@ def slow_distance(patches: tuple[Tensor, Tensor], rows: tuple[list[Tensor], list
     return total / 2
 
 
-def slow_distances(features: ImageFeatures, bank: ImageFeatures, banked: list[int], asked: list[int]) -> Tensor:
-    """Distances [asked, patch] of some views to a bank of others."""
+def reference_distances(features: ImageFeatures, bank: ImageFeatures, banked: list[int], queried: list[int]) -> Tensor:
+    """Distances [queried, patch] of some views to a bank of others."""
     assert features.layers
     assert bank.layers
     first, second = ([row for view in banked for row in layer[view]] for layer in bank.layers)
     return torch.tensor(
         [
             [
-                slow_distance((features.layers[0][v, p], features.layers[1][v, p]), (first, second))
+                reference_distance((features.layers[0][v, p], features.layers[1][v, p]), (first, second))
                 for p in range(PATCHES)
             ]
-            for v in asked
+            for v in queried
         ]
     )
 
@@ -68,15 +68,17 @@ def calibrated_memory(support: ImageFeatures, calibration: str) -> tuple[Calibra
 
 def test_distances_equal_their_reference() -> None:
     support, test = make_features(3), make_features(2, seed=10)
-    asked = MemoryBank.from_support(support).add_distances(test)
-    assert asked.distances is not None
-    assert asked.layers == ()
-    torch.testing.assert_close(asked.distances, slow_distances(test, support, [0, 1, 2], [0, 1]), rtol=0, atol=1e-6)
-    assert (asked.distances >= 0).all()
-    assert (asked.distances <= 1).all()
+    queried = MemoryBank.from_support(support).add_distances(test)
+    assert queried.distances is not None
+    assert queried.layers == ()
+    torch.testing.assert_close(
+        queried.distances, reference_distances(test, support, [0, 1, 2], [0, 1]), rtol=0, atol=1e-6
+    )
+    assert (queried.distances >= 0).all()
+    assert (queried.distances <= 1).all()
 
 
-def test_what_the_bank_holds_is_near_and_its_opposite_is_far() -> None:
+def test_stored_patches_are_near_and_their_opposites_are_far() -> None:
     support = make_features(2)
     assert support.layers
     bank = MemoryBank((support.layers[0][0], support.layers[1][0]))
@@ -92,8 +94,8 @@ def test_what_the_bank_holds_is_near_and_its_opposite_is_far() -> None:
 
 def test_distances_are_added_once() -> None:
     bank = MemoryBank.from_support(make_features(2))
-    asked = bank.add_distances(make_features(1, seed=5))
-    assert bank.add_distances(asked) is asked
+    queried = bank.add_distances(make_features(1, seed=5))
+    assert bank.add_distances(queried) is queried
 
 
 @pytest.mark.parametrize("count", [1, 3])
@@ -119,7 +121,7 @@ def test_views_of_one_image_are_compared_with_those_of_the_others() -> None:
     found = leave_one_out_distances(support, views=2)
     for image in range(3):
         own, others = [2 * image, 2 * image + 1], [view for view in range(6) if view // 2 != image]
-        torch.testing.assert_close(found[own], slow_distances(support, support, others, own), rtol=0, atol=1e-6)
+        torch.testing.assert_close(found[own], reference_distances(support, support, others, own), rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("views", [2, 3, 6, 7])
@@ -134,11 +136,11 @@ def test_views_of_the_only_image_are_compared_with_the_half_least_similar_to_the
             if other != view
         }
         least = sorted(similarity, key=lambda other: similarity[other])[: math.ceil((views - 1) / 2)]
-        expected = slow_distances(support, support, least, [view])
+        expected = reference_distances(support, support, least, [view])
         torch.testing.assert_close(found[view : view + 1], expected, rtol=0, atol=1e-6)
 
 
-def test_a_copy_of_a_view_does_not_hide_how_far_it_is() -> None:
+def test_a_copy_of_a_view_is_not_compared_with_it() -> None:
     support = make_features(6)
     assert support.layers
     copies = [0, 0, 1, 1, 2, 2]

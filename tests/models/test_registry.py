@@ -1,4 +1,4 @@
-"""A new method is one folder and one entry in the registry: here one that knows nothing but its memory bank."""
+"""A new method is one folder and one entry in the registry: here a method with only a memory bank."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What an image score is made of, and scoring without maps."""
+"""The terms of an image score, and scoring without maps."""
 
 from dataclasses import replace
 
@@ -27,7 +27,7 @@ def fitted(images: list[np.ndarray], scoring: ScoringSettings, system: str = "mu
     return PromptAD("tile", backbone="tiny", settings=settings).fit(images[:2]).detector
 
 
-def test_it_is_the_sum_of_its_terms(images: list[np.ndarray]) -> None:
+def test_an_image_score_is_the_sum_of_its_terms(images: list[np.ndarray]) -> None:
     detectors = {name: fitted(images, ScoringSettings(image_score=name)) for name in IMAGE_SCORES}
     features = detectors["both"].encode(images)
     scores = {name: detector.score(features) for name, detector in detectors.items()}
@@ -77,7 +77,7 @@ def test_without_the_local_path_there_are_no_patch_tokens(tiny: Backbone) -> Non
     torch.testing.assert_close(image_level.class_token, complete.class_token, rtol=0, atol=1e-6)
 
 
-def test_an_unknown_one_is_refused() -> None:
+def test_an_unknown_image_score_is_refused() -> None:
     assert "`image_score` pixels: choose one of both, class-token, patches" in refusal(
         ScoringSettings, **{"image_score": "pixels"}
     )

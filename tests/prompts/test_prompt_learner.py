@@ -1,4 +1,4 @@
-"""Prompts against plain sentences, and the written states."""
+"""Prompts against plain sentences, and the built-in states."""
 
 import json
 from importlib.resources import files
@@ -18,12 +18,12 @@ GROUPS = user_states(("with hole", "with cut", "scratched {}", "broken {}", "wit
 STATES = json.loads((files("promptad.prompts") / "states.json").read_text(encoding="utf-8"))
 
 
-def make_contexts(backbone: Backbone, settings: PromptSettings, seed: int = 111) -> PromptLearner:
+def make_prompt_learner(backbone: Backbone, settings: PromptSettings, seed: int = 111) -> PromptLearner:
     return initial_prompt_learner(backbone, "metal nut", GROUPS, settings, seed)
 
 
 def nudge() -> Tensor:
-    """A small step of a context vector, and no equal one for all its numbers: layer norms would take that out."""
+    """A small step of a context vector, different in each element: layer norms would remove an equal one."""
     return 0.1 * torch.randn(128, generator=torch.Generator().manual_seed(0))
 
 
@@ -36,14 +36,14 @@ def least_distance(rows: Tensor) -> float:
 @pytest.mark.parametrize("start", ["random", "words"])
 def test_all_pairs_of_contexts_are_distinct_prompts(tiny: Backbone, start: str) -> None:
     with torch.no_grad():
-        normal, abnormal = make_contexts(tiny, PromptSettings(n_pro=3, n_pro_ab=6, start=start))()
+        normal, abnormal = make_prompt_learner(tiny, PromptSettings(n_pro=3, n_pro_ab=6, start=start))()
     assert (normal.shape, abnormal.shape) == ((3, 128), (3, 6, 128))
     assert least_distance(torch.cat([normal, abnormal.flatten(0, 1)])) > 1e-4
 
 
 def test_a_normal_prompt_is_its_plain_sentence(tiny: Backbone) -> None:
     with torch.no_grad():
-        normal, _ = make_contexts(tiny, PromptSettings(n_pro=10, n_pro_ab=1))()
+        normal, _ = make_prompt_learner(tiny, PromptSettings(n_pro=10, n_pro_ab=1))()
     for number, template in ((0, "a photo of a"), (6, "a photo of one"), (9, "a photo of my")):
         assert TEMPLATES[number] == template
         expected = encode_texts(tiny, [f"{template} metal nut."])[0]
@@ -52,14 +52,14 @@ def test_a_normal_prompt_is_its_plain_sentence(tiny: Backbone) -> None:
 
 def test_a_context_takes_the_end_of_a_longer_template_and_repeats_a_shorter_one(tiny: Backbone) -> None:
     for length, template in ((4, "cropped photo of the"), (7, "of the a cropped photo of the")):
-        contexts = make_contexts(tiny, PromptSettings(n_pro=2, n_ctx=length))
+        learner = make_prompt_learner(tiny, PromptSettings(n_pro=2, n_ctx=length))
         expected = tiny.text_encoder.embed(torch.tensor(tiny.token_ids(template)))
-        assert torch.equal(contexts.normal_context[1], expected)
+        assert torch.equal(learner.normal_context[1], expected)
 
 
 def test_an_abnormal_prompt_is_the_plain_sentence_of_its_pair(tiny: Backbone) -> None:
     with torch.no_grad():
-        _, abnormal = make_contexts(tiny, PromptSettings(n_pro=2, n_pro_ab=6))()
+        _, abnormal = make_prompt_learner(tiny, PromptSettings(n_pro=2, n_pro_ab=6))()
     for i, template in enumerate(("a photo of a", "cropped photo of the")):
         for j, state in enumerate(("hole", "cut", "scratched", "broken", "stain", "thread")):
             assert len(tiny.token_ids(state)) == 1
@@ -67,21 +67,21 @@ def test_an_abnormal_prompt_is_the_plain_sentence_of_its_pair(tiny: Backbone) ->
             torch.testing.assert_close(abnormal[i, j], expected, rtol=0, atol=1e-5)
 
 
-def test_longer_abnormal_contexts_stand_whole_in_their_prompts(tiny: Backbone) -> None:
+def test_longer_abnormal_contexts_are_whole_in_their_prompts(tiny: Backbone) -> None:
     groups = (StateGroup("deep dark hole", ("{} with deep dark hole",)),)
-    contexts = initial_prompt_learner(tiny, "carpet", groups, PromptSettings(n_pro=1, n_pro_ab=1, n_ctx_ab=3), 111)
+    learner = initial_prompt_learner(tiny, "carpet", groups, PromptSettings(n_pro=1, n_pro_ab=1, n_ctx_ab=3), 111)
     with torch.no_grad():
-        normal, abnormal = contexts()
+        normal, abnormal = learner()
     expected = encode_texts(tiny, ["a photo of a carpet.", "a photo of a deep dark hole carpet."])
     torch.testing.assert_close(torch.cat([normal, abnormal[0]]), expected, rtol=0, atol=1e-5)
 
 
 def test_an_abnormal_context_changes_only_its_own_prompts(tiny: Backbone) -> None:
-    contexts = make_contexts(tiny, PromptSettings(n_pro=3, n_pro_ab=4))
+    learner = make_prompt_learner(tiny, PromptSettings(n_pro=3, n_pro_ab=4))
     with torch.no_grad():
-        normal, abnormal = contexts()
-        contexts.abnormal_context[2] += nudge()
-        changed_normal, changed_abnormal = contexts()
+        normal, abnormal = learner()
+        learner.abnormal_context[2] += nudge()
+        changed_normal, changed_abnormal = learner()
     change = (changed_abnormal - abnormal).norm(dim=2)  # [normal, abnormal]
     torch.testing.assert_close(changed_normal, normal, rtol=0, atol=1e-6)
     assert change[:, [0, 1, 3]].max() < 1e-6
@@ -89,25 +89,25 @@ def test_an_abnormal_context_changes_only_its_own_prompts(tiny: Backbone) -> Non
 
 
 def test_a_normal_context_changes_only_its_own_prompts(tiny: Backbone) -> None:
-    contexts = make_contexts(tiny, PromptSettings(n_pro=3, n_pro_ab=4))
+    learner = make_prompt_learner(tiny, PromptSettings(n_pro=3, n_pro_ab=4))
     with torch.no_grad():
-        before = torch.cat([features.view(3, -1, 128) for features in contexts()], 1)  # [normal, 1 + abnormal, D]
-        contexts.normal_context[1] += nudge()
-        after = torch.cat([features.view(3, -1, 128) for features in contexts()], 1)
+        before = torch.cat([features.view(3, -1, 128) for features in learner()], 1)  # [normal, 1 + abnormal, D]
+        learner.normal_context[1] += nudge()
+        after = torch.cat([features.view(3, -1, 128) for features in learner()], 1)
     change = (after - before).norm(dim=2)
     assert change[[0, 2]].max() < 1e-6
     assert change[1].min() > 1e-3
 
 
-def test_nothing_but_contexts_can_learn(tiny: Backbone) -> None:
-    contexts = make_contexts(tiny, PromptSettings(n_pro=3, n_ctx=4, n_pro_ab=6, n_ctx_ab=2))
-    shapes = {name: tuple(parameter.shape) for name, parameter in contexts.named_parameters()}
+def test_only_context_vectors_are_trainable(tiny: Backbone) -> None:
+    learner = make_prompt_learner(tiny, PromptSettings(n_pro=3, n_ctx=4, n_pro_ab=6, n_ctx_ab=2))
+    shapes = {name: tuple(parameter.shape) for name, parameter in learner.named_parameters()}
     assert shapes == {"normal_context": (3, 4, 128), "abnormal_context": (6, 2, 128)}
 
 
 def test_a_random_start_follows_its_seed(tiny: Backbone) -> None:
     settings = PromptSettings(start="random")
-    first, again, other = (make_contexts(tiny, settings, seed) for seed in (1, 1, 2))
+    first, again, other = (make_prompt_learner(tiny, settings, seed) for seed in (1, 1, 2))
     assert torch.equal(first.normal_context, again.normal_context)
     assert torch.equal(first.abnormal_context, again.abnormal_context)
     assert not torch.equal(first.normal_context, other.normal_context)
@@ -124,10 +124,12 @@ def test_a_random_start_follows_its_seed(tiny: Backbone) -> None:
         ("zipper", (), PromptSettings(n_pro_ab=6)),
     ],
 )
-def test_contexts_start_apart(tiny: Backbone, class_name: str, own: tuple[str, ...], settings: PromptSettings) -> None:
-    contexts = initial_prompt_learner(tiny, class_words(class_name), state_groups(class_name, own), settings, 111)
-    assert least_distance(contexts.normal_context.detach().flatten(1)) > 1e-4
-    assert least_distance(contexts.abnormal_context.detach().flatten(1)) > 1e-4
+def test_initial_context_vectors_differ(
+    tiny: Backbone, class_name: str, own: tuple[str, ...], settings: PromptSettings
+) -> None:
+    learner = initial_prompt_learner(tiny, class_words(class_name), state_groups(class_name, own), settings, 111)
+    assert least_distance(learner.normal_context.detach().flatten(1)) > 1e-4
+    assert least_distance(learner.abnormal_context.detach().flatten(1)) > 1e-4
 
 
 def test_a_manual_state_is_the_mean_over_templates(tiny: Backbone) -> None:
@@ -164,12 +166,12 @@ def test_a_sentence_longer_than_clip_reads_is_refused(tiny: Backbone) -> None:
 
 def test_contexts_longer_than_clip_reads_are_refused(tiny: Backbone) -> None:
     with torch.no_grad():  # metal nut . and the two ends are 5 tokens
-        assert make_contexts(tiny, PromptSettings(n_pro=1, n_pro_ab=1, n_ctx=71))()[0].isfinite().all()
+        assert make_prompt_learner(tiny, PromptSettings(n_pro=1, n_pro_ab=1, n_ctx=71))()[0].isfinite().all()
     with pytest.raises(InputError, match="prompts of 78 tokens exceed CLIP's 77: lower `n_ctx` or `n_ctx_ab`"):
-        make_contexts(tiny, PromptSettings(n_pro=1, n_pro_ab=1, n_ctx=72))
+        make_prompt_learner(tiny, PromptSettings(n_pro=1, n_pro_ab=1, n_ctx=72))
 
 
-def test_own_states_are_groups_of_their_own() -> None:
+def test_user_states_are_groups_of_their_own() -> None:
     assert user_states((" with hole ", "scratched {}", "{} with a deep cut")) == (
         StateGroup("hole", ("{} with hole",)),
         StateGroup("scratched", ("scratched {}",)),
@@ -183,7 +185,7 @@ def test_an_empty_state_is_refused(phrase: str) -> None:
         user_states(("with hole", phrase))
 
 
-def test_own_states_stand_in_the_place_of_written_ones() -> None:
+def test_user_states_replace_the_built_in_ones() -> None:
     assert state_groups("carpet", ("with moth hole",)) == user_states(("with moth hole",))
     assert state_groups("carpet") == built_in_states("carpet")
 
@@ -197,7 +199,7 @@ def test_own_states_stand_in_the_place_of_written_ones() -> None:
         ("my_own_part", "my own part"),
     ],
 )
-def test_a_class_is_called_by_its_words(class_name: str, words: str) -> None:
+def test_a_class_name_becomes_words(class_name: str, words: str) -> None:
     assert class_words(class_name) == words
 
 
@@ -218,7 +220,7 @@ def test_an_unknown_part_has_the_generic_states() -> None:
 
 
 @pytest.mark.parametrize("class_name", [*STATES["mvtec"], *STATES["visa"], "gearbox"])
-def test_every_written_state_has_one_place_for_the_parts_name(class_name: str) -> None:
+def test_every_built_in_state_has_one_place_for_the_parts_name(class_name: str) -> None:
     phrases = [phrase for group in built_in_states(class_name) for phrase in group.phrases]
     assert {phrase.count("{}") for phrase in phrases} == {1}
     assert len(set(phrases)) == len(phrases)

@@ -1,4 +1,4 @@
-"""The written states: the classes they cover, and the form of their phrases."""
+"""The built-in states: the classes they cover, and the form of their phrases."""
 
 import json
 import re
@@ -14,7 +14,7 @@ VISA = "candle capsules cashew chewinggum fryum macaroni1 macaroni2 pcb1 pcb2 pc
 
 
 def bare(phrase: str) -> str:
-    """The phrase without the words that make no difference in meaning."""
+    """The phrase without words that do not change its meaning."""
     return re.sub(r"\b(a|an|the) ", "", phrase.lower())
 
 

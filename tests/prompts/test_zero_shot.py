@@ -1,4 +1,4 @@
-"""Recognition: whether CLIP takes the support images for what they are called, and what training makes of it."""
+"""Zero-shot classification: whether CLIP recognises the support images by name, and its effect on training."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -41,7 +41,7 @@ def test_a_part_is_recognised_by_its_name_alone(tiny: Backbone, zippers: ImageFe
         assert f'not recognise "{words}"' in other.in_words()
 
 
-def test_shares_are_mean_probabilities_at_clips_temperature(tiny: Backbone, zippers: ImageFeatures) -> None:
+def test_the_probability_is_a_mean_over_images_at_clips_temperature(tiny: Backbone, zippers: ImageFeatures) -> None:
     both = check_zero_shot(tiny, "part", zippers.class_token)
     each = [check_zero_shot(tiny, "part", token[None]) for token in zippers.class_token]
     assert both.probability == pytest.approx(sum(one.probability for one in each) / 2, abs=1e-6)
@@ -58,19 +58,19 @@ def test_names_that_overlap_are_no_rivals() -> None:
     assert rivals("bracket") == known_parts()
 
 
-def test_the_line_tells_shares_in_percent() -> None:
+def test_the_line_shows_probabilities_in_percent() -> None:
     known = ZeroShotCheck("carpet", 0.987, "grid", 0.01)
     assert '"carpet"' in known.in_words()
     assert "99%" in known.in_words()
 
 
 @pytest.mark.parametrize(("trust", "contrastive"), [(1.0, 0.0), (0.0, 3.0), (0.25, 2.25)])
-def test_images_teach_what_the_words_are_not_trusted_with(trust: float, contrastive: float) -> None:
+def test_trust_scales_the_contrastive_weight(trust: float, contrastive: float) -> None:
     shared = trust_weighted(WEIGHTS, PromptSettings(), trust)
     assert shared == replace(WEIGHTS, contrastive=contrastive)
 
 
-def test_nothing_is_held_near_a_random_start() -> None:
+def test_a_random_start_has_no_closeness_weight() -> None:
     assert trust_weighted(WEIGHTS, PromptSettings(start="random"), 0.0) == replace(WEIGHTS, closeness=0.0)
 
 
@@ -81,7 +81,7 @@ def weights_of(
     return Trainer(backbone, words, user_states(("with hole", "with cut")), support, settings).weights
 
 
-def test_a_course_trusts_words_as_far_as_the_part_is_recognised(tiny: Backbone, zippers: ImageFeatures) -> None:
+def test_a_trainer_trusts_words_as_far_as_the_part_is_recognised(tiny: Backbone, zippers: ImageFeatures) -> None:
     usual = LossWeights()
     assert weights_of(tiny, "zipper", zippers).contrastive < 0.1 * usual.contrastive
     assert weights_of(tiny, "part", zippers).contrastive > 0.9 * usual.contrastive
@@ -90,14 +90,14 @@ def test_a_course_trusts_words_as_far_as_the_part_is_recognised(tiny: Backbone, 
     assert weights_of(tiny, "zipper", zippers, trust=0.0).contrastive == usual.contrastive
 
 
-def test_recognition_looks_at_the_support_images_not_at_the_seed(tiny: Backbone, zippers: ImageFeatures) -> None:
+def test_recognition_does_not_depend_on_the_order_of_images(tiny: Backbone, zippers: ImageFeatures) -> None:
     turned = replace(zippers, class_token=zippers.class_token.flip(0))
     one, two = (check_zero_shot(tiny, "zipper", features.class_token) for features in (zippers, turned))
     assert one.probability == pytest.approx(two.probability, abs=1e-6)
     assert not torch.equal(zippers.class_token[0], zippers.class_token[1])
 
 
-def test_the_log_says_what_the_images_are_taken_for(own: Own, tmp_path: Path) -> None:
+def test_the_log_reports_whether_the_part_is_recognised(own: Own, tmp_path: Path) -> None:
     for name, found in (("carpet", 'recognises "carpet"'), ("part", 'not recognise "part"')):
         outcome = call("train", "--good", own.good, "--name", name, "--root-dir", tmp_path, *TINY, *LIGHT)
         assert outcome.code == 0, outcome.errors

@@ -1,4 +1,4 @@
-"""Comparisons: paired numbers that equal a loop's, refusals of what may not stand in one column, whole files."""
+"""Comparisons: paired numbers against loops, refusals of mixed rows in one column, and whole files."""
 
 import csv
 import random
@@ -29,7 +29,7 @@ Place = tuple[str, str, int, int]  # system, class, k, seed
 
 
 def save_row(root: Path, place: Place, **cells: object) -> None:
-    """Write the row of a system; `cells` replace those that all rows share, None empties one."""
+    """Write the row of a system; `cells` replace the common ones, None empties one."""
     system, class_name, k, seed = place
     shared: dict[str, object] = {
         "class": class_name,
@@ -54,7 +54,7 @@ def save_rows(root: Path, ks: tuple[int, ...] = (2,), classes: tuple[str, ...] =
 
 
 def numbers_of(place: Place) -> dict[str, float]:
-    """Metrics in [0, 1] that are always the same for a place."""
+    """Metrics in [0, 1], always the same for a place."""
     chance = random.Random(str(place))
     return {metric: round(chance.uniform(0.5, 1), 4) for metric in METRIC_TITLES}
 
@@ -145,7 +145,7 @@ def test_differences_are_paired_by_seed(tmp_path: Path) -> None:
     ("differences", "direction"),
     [((0.02, 0.03, 0.01), 1), ((-0.02, -0.03, -0.01), -1), ((0.02, -0.03, 0.01), 0), ((0, 0, 0), 0), ((0.3,), 0)],
 )
-def test_a_difference_counts_beyond_its_deviation(
+def test_a_difference_counts_beyond_its_standard_deviation(
     tmp_path: Path, differences: tuple[float, ...], direction: int
 ) -> None:
     for seed, difference in enumerate(differences):
@@ -219,7 +219,7 @@ def test_a_k_without_a_common_class_is_left_out_by_name(tmp_path: Path) -> None:
 
 
 def change(places: Sequence[Place], **cells: object) -> Callable[[Path], None]:
-    """What writes the rows of some places again, with other cells."""
+    """Return a function that writes the rows of some places again, with other cells."""
 
     def write(root: Path) -> None:
         for place in places:
@@ -286,7 +286,7 @@ def test_a_row_in_two_folders_is_refused(tmp_path: Path) -> None:
     assert_refused(outcome, "carpet of multi-prototype, k = 2, seed 0 is in", "name one of them by --root-dir")
 
 
-def test_each_system_may_lie_in_a_folder_of_its_own(tmp_path: Path) -> None:
+def test_each_system_may_be_in_a_folder_of_its_own(tmp_path: Path) -> None:
     roots = (tmp_path / "first", tmp_path / "second")
     for root, system in zip(roots, SYSTEMS, strict=True):
         for place in product([system], CLASSES, [2], SEEDS):
@@ -314,7 +314,7 @@ def test_each_system_may_lie_in_a_folder_of_its_own(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_what_is_not_there_is_named_with_the_cure(
+def test_missing_results_are_named_with_the_cure(
     tmp_path: Path, arguments: tuple[str, ...], words: tuple[str, ...]
 ) -> None:
     save_rows(tmp_path)
@@ -327,7 +327,7 @@ def test_systems_without_a_class_in_common_are_refused(tmp_path: Path) -> None:
     assert_refused(run(tmp_path), "no class, k and seed in common")
 
 
-def test_rows_that_test_labels_chose_are_shown_on_purpose_and_loudly(tmp_path: Path) -> None:
+def test_test_oracle_rows_are_shown_only_on_request_and_with_a_warning(tmp_path: Path) -> None:
     save_rows(tmp_path, select="test-oracle")
     assert_refused(run(tmp_path), "test labels chose the epoch", "--select test-oracle shows them as such")
     outcome = run(tmp_path, "--select", "test-oracle", "--output", tmp_path / "out")
@@ -343,7 +343,7 @@ def test_what_is_printed(tmp_path: Path) -> None:
     assert outcome.code == 0, outcome.errors
     assert max(map(len, outcome.output.splitlines())) <= 80
     assert outcome.output.count("mean of 3") == 2
-    told = " ".join(outcome.output.split())
+    printed = " ".join(outcome.output.split())
     for words in (
         f"{OURS} against {BASELINE} on demo, k = 1, in %",
         "means in %",
@@ -353,7 +353,7 @@ def test_what_is_printed(tmp_path: Path) -> None:
         "backbone: tiny, weights abcdef012345",
         "test pictures: 180 of 3 classes",
     ):
-        assert words in told
+        assert words in printed
 
 
 def csv_rows(file: Path) -> Iterator[dict[str, str]]:

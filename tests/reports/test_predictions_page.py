@@ -1,4 +1,4 @@
-"""The page of an inspection: images without labels, judged and shown to somebody who has nothing but the page."""
+"""The page of predictions: unlabelled images with their predictions, for a reader who has only the page."""
 
 import json
 import re
@@ -37,7 +37,7 @@ def page_of(predictions: Path, tmp_path: Path) -> Page:
 
 @pytest.fixture(scope="module")
 def written(own: Own, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The page of predictions that lie beside it."""
+    """The page of the predictions in the folder beside it."""
     folder = tmp_path_factory.mktemp("inspected")
     own.lines(folder / "predictions")
     outcome = report(folder / "predictions", folder / "report.html")
@@ -65,7 +65,7 @@ def moved(own: Own, tmp_path: Path) -> Own:
     return copied
 
 
-def test_the_run_is_told_beside_the_lines(own: Own, written: Path) -> None:
+def test_the_run_is_recorded_beside_the_lines(own: Own, written: Path) -> None:
     run, lines = read_predictions(written.parent / "predictions")
     checkpoint = torch.load(run.checkpoint_path, weights_only=True)
     assert run.checkpoint_path == own.part / "detector.pt"
@@ -75,10 +75,10 @@ def test_the_run_is_told_beside_the_lines(own: Own, written: Path) -> None:
     assert contents(written.parent / "predictions").keys() == {"predictions.jsonl", "run.json"}
 
 
-def test_the_page_tells_what_was_judged(page: Page, lines: list[dict[str, Any]]) -> None:
-    judged = [line for line in lines if "error" not in line]
-    rejected = sum(line["decision"] == "anomaly" for line in judged)
-    assert f"my carpet: {rejected} of {len(judged)} pictures rejected" in page.words
+def test_the_page_shows_what_was_predicted(page: Page, lines: list[dict[str, Any]]) -> None:
+    predicted = [line for line in lines if "error" not in line]
+    rejected = sum(line["decision"] == "anomaly" for line in predicted)
+    assert f"my carpet: {rejected} of {len(predicted)} pictures rejected" in page.words
     assert "learned from 3 good pictures, backbone tiny" in page.words
     assert "False-alarm rate 1 % asked for" in page.words
     assert "Unreadable 1 " in page.words
@@ -87,34 +87,36 @@ def test_the_page_tells_what_was_judged(page: Page, lines: list[dict[str, Any]])
     assert not any(attributes.get("role") == "alert" for _, attributes in page.elements)
 
 
-def test_every_image_has_a_row_the_worst_first(page: Page, lines: list[dict[str, Any]]) -> None:
-    judged = sorted((line for line in lines if "error" not in line), key=lambda line: -line["raw"])
+def test_every_image_has_a_row_with_the_highest_score_first(page: Page, lines: list[dict[str, Any]]) -> None:
+    predicted = sorted((line for line in lines if "error" not in line), key=lambda line: -line["raw"])
     (bad,) = (line for line in lines if "error" in line)
     rows = [
         f"{Path(line['path']).name} {line['decision']} {line['score']:.2f} {line['peak']:.2f} {len(line['regions'])}"
         + (f" {', '.join(line['explanation']['most_like'])}" if line["decision"] == "anomaly" else " -")
-        for line in judged
+        for line in predicted
     ]
     assert " ".join([*rows, "broken.png", "unreadable", bad["error"]]) in page.words
 
 
-def test_the_worst_are_shown_and_the_closest_of_the_good(page: Page, lines: list[dict[str, Any]]) -> None:
-    judged = sorted((line for line in lines if "error" not in line), key=lambda line: -line["raw"])
-    rejected, passed = ([x for x in judged if x["decision"] == name] for name in ("anomaly", "good"))
+def test_the_gallery_shows_the_worst_rejected_and_the_closest_passed_images(
+    page: Page, lines: list[dict[str, Any]]
+) -> None:
+    predicted = sorted((line for line in lines if "error" not in line), key=lambda line: -line["raw"])
+    rejected, passed = ([x for x in predicted if x["decision"] == name] for name in ("anomaly", "good"))
     shown = [Path(line["path"]).name for line in rejected[:MOST_REJECTED] + passed[:MOST_PASSED]]
     assert shown
     assert [image["alt"] for image in page.all("img")][::2] == shown
     assert " now: picture or checkpoint have changed" not in page.words
 
 
-def test_the_health_of_the_prototypes_is_told(own: Own, page: Page) -> None:
+def test_the_health_of_the_prototypes_is_shown(own: Own, page: Page) -> None:
     for verdict in json.loads((own.part / "diagnostics.json").read_text())["verdicts"]:
         assert verdict["name"] in page.words
         assert verdict["advice"] in page.words
     assert [figure["role"] for figure in page.all("svg")] == ["img"] * 4  # a histogram and three of the prototypes
 
 
-def test_the_page_asks_no_network_and_speaks(page: Page) -> None:
+def test_the_page_needs_no_network_and_is_accessible(page: Page) -> None:
     places = [attributes[name] for _, attributes in page.elements for name in ("src", "href") if name in attributes]
     assert {place.split(",")[0] for place in places if not place.startswith("#")} == {"data:image/jpeg;base64"}
     assert re.findall(r"url\((?!#)|@import", page.text) == []
@@ -127,6 +129,7 @@ def test_the_page_asks_no_network_and_speaks(page: Page) -> None:
     assert all(head.get("scope") for head in page.all("th"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
 def test_a_browser_shows_the_page(browser: Any, written: Path, width: int, scheme: str) -> None:
@@ -142,7 +145,9 @@ def test_the_file_of_lines_can_be_named_and_the_rate_is_that_of_predict(own: Own
     assert " now: picture or checkpoint have changed" not in page.words
 
 
-def test_paths_start_where_predict_was_started(own: Own, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_paths_are_relative_to_where_predict_was_started(
+    own: Own, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(own.new.parent)
     part = own.part.relative_to(own.new.parent)
     assert call("predict", part, "new", "--output", tmp_path / "predictions").code == 0
@@ -189,7 +194,7 @@ def change_scores(folder: Path) -> None:
         (change_scores, "now: picture or checkpoint have changed since", True),
     ],
 )
-def test_what_is_missing_is_said(
+def test_what_is_missing_is_reported(
     moved: Own, tmp_path: Path, spoil: Callable[[Path], None], words: str, shows: bool
 ) -> None:
     spoil(tmp_path)
@@ -200,7 +205,7 @@ def test_what_is_missing_is_said(
         assert path.name in page.words
 
 
-def test_one_good_image_is_warned_of(own: Own, tmp_path: Path) -> None:
+def test_one_good_image_gives_a_warning(own: Own, tmp_path: Path) -> None:
     (good, *_) = sorted(own.good.iterdir())
     learn = ("train", "--good", good, "--name", "<b>c", "--root-dir", tmp_path, *TINY, *LIGHTEST)
     assert call(*learn).code == 0
@@ -212,7 +217,7 @@ def test_one_good_image_is_warned_of(own: Own, tmp_path: Path) -> None:
     assert "<b>c: 0 of 1 picture rejected" in page.words
 
 
-def test_nothing_readable_is_said_too(own: Own, tmp_path: Path) -> None:
+def test_a_page_without_readable_images_reports_it(own: Own, tmp_path: Path) -> None:
     assert call("predict", own.part, own.new / "broken.png", "--output", tmp_path).code == 2
     page = page_of(tmp_path, tmp_path)
     assert "my carpet: 0 of 0 pictures rejected" in page.words
@@ -220,12 +225,12 @@ def test_nothing_readable_is_said_too(own: Own, tmp_path: Path) -> None:
     assert "broken.png unreadable" in page.words
 
 
-def test_no_more_are_shown_than_a_reader_can_look_at(own: Own, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_gallery_has_a_limited_number_of_images(own: Own, monkeypatch: pytest.MonkeyPatch) -> None:
     path = own.part / "detector.pt"
     detector = load_with_thresholds(path, torch.device("cpu"))
     lines = [PredictionRecord(f"{n}.png", "anomaly" if n % 2 else "good", n % 2, float(n)) for n in range(40)]
     found = PredictionsSummary(PredictionRun.of(path, detector), tuple(lines))
-    monkeypatch.setattr(MultiPrototypeDetector, "predict", None)  # no image is there to be judged
+    monkeypatch.setattr(MultiPrototypeDetector, "predict", None)  # no image files to be predicted
     gallery = make_gallery(found, torch.device("cpu"), Console(quiet=True))
     assert [shown.name for shown in gallery.rejected] == [f"{n}.png" for n in range(39, 15, -2)]
     assert [shown.name for shown in gallery.passed] == ["38.png", "36.png", "34.png", "32.png"]
@@ -258,7 +263,7 @@ GOOD_LINE = '{"path": "a.png", "error": "no picture"}'
         ('{"path": "a.png", "decision": "good", "score": 0.1, "raw": 1, "regions": []}\n', ("line 1",)),
     ],
 )
-def test_lines_that_are_none_are_refused(written: Path, tmp_path: Path, text: str, words: tuple[str, ...]) -> None:
+def test_invalid_lines_are_refused(written: Path, tmp_path: Path, text: str, words: tuple[str, ...]) -> None:
     shutil.copy(written.parent / "predictions" / "run.json", tmp_path)
     (tmp_path / "predictions.jsonl").write_text(text)
     before = contents(tmp_path)
@@ -266,7 +271,7 @@ def test_lines_that_are_none_are_refused(written: Path, tmp_path: Path, text: st
     assert contents(tmp_path) == before
 
 
-def test_predictions_that_nobody_knows_are_refused(written: Path, tmp_path: Path) -> None:
+def test_predictions_without_a_valid_run_file_are_refused(written: Path, tmp_path: Path) -> None:
     output = tmp_path / "page.html"
     (tmp_path / "empty").mkdir()
     for place in (tmp_path / "nowhere", tmp_path / "empty"):
@@ -280,7 +285,7 @@ def test_predictions_that_nobody_knows_are_refused(written: Path, tmp_path: Path
     assert not output.exists()
 
 
-def test_what_does_not_go_with_predictions_is_refused(written: Path, tmp_path: Path) -> None:
+def test_options_that_do_not_go_with_predictions_are_refused(written: Path, tmp_path: Path) -> None:
     predictions = written.parent / "predictions"
     assert_refused(report(predictions, tmp_path / "page.html", "--dataset", "demo"), "--dataset demo", "leave it out")
     assert_refused(report(predictions, tmp_path / "page.html", "--k-shot", "2"), "--k-shot 2", "leave it out")

@@ -1,4 +1,4 @@
-"""Reports: one page that holds all it shows, tells the saved numbers, and says in words what is missing."""
+"""Reports: one self-contained page that shows the saved numbers and reports what is missing."""
 
 import base64
 import json
@@ -40,7 +40,7 @@ def page_of(root: Path, tmp_path: Path, *more: str | Path, dataset: str = "demo"
 
 
 def save_run(root: Path, name: str, seed: int = 0, system: str = OURS, k: int = 2, **cells: object) -> None:
-    """Write a row with metrics of its own, and scores: 3 good images and 3 defective ones, one of each misjudged."""
+    """Write a row with its own metrics, and scores: 3 normal and 3 anomalous images, one of each predicted wrongly."""
     metrics = {metric: 0.5 + 0.01 * place + 0.1 * seed for place, metric in enumerate(METRIC_TITLES)}
     base, memory = system.removesuffix("+memory"), "yes" if system.endswith("+memory") else "no"
     row: dict[str, object] = {
@@ -85,7 +85,7 @@ def page(written: Path) -> Page:
 
 @pytest.fixture(scope="module")
 def page_with_mistakes(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Page:
-    """The report of the same run where a good image and a defective one are said to be on the wrong sides."""
+    """The report of the same run, with the scores of one normal and one anomalous image changed to wrong ones."""
     folder = tmp_path_factory.mktemp("mistakes")
     root = shutil.copytree(trained.results, folder / "result")
     (file,) = root.rglob(SCORES.format("carpet"))
@@ -96,7 +96,7 @@ def page_with_mistakes(trained: Trained, tmp_path_factory: pytest.TempPathFactor
     return page_of(root, folder)
 
 
-def test_the_scores_that_are_saved_are_those_that_were_measured(trained: Trained) -> None:
+def test_saved_scores_are_those_that_were_measured(trained: Trained) -> None:
     row = only_row(trained.folder)
     saved = read_scores(trained.folder / SCORES.format("carpet"), row["run"])
     scores, labels = np.array([s.score for s in saved]), np.array([s.image.is_anomalous for s in saved])
@@ -106,7 +106,7 @@ def test_the_scores_that_are_saved_are_those_that_were_measured(trained: Trained
     assert all(0 < one.max_score <= 1 for one in saved)
 
 
-def test_the_page_asks_no_network(page_with_mistakes: Page) -> None:
+def test_the_page_needs_no_network(page_with_mistakes: Page) -> None:
     page = page_with_mistakes
     places = [attributes.get(name, "") for _, attributes in page.elements for name in ("src", "href", "xlink:href")]
     assert {place.split(",")[0] for place in places if place and not place.startswith("#")} == {
@@ -116,7 +116,7 @@ def test_the_page_asks_no_network(page_with_mistakes: Page) -> None:
     assert page.all("script") == page.all("link") == []
 
 
-def test_the_page_can_be_found_ones_way_in(page: Page) -> None:
+def test_the_links_and_headings_of_the_page_are_valid(page: Page) -> None:
     identities = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
     assert len(set(identities)) == len(identities)
     targets = {attributes["href"][1:] for attributes in page.all("a")}
@@ -126,7 +126,7 @@ def test_the_page_can_be_found_ones_way_in(page: Page) -> None:
     assert len(page.all("h1")) == 1
 
 
-def test_the_page_speaks_to_those_who_cannot_see_it(page_with_mistakes: Page) -> None:
+def test_the_page_is_accessible(page_with_mistakes: Page) -> None:
     page = page_with_mistakes
     assert page.all("html") == [{"lang": "en"}]
     assert page.all("img")
@@ -137,7 +137,7 @@ def test_the_page_speaks_to_those_who_cannot_see_it(page_with_mistakes: Page) ->
     assert all(head.get("scope") for head in page.all("th"))
 
 
-def test_the_page_tells_the_saved_numbers(page: Page, trained: Trained) -> None:
+def test_the_page_shows_the_saved_numbers(page: Page, trained: Trained) -> None:
     row = only_row(trained.folder)
     for metric, title in METRIC_TITLES.items():
         assert f"{title} {float(row[metric]):.1f} %" in page.words
@@ -161,7 +161,7 @@ def test_the_images_on_the_page_are_images(page: Page) -> None:
             assert (opened.format, opened.size) == ("JPEG", (224, 224))
 
 
-def test_the_ink_of_figures_is_the_pages_own(page: Page) -> None:
+def test_figures_use_the_colours_of_the_page(page: Page) -> None:
     figures = "".join(re.findall(r"<svg.*?</svg>", page.text, flags=re.DOTALL))
     assert "currentColor" in figures
     assert "var(--blue)" in figures
@@ -203,7 +203,7 @@ def move_images(folder: Path) -> None:
 
 
 def change_scores(folder: Path) -> None:
-    """All good images are false alarms, all defective ones missed, by scores that the checkpoint does not give."""
+    """Make all normal images false alarms and all anomalous ones misses, by scores that the detector does not give."""
     file = folder / SCORES.format("carpet")
     content = json.loads(file.read_text())
     for place, line in enumerate(content["pictures"]):
@@ -224,7 +224,9 @@ def change_scores(folder: Path) -> None:
         (change_scores, "now: picture or checkpoint have changed since"),
     ],
 )
-def test_what_is_missing_is_said(copied: Trained, tmp_path: Path, spoil: Callable[[Path], None], words: str) -> None:
+def test_what_is_missing_is_reported(
+    copied: Trained, tmp_path: Path, spoil: Callable[[Path], None], words: str
+) -> None:
     spoil(copied.folder)
     page = page_of(copied.results, tmp_path)
     assert words in page.words
@@ -264,7 +266,7 @@ def test_both_systems_stand_side_by_side_where_both_have_rows(tmp_path: Path) ->
     assert "all classes: ROC curve" in [figure["aria-label"] for figure in page.all("svg")]
 
 
-def test_filters_choose_what_is_told(tmp_path: Path) -> None:
+def test_filters_choose_what_is_shown(tmp_path: Path) -> None:
     for k in (1, 2):
         for name in ("carpet", "grid"):
             save_run(tmp_path, name, k=k)
@@ -277,14 +279,14 @@ def test_filters_choose_what_is_told(tmp_path: Path) -> None:
     assert "carpet" not in page.words
 
 
-def test_test_labels_that_chose_are_told_loudly(tmp_path: Path) -> None:
+def test_results_of_the_test_oracle_have_a_warning(tmp_path: Path) -> None:
     save_run(tmp_path, "carpet", select="test-oracle")
     assert_refused(report(tmp_path, tmp_path / "page.html"), "test labels chose")
     page = page_of(tmp_path, tmp_path, "--select", "test-oracle")
     assert any(attributes.get("role") == "alert" for _, attributes in page.elements)
 
 
-def test_the_single_anchor_system_decides_nothing(tmp_path: Path) -> None:
+def test_the_single_anchor_system_has_no_threshold(tmp_path: Path) -> None:
     save_run(tmp_path, "carpet", system=BASELINE)
     page = page_of(tmp_path, tmp_path, "--ours", BASELINE)
     assert "calibrates no threshold" in page.words
@@ -322,7 +324,7 @@ def test_the_worst_are_the_furthest_on_the_wrong_side() -> None:
     assert len(worst_misses(images, decides=False)) == MAX_ITEMS
 
 
-def test_a_map_lies_over_its_image_and_its_outline_round_it() -> None:
+def test_a_map_is_drawn_over_its_image_and_the_outline_around_the_region() -> None:
     square = np.full((32, 32, 3), 100, dtype=np.uint8)
     anomaly_map = np.zeros((32, 32), dtype=np.float32)
     anomaly_map[8:16, 8:16] = 1
@@ -335,16 +337,17 @@ def test_a_map_lies_over_its_image_and_its_outline_round_it() -> None:
     assert (square == 100).all()
 
 
-def test_settings_are_laid_flat() -> None:
+def test_settings_are_flattened() -> None:
     assert dict(flat({"a": {"b": 1, "c": ("x", "y")}, "d": None})) == {"a.b": "1", "a.c": "x, y", "d": "None"}
 
 
-def test_a_class_without_a_row_is_gathered_as_not_measured(copied: Trained) -> None:
+def test_a_class_without_a_row_is_listed_as_not_measured(copied: Trained) -> None:
     shutil.copy(copied.folder / CHECKPOINT.format("carpet"), copied.folder / CHECKPOINT.format("floor tile"))
     findings = summarize_run(Choice("demo", (copied.results,), BASELINE, OURS))
     assert [(found.name, found.line is None) for found in findings.classes] == [("carpet", False), ("floor tile", True)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
 def test_a_browser_shows_the_report(browser: Any, written: Path, width: int, scheme: str) -> None:

@@ -21,13 +21,13 @@ EVALUATION = Evaluation(image_auroc=0.91234, image_ap=0.9, image_f1_max=1.0, pix
 
 
 def row_of(class_name: str, **cells: object) -> dict[str, object]:
-    """A row as an evaluation without masks gives it, with `cells` in their columns."""
+    """A row as of an evaluation without masks, with `cells` in their columns."""
     key = {"class": class_name, "system": "prototypes", "level": "image", "memory": "no", "select": "last"}
     return {**key, "k": 2, "seed": 111, **metric_cells(EVALUATION), **cells}
 
 
 def write_rows(csv_file: Path, writer: str, start: Barrier) -> None:
-    """One process of the test of two writers, which start together."""
+    """One of two writing processes, which start together."""
     start.wait(timeout=120)
     for number in range(ROWS_PER_WRITER):
         write_result(csv_file, row_of(f"{writer}{number}"))
@@ -71,7 +71,7 @@ def test_a_row_replaces_the_one_of_its_class_and_system(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("column", results.KEY_COLUMNS)
-def test_a_row_of_another_way_of_working_stays_beside_it(tmp_path: Path, column: str) -> None:
+def test_a_row_of_another_configuration_stays_beside_it(tmp_path: Path, column: str) -> None:
     csv_file = tmp_path / "results.csv"
     write_result(csv_file, row_of("carpet"))
     write_result(csv_file, row_of("carpet") | {column: "other"})
@@ -105,7 +105,7 @@ def test_two_processes_lose_no_row(tmp_path: Path) -> None:
     assert visible == ["results.csv"]
 
 
-def test_the_lock_of_an_ended_process_does_not_hinder(tmp_path: Path) -> None:
+def test_the_lock_of_an_ended_process_does_not_block(tmp_path: Path) -> None:
     csv_file = tmp_path / "results.csv"
     (tmp_path / ".results.csv.lock").touch()
     write_result(csv_file, row_of("carpet"))
@@ -153,7 +153,7 @@ def test_a_folder_in_place_of_the_file_is_refused(tmp_path: Path) -> None:
         read_results(tmp_path)
 
 
-def test_a_wrong_column_or_value_is_our_mistake(tmp_path: Path) -> None:
+def test_a_wrong_column_or_value_is_an_assertion_error(tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="auroc"):
         write_result(tmp_path / "results.csv", row_of("carpet", auroc=0.9))
     with pytest.raises(AssertionError, match=r"not in \[0, 1\]"):
@@ -161,7 +161,7 @@ def test_a_wrong_column_or_value_is_our_mistake(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_table_ends_in_the_mean_of_what_there_is(tmp_path: Path) -> None:
+def test_the_table_ends_in_the_mean_of_the_measured_values(tmp_path: Path) -> None:
     csv_file = tmp_path / "results.csv"
     write_result(csv_file, row_of("carpet", i_roc=0.9, p_roc=0.7))
     write_result(csv_file, row_of("grid", i_roc=0.8))
@@ -174,7 +174,7 @@ def test_the_table_ends_in_the_mean_of_what_there_is(tmp_path: Path) -> None:
 
 def test_each_system_has_its_mean(tmp_path: Path) -> None:
     csv_file = tmp_path / "results.csv"
-    for system, i_roc in [("prototypes", 0.9), ("ancestor", 0.7)]:
+    for system, i_roc in [("prototypes", 0.9), ("single-anchor", 0.7)]:
         write_result(csv_file, row_of("carpet", system=system, i_roc=i_roc, p_roc=0.5, p_pro=0.5))
     text = printed(read_results(csv_file))
     assert text.count("mean of 1") == 2
@@ -192,11 +192,11 @@ def test_the_table_names_only_what_differs(tmp_path: Path) -> None:
     assert text.count("mean of 1") == 2
 
 
-def test_a_table_of_nothing_is_a_table() -> None:
+def test_a_table_of_no_rows_has_its_header() -> None:
     assert "I-AUROC" in printed([])
 
 
-def test_whole_file_puts_the_new_in_place_of_the_old(tmp_path: Path) -> None:
+def test_whole_file_replaces_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "new" / "folder" / "picture.png"
     for content in ("old", "new"):
         with whole_file(path) as temporary:
@@ -210,7 +210,7 @@ def test_whole_file_puts_the_new_in_place_of_the_old(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("interruption", "seen"), [(ValueError, ValueError), (OSError, InputError), (KeyboardInterrupt, KeyboardInterrupt)]
 )
-def test_whole_file_after_an_error_leaves_the_old(
+def test_whole_file_keeps_the_old_file_after_an_error(
     tmp_path: Path, interruption: type[BaseException], seen: type[BaseException]
 ) -> None:
     path = tmp_path / "picture.png"
@@ -229,7 +229,7 @@ def write_half_and_die(path: Path) -> None:
         os._exit(9)
 
 
-def test_whole_file_of_a_killed_process_leaves_the_old(tmp_path: Path) -> None:
+def test_whole_file_keeps_the_old_file_if_the_process_is_killed(tmp_path: Path) -> None:
     path = tmp_path / "picture.png"
     path.write_text("old")
     process = multiprocessing.get_context("spawn").Process(target=write_half_and_die, args=(path,))

@@ -8,7 +8,7 @@ from promptad.structures import Region
 from promptad.visualization.overlays import Overlay, draw_overlays, map_extent
 
 
-def make_heat() -> np.ndarray:
+def make_anomaly_map() -> np.ndarray:
     anomaly_map = np.zeros((8, 8), np.float32)
     anomaly_map[1:3, 2:5] = 0.7
     anomaly_map[1, 3] = 0.8
@@ -17,17 +17,17 @@ def make_heat() -> np.ndarray:
     return anomaly_map
 
 
-def test_regions_are_boxes_the_highest_peak_first() -> None:
-    assert find_regions(make_heat(), 8, 80, 160) == (
+def test_regions_are_boxes_with_the_highest_maximum_first() -> None:
+    assert find_regions(make_anomaly_map(), 8, 80, 160) == (
         Region(60, 120, 80, 160, float(np.float32(0.9)), 65, 130),
         Region(20, 20, 50, 60, float(np.float32(0.8)), 35, 30),
     )
 
 
-def test_a_map_of_the_central_part_lies_where_it_was_cut_out() -> None:
-    region = find_regions(make_heat(), 16, 160, 160)[0]  # four more on every side
+def test_a_map_of_the_central_part_is_placed_where_it_was_cropped() -> None:
+    region = find_regions(make_anomaly_map(), 16, 160, 160)[0]  # four more on every side
     assert (region.left, region.top, region.right, region.bottom) == (100, 100, 120, 120)
-    overlay = Overlay(Image.new("RGB", (160, 160)), make_heat(), 16, (), "")
+    overlay = Overlay(Image.new("RGB", (160, 160)), make_anomaly_map(), 16, (), "")
     assert map_extent(overlay) == (40, 120, 120, 40)
 
 
@@ -42,12 +42,12 @@ def test_a_box_holds_every_pixel_that_its_map_shows() -> None:
         assert all(0 <= r.x < width and 0 <= r.y < height and r.right <= width for r in regions)
 
 
-def test_a_quiet_map_has_no_regions() -> None:
+def test_a_map_below_the_threshold_has_no_regions() -> None:
     assert find_regions(np.full((4, 4), 0.5, np.float32), 4, 40, 40) == ()
 
 
 def test_each_image_has_a_row_with_its_boxes() -> None:
-    anomaly_map = make_heat()
+    anomaly_map = make_anomaly_map()
     overlays = [
         Overlay(Image.new("RGB", size), anomaly_map, 8, find_regions(anomaly_map, 8, *size), "anomaly $")
         for size in ((80, 40), (40, 90))

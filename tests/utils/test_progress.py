@@ -10,7 +10,7 @@ from promptad.utils.progress import add_task, progress_bar
 
 def test_time_left_is_shown_after_the_first_of_long_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
     with progress_bar(Console(file=io.StringIO(), force_terminal=True)) as progress:
-        clock = iter(range(0, 10_000, 100))  # every look at the clock is 100 seconds later
+        clock = iter(range(0, 10_000, 100))  # every reading of the clock is 100 seconds later
         monkeypatch.setattr(progress, "get_time", lambda: float(next(clock)))
         progress.advance(add_task(progress, "all classes", 15))
         (shown,) = progress.tasks

@@ -75,7 +75,7 @@ def test_diagnostics_without_verdicts(tmp_path: Path) -> None:
     assert share_drawn(read(tmp_path / "drawn.png")) > 0.05
 
 
-def test_a_class_name_is_no_formula(tmp_path: Path) -> None:
+def test_a_class_name_is_not_parsed_as_a_formula(tmp_path: Path) -> None:
     diagnostics = diagnostics_of(2, 2, healthy=False, class_name="5$ \\frac{ coin$")
     diagnostics["verdicts"][1]["advice"] = "call it $\\frac{$"
     draw_diagnostics(diagnostics, np.eye(2), tmp_path / "drawn.png")
@@ -125,7 +125,7 @@ def test_the_colours_of_a_map_do_not_depend_on_its_highest_value(tmp_path: Path)
     assert np.ptp(colours[0].astype(int)) > 3  # a colour, not the grey of the image
 
 
-def test_the_image_given_is_left_alone(tmp_path: Path) -> None:
+def test_the_given_image_is_not_changed(tmp_path: Path) -> None:
     image = Image.new("RGB", (900, 900))
     draw_prediction(image, 0.5, draw_map(16), None, tmp_path / "drawn.png")
     assert image.size == (900, 900)

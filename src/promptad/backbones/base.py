@@ -1,4 +1,4 @@
-"""What a backbone is made of: an image encoder and a text encoder into one space."""
+"""The parts of a backbone: an image encoder and a text encoder into one shared space."""
 
 from typing import Protocol
 
@@ -14,13 +14,13 @@ class ImageEncoder(Protocol):
     image_size: int  # pixels a side
     width: int  # of the intermediate features
     dimensions: int  # D, of class token and patch tokens
-    layer_indices: tuple[int, ...]  # which blocks the intermediate features come from
+    layer_indices: tuple[int, ...]  # the blocks that the intermediate features come from
 
     def encode(self, pixels: Tensor, layers: bool = False, local: bool = True) -> ImageFeatures:
         """Encode normalised pixels [N, 3, S, S] into unit class tokens [N, D] and patch tokens [N, side², D].
 
-        With `layers`, one intermediate feature or several come with them, for a memory bank: [N, side², width] each,
-        unit. Without `local`, patch tokens may be left out: [N, 0, D].
+        With `layers`, the intermediate features for a memory bank are returned too: unit [N, side², width], one for
+        each of `layer_indices`. Without `local`, patch tokens may be left out: [N, 0, D].
         """
 
 

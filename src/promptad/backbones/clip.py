@@ -24,8 +24,8 @@ from promptad.data.transforms import square_image
 from promptad.features import ImageFeatures
 from promptad.settings import BackboneSettings
 
-CACHED_FORMAT = 2  # goes up with every change of what features are
-LIBRARIES = (PIL.__version__, torch.__version__)  # others may decode, resize or multiply otherwise in the last bits
+CACHED_FORMAT = 2  # to be increased whenever the features change
+LIBRARIES = (PIL.__version__, torch.__version__)  # other versions may differ in the last bits
 
 Item = TypeVar("Item")
 
@@ -40,23 +40,23 @@ class Backbone:
     tokenizer: SimpleTokenizer
     mean: Tensor  # [3, 1, 1], of pixels in [0, 1]
     std: Tensor  # [3, 1, 1]
-    temperature: float  # what CLIP multiplies cosines by before its softmax
+    temperature: float  # the factor of cosines before CLIP's softmax
     weights_sha256: str
     device: torch.device
     cache: FeatureCache | None = None
 
     @property
     def log_temperature(self) -> float:
-        """The logarithm of the temperature, which is what a CLIP stores."""
+        """The logarithm of the temperature, as CLIP stores it."""
         return math.log(self.temperature)
 
     @property
     def resize(self) -> int:
-        """Pixels that an image is resized to before its central square is taken."""
+        """The size, in pixels, that an image is resized to before its central square is cropped."""
         return self.settings.resize or self.settings.crop or self.image_encoder.image_size
 
     def square_of(self, side: int) -> tuple[int, int]:
-        """Return the sizes to resize and to crop to, so that `side` pixels show just what the backbone sees."""
+        """Return the sizes to resize and crop to, so that `side` pixels cover exactly the backbone's input."""
         return round(side * self.resize / self.image_encoder.image_size), side
 
     def pixels(self, images: Sequence[Image.Image]) -> Tensor:
@@ -72,15 +72,15 @@ class Backbone:
         layers: bool = False,
         local: bool = True,
     ) -> ImageFeatures:
-        """Encode N images, `batch_size` at a time; known ones are looked up. A GPU encodes while the next are read.
+        """Encode N images, `batch_size` at a time, or look them up in the cache; a GPU encodes while the next are read.
 
         Args:
-            images: whatever `read` turns into RGB images, so that only two batches of them are in memory.
+            images: anything that `read` opens; no more than two batches of pixels are in memory at a time.
             batch_size: images that go through the image encoder together.
             read: opens one image; it is called in several threads.
-            advance: told after each batch how many images are done with it, for a progress bar.
-            layers: whether the layers that a memory bank reads are wanted too.
-            local: whether patch tokens are wanted; without them features have none, and are not kept.
+            advance: called after each batch with its number of images, for a progress bar.
+            layers: whether to return the intermediate layers for a memory bank too.
+            local: whether to return patch tokens; features computed without them are not cached.
         """
         with ThreadPoolExecutor() as pool:
             keys = [None] * len(images) if self.cache is None else list(pool.map(self._key, images))
@@ -90,7 +90,7 @@ class Backbone:
                 advance(len(images) - len(missing))
             batches = [missing[start : start + batch_size] for start in range(0, len(missing), batch_size)]
             reading = (pool.map(lambda i: self._square(read(images[i])), batch) for batch in batches)
-            # On a CPU, threads that read would hold up those that encode, which wait for each other at every layer.
+            # On a CPU, reading threads would delay the encoding threads, which wait for each other at every layer.
             ahead = reading if self.device.type == "cpu" else _one_ahead(reading)
             for batch, squares in zip(batches, ahead, strict=True):
                 encoded = self.image_encoder.encode(self._normalised(list(squares)), layers, local)
@@ -104,7 +104,7 @@ class Backbone:
         return ImageFeatures.joined([known for known in features if known is not None])
 
     def _square(self, image: Image.Image) -> np.ndarray:
-        """Return the square [S, S, 3] of an RGB image that the image encoder sees, in uint8."""
+        """Return the square [S, S, 3] uint8 of an RGB image, the image encoder's input before normalisation."""
         return np.asarray(square_image(image, self.resize, self.image_encoder.image_size))
 
     def _normalised(self, squares: Sequence[np.ndarray]) -> Tensor:
@@ -114,7 +114,7 @@ class Backbone:
         return (stacked.permute(0, 3, 1, 2) / 255 - self.mean) / self.std
 
     def _key(self, image: Any) -> str:
-        """Return the cache's key of an image: all that decides its features."""
+        """Return the cache key of an image, which covers everything that its features depend on."""
         prepared = (self.resize, self.image_encoder.image_size, self.mean.tolist(), self.std.tolist())
         layers = self.image_encoder.layer_indices
         by = (self.settings.name, self.settings.precision, self.weights_sha256, self.device.type, *LIBRARIES)
@@ -136,7 +136,7 @@ class Backbone:
 
 
 def _one_ahead(items: Iterable[Item]) -> Iterator[Item]:
-    """Yield items, each when the one behind it has been begun."""
+    """Yield items, each after the next one has been requested from `items`."""
     iterator = iter(items)
     ahead = deque(islice(iterator, 1))
     for item in iterator:

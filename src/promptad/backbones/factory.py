@@ -10,7 +10,7 @@ from promptad.backbones.tiny_clip import load_tiny
 from promptad.errors import InputError
 from promptad.settings import TINY_BACKBONE, BackboneSettings
 
-# A family of backbones is a line here. One is named by its family, or as "family:name"; any other name is open_clip's.
+# To add a family of backbones, add a line. A name is "family" or "family:name"; any other name is open_clip's.
 BACKBONES: dict[str, Callable[[BackboneSettings, torch.device], Backbone]] = {
     "open_clip": load_open_clip,
     TINY_BACKBONE: load_tiny,
@@ -18,11 +18,11 @@ BACKBONES: dict[str, Callable[[BackboneSettings, torch.device], Backbone]] = {
 
 
 def load_backbone(settings: BackboneSettings, device: torch.device) -> Backbone:
-    """Load and freeze the backbone that `settings` name; its weights are kept in float32.
+    """Load and freeze the backbone named in `settings`; its weights are kept in float32.
 
     Raises:
-        InputError: no such architecture, one that is no plain-ViT CLIP, an unknown tag, weights that are not there or
-            do not fit, or an image size that its patches do not divide.
+        InputError: an unknown architecture, one that is not a plain-ViT CLIP, an unknown tag, weights that are missing
+            or do not fit, or an image size that is not a multiple of the patch size.
     """
     return BACKBONES.get(settings.name.partition(":")[0], load_open_clip)(settings, device)
 
@@ -31,7 +31,7 @@ def choose_device(gpu: int | None) -> tuple[torch.device, str | None]:
     """Return the device for GPU number `gpu` (None: the CPU), and a warning if another device is used.
 
     Raises:
-        InputError: a negative number, or CUDA is there, but not so many GPUs.
+        InputError: a negative number, or CUDA is available but has fewer GPUs.
     """
     if gpu is None:
         return torch.device("cpu"), None

@@ -1,4 +1,4 @@
-"""The feature cache: what the image encoder said of an image, kept on disk for the next run."""
+"""The feature cache: the image encoder's features, stored on disk for later runs."""
 
 import os
 import zlib
@@ -13,24 +13,24 @@ from torch import Tensor
 
 from promptad.features import ImageFeatures
 
-CHECKSUM = 4  # bytes in front of a file's tensors
+CHECKSUM = 4  # bytes before a file's tensors
 
 
 class FeatureCache:
-    """Features of single images in a folder, found by what they were computed from.
+    """Features of single images in a folder, keyed by everything that they depend on.
 
-    A key says all that decides features: the image's content, how it is prepared, the backbone and its weights. Class
-    and patch tokens are in one file, the larger intermediate layers in a second one, read only if they are asked for. A
-    file appears whole and carries a checksum: a damaged one counts as absent. A folder that cannot be written to is
-    left alone, for a cache may cost time but never a result. Of too many files those least recently used go first.
+    A key covers the image's content, its preprocessing, the backbone and its weights. Class and patch tokens are in
+    one file, the larger intermediate layers in a second one that is read only if needed. Files are written whole, with
+    a checksum: a damaged one counts as absent. A folder that cannot be written to is ignored: the cache may cost time
+    but never a result. Above the size limit, the least recently used files are deleted first.
     """
 
     def __init__(self, folder: Path, limit: float) -> None:
-        """Keep up to `limit` bytes in a folder."""
+        """Store up to `limit` bytes in a folder."""
         self.folder, self.limit = folder, limit
 
     def read(self, key: str, layers: bool) -> ImageFeatures | None:
-        """Return the features of one image, with layers if they are asked for, or None."""
+        """Return the features of one image, with intermediate layers if `layers`; None if they are not stored."""
         tokens = _read_file(self._file(key, "tokens"))
         intermediate = _read_file(self._file(key, "layers")) if layers and tokens else {}
         if tokens is None or intermediate is None:
@@ -39,7 +39,7 @@ class FeatureCache:
         return ImageFeatures(tokens["class_token"], tokens["patch_tokens"], in_order)
 
     def write(self, key: str, features: ImageFeatures) -> None:
-        """Keep the features of one image."""
+        """Store the features of one image."""
         _write_file(
             self._file(key, "tokens"), {"class_token": features.class_token, "patch_tokens": features.patch_tokens}
         )
@@ -47,7 +47,7 @@ class FeatureCache:
             _write_file(self._file(key, "layers"), {str(n): layer for n, layer in enumerate(features.layers)})
 
     def prune(self) -> None:
-        """Delete the files least recently used as long as all together are over the limit."""
+        """Delete the least recently used files until all together are within the limit."""
         found = []
         for file in self.folder.glob("*/*"):
             try:
@@ -68,19 +68,19 @@ class FeatureCache:
 
 
 def default_cache_folder() -> Path:
-    """The folder of the cache: $PROMPTAD_CACHE, else `promptad` in the user's folder for caches."""
+    """The cache folder: $PROMPTAD_CACHE, else `promptad` in the user's cache folder."""
     if own := os.environ.get("PROMPTAD_CACHE"):
         return Path(own)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "promptad"
 
 
 def _read_file(file: Path) -> dict[str, Tensor] | None:
-    """Return the tensors of a file, and note that it was used; None where it is absent or damaged."""
+    """Return the tensors of a file and update its time of last use; None if it is absent or damaged."""
     try:
         content = file.read_bytes()
         if zlib.crc32(content[CHECKSUM:]).to_bytes(CHECKSUM, "big") != content[:CHECKSUM]:
             return None
-        with suppress(OSError):  # a folder of another user may be read all the same
+        with suppress(OSError):  # another user's folder can still be read
             os.utime(file)
         return load(content[CHECKSUM:])
     except (OSError, SafetensorError):

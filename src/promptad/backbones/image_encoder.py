@@ -1,4 +1,4 @@
-"""The image encoder: images in, class token and patch tokens in the text space out."""
+"""The image encoder: from images to a class token and patch tokens in the text space."""
 
 from collections.abc import Sequence
 from typing import cast
@@ -11,9 +11,9 @@ from torch import Tensor
 from promptad.backbones.attention import add_mlp, attend, in_precision, project
 from promptad.features import ImageFeatures
 
-# Numbers in the hidden states of the images that go through a block together on a CPU. An MLP makes four times as
-# many, 16 MB: that stays near the caches, and malloc uses its memory again. Larger tensors it maps anew every time, and
-# each of their pages is then zeroed before it is written.
+# Elements of the hidden states of the images that go through a block together on a CPU. An MLP makes four times as
+# many, 16 MB: that stays near the caches, and malloc reuses the memory. Larger tensors are mapped anew every time, and
+# each of their pages is zeroed before it is written.
 AT_ONCE = 2**20
 
 
@@ -47,8 +47,8 @@ class ViTImageEncoder:
     def encode(self, pixels: Tensor, layers: bool = False, local: bool = True) -> ImageFeatures:
         """Encode normalised pixels [N, 3, S, S] into unit class tokens [N, D] and patch tokens [N, side², D].
 
-        With `layers`, those of `layer_indices` come with them: unit vectors [N, side², width] each. Without `local`
-        there are no patch tokens: [N, 0, D].
+        With `layers`, the intermediate features of `layer_indices` are returned too: unit [N, side², width] each.
+        Without `local` there are no patch tokens: [N, 0, D].
         """
         parts = torch.split(pixels, self._at_once()) if pixels.device.type == "cpu" else (pixels,)
         with in_precision(pixels.device, self.precision):
@@ -56,20 +56,20 @@ class ViTImageEncoder:
         return ImageFeatures.joined(encoded)
 
     def embed(self, pixels: Tensor) -> Tensor:
-        """Return what enters the first block: class and patch embeddings [N, 1 + side², width], positions added."""
+        """Return the input of the first block: class and patch embeddings [N, 1 + side², width], positions added."""
         return self.visual._embeds(pixels)
 
     def run_blocks(self, tokens: Tensor, layers: bool = False, local: bool = True) -> ImageFeatures:
-        """Run the class path, and the local one if asked, over embeddings [N, 1 + P, width] of all patches or some."""
+        """Run the class path and, if `local`, the local path on embeddings [N, 1 + P, width] of all or some patches."""
         patches = tokens[:, 1:] if local else tokens[:, :0]  # [image, patch, width]
         kept: dict[int, Tensor] = {}
         for number, block in enumerate(self.blocks):
             keep, last = layers and number in self.layer_indices, number == len(self.blocks) - 1
-            asking = tokens[:, :1] if last and not keep else tokens
-            query, key, value = project(block, tokens, asking if last else None)
+            queried = tokens[:, :1] if last and not keep else tokens
+            query, key, value = project(block, tokens, queried if last else None)
             if local:
                 patches = patches + attend(block, value[:, :, 1:], value, value)
-            tokens = asking + attend(block, query, key, value)
+            tokens = queried + attend(block, query, key, value)
             if keep:
                 kept[number] = F.normalize(tokens[:, 1:], dim=-1)
             tokens = add_mlp(block, tokens)

@@ -1,4 +1,4 @@
-"""CLIPs of open_clip with a plain ViT: found by name, built, frozen and given their weights."""
+"""Load open_clip's plain-ViT CLIPs: find them by name, build them, load their weights and freeze them."""
 
 import difflib
 import hashlib
@@ -25,7 +25,7 @@ from promptad.settings import TINY_BACKBONE, BackboneSettings
 
 
 def load_open_clip(settings: BackboneSettings, device: torch.device) -> Backbone:
-    """Load an architecture of open_clip, with the weights of a tag or of a file.
+    """Load an open_clip architecture with the weights of a tag or a file.
 
     Raises:
         InputError: as `load_backbone`.
@@ -35,17 +35,17 @@ def load_open_clip(settings: BackboneSettings, device: torch.device) -> Backbone
 
 
 def input_size(settings: BackboneSettings, vision: dict[str, Any]) -> int:
-    """Return the pixels a side of the images that a ViT of this configuration is built for.
+    """Return the image size, in pixels a side, that a ViT of this configuration is built for.
 
     Raises:
-        InputError: its patches do not divide them, or the crop is larger than the image.
+        InputError: it is not a multiple of the patch size, or the crop is larger than the image.
     """
     _check_image_size(settings, vision["patch_size"])
     return settings.crop or settings.resize or int(vision["image_size"])
 
 
 def make_backbone(clip: CLIP, settings: BackboneSettings, device: torch.device) -> Backbone:
-    """Freeze a CLIP as the backbone that `settings` name, normalised as its weights were trained."""
+    """Freeze a CLIP as the backbone named in `settings`, with the normalisation that its weights were trained with."""
     clip = clip.eval().requires_grad_(requires_grad=False).to(device)
     precision = getattr(torch, settings.precision)
     source = get_pretrained_cfg(settings.name, settings.pretrained)
@@ -64,7 +64,7 @@ def make_backbone(clip: CLIP, settings: BackboneSettings, device: torch.device) 
 
 
 def clip_of(backbone: Backbone) -> CLIP:
-    """Return the CLIP that `make_backbone` made a backbone of."""
+    """Return the CLIP model of a backbone made by `make_backbone`."""
     assert isinstance(backbone.text_encoder, CausalTextEncoder)
     return backbone.text_encoder.clip
 
@@ -116,7 +116,7 @@ def _create_model(settings: BackboneSettings, size: int) -> CLIP:
                 force_image_size=size,
                 force_quick_gelu=bool(tag.get("quick_gelu")),
             )
-    except Exception as error:  # whatever a download or a foreign file may raise
+    except Exception as error:  # a download or a foreign file may raise anything
         raise InputError(_load_failure(settings, tag, error)) from error
     return cast(CLIP, model)
 
@@ -135,7 +135,7 @@ def _load_failure(settings: BackboneSettings, tag: dict[str, Any], error: Except
 
 @contextmanager
 def _offline_without_hub() -> Iterator[None]:
-    """Look in the local cache only where the hub is out of reach, instead of trying for a minute."""
+    """Use the local cache only if the hub is not reachable, instead of retrying for a minute."""
     before = huggingface_hub.constants.HF_HUB_OFFLINE
     try:
         huggingface_hub.get_session().head(huggingface_hub.constants.ENDPOINT, timeout=5)
@@ -149,7 +149,7 @@ def _offline_without_hub() -> Iterator[None]:
 
 @contextmanager
 def _quiet_logging() -> Iterator[None]:
-    """Silence libraries' log lines while their failure is turned into one line of ours."""
+    """Silence libraries' log lines, since their failure becomes a one-line error of ours."""
     before = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:

@@ -1,4 +1,4 @@
-"""Prompts packed as trees: what several of them begin with stands there once."""
+"""Prompts packed as prefix trees: a beginning that several prompts share is stored once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,27 +11,27 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class PromptTrees:
-    """Tokens of many prompts, each token once for all prompts of a tree that are equal up to it.
+    """Tokens of many prompts, each stored once for all prompts of a tree that are equal up to it.
 
-    A causal transformer gives a token the same hidden state whatever stands behind it. So prompts that begin alike
-    share their tokens up to where they part, and prompts that are equal share all. The cost of attention grows with
-    the square of a tree's nodes: prompts that share next to nothing belong into trees of their own. Smaller trees are
-    filled up with nodes that see themselves alone and that nobody reads.
+    In a causal transformer the hidden state of a token does not depend on later tokens. So prompts share the tokens of
+    their common beginning, and equal prompts share all. The cost of attention grows with the square of a tree's nodes:
+    prompts with little in common belong in separate trees. Smaller trees are padded with nodes that attend to
+    themselves only and are not read.
     """
 
-    rows: Tensor  # [tree, node], which row of a table of vectors stands there
-    places: Tensor  # [tree, node], its place in the prompt, from 0
-    sees: Tensor  # [tree, node, node] bool: itself and the nodes before it
+    rows: Tensor  # [tree, node], row of a node in a table of vectors
+    places: Tensor  # [tree, node], its position in the prompt, from 0
+    sees: Tensor  # [tree, node, node] bool, the attention mask: itself and the nodes before it
     leaves: Tensor  # [tree, leaf], the nodes where prompts end, each once
-    leaf_of: Tensor  # [prompt], which of all leaves is its own, counted tree by tree
+    leaf_of: Tensor  # [prompt], index of its leaf among all leaves, counted tree by tree
 
     @classmethod
     def of(
         cls, prompts: Sequence[Sequence[int]], device: torch.device, trees: Sequence[int] | None = None
     ) -> "PromptTrees":
-        """Pack prompts, each given as the rows of its tokens' vectors, into one tree or those that are named."""
+        """Pack prompts, each given as the rows of its tokens' vectors, into one tree, or into the given `trees`."""
         trees = [0] * len(prompts) if trees is None else trees
-        nodes: list[dict[tuple[int, int], int]] = [{} for _ in range(max(trees) + 1)]  # of the node before, and the row
+        nodes: list[dict[tuple[int, int], int]] = [{} for _ in range(max(trees) + 1)]  # by previous node and row
         paths = [_path(prompt, nodes[tree]) for prompt, tree in zip(prompts, trees, strict=True)]
         count, size = len(nodes), max(map(len, nodes))
         rows, places = torch.zeros(2, count, size, dtype=torch.long)
@@ -53,7 +53,7 @@ class PromptTrees:
 
     @classmethod
     def joined(cls, parts: Sequence["PromptTrees"], vectors: Sequence[int]) -> "PromptTrees":
-        """Put trees beside each other, each part's over its own `vectors` rows of one table."""
+        """Concatenate trees; the rows of part i are the next `vectors[i]` rows of one table."""
         size, widest = max(part.rows.shape[1] for part in parts), max(part.leaves.shape[1] for part in parts)
         trees, starts = _starts([len(part.rows) for part in parts]), _starts(vectors)
         filled = [part._filled(size, widest) for part in parts]
@@ -66,7 +66,7 @@ class PromptTrees:
         )
 
     def _filled(self, size: int, widest: int) -> "PromptTrees":
-        """Fill the trees up to `size` nodes and `widest` leaves each."""
+        """Pad the trees to `size` nodes and `widest` leaves each."""
         more, leaves = size - self.rows.shape[1], self.leaves.shape[1]
         alone = torch.eye(size, dtype=torch.bool, device=self.sees.device)
         return PromptTrees(
@@ -79,7 +79,7 @@ class PromptTrees:
 
 
 def _starts(counts: Sequence[int]) -> list[int]:
-    """Return where each of some runs of these lengths starts.
+    """Return the start of each of consecutive runs of these lengths.
 
     >>> _starts([3, 5, 2])
     [0, 3, 8]
@@ -88,7 +88,7 @@ def _starts(counts: Sequence[int]) -> list[int]:
 
 
 def _path(prompt: Sequence[int], nodes: dict[tuple[int, int], int]) -> list[int]:
-    """Return the nodes of a prompt's tokens, added to `nodes` where they are new."""
+    """Return the nodes of a prompt's tokens; new ones are added to `nodes`."""
     path: list[int] = []
     for row in prompt:
         before = path[-1] if path else -1

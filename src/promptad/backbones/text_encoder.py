@@ -1,4 +1,4 @@
-"""The text encoder: vectors of prompts' tokens in, text features out."""
+"""The text encoder: from the token vectors of prompts to text features."""
 
 from typing import cast
 
@@ -16,8 +16,8 @@ class CausalTextEncoder:
     """The frozen text transformer of CLIP, run over trees of prompts.
 
     Attention is causal and the feature is read at the end-of-text token (Radford et al., CLIP, 2021, section 2.4). So
-    what stands behind a prompt's end is never computed, what prompts begin with alike is computed once, and of the
-    last block only the ends are.
+    tokens after a prompt's end are never computed, common beginnings are computed once, and the last block computes
+    the end tokens only.
     """
 
     def __init__(self, clip: CLIP, precision: torch.dtype = torch.float32) -> None:
@@ -46,7 +46,7 @@ class CausalTextEncoder:
             return self._read(vectors, trees).float()
 
     def _read(self, vectors: Tensor, trees: PromptTrees) -> Tensor:
-        # Looking up by F.embedding: its gradient is summed in the same order whatever the number of threads.
+        # F.embedding, because its gradient is summed in the same order for any number of threads.
         hidden = F.embedding(trees.rows, vectors) + self.clip.positional_embedding[trees.places]  # [tree, node, width]
         sees = trees.sees[:, None]  # [tree, any head, node, node]
         for block in self.blocks[:-1]:

@@ -18,7 +18,7 @@ def load_tiny(settings: BackboneSettings, device: torch.device) -> Backbone:
     """Load `tiny`.
 
     Raises:
-        InputError: an image size that its patches do not divide.
+        InputError: an image size that is not a multiple of the patch size.
     """
     return make_backbone(load_tiny_clip(input_size(settings, tiny_config()["vision_cfg"])), settings, device)
 
@@ -44,8 +44,8 @@ def load_tiny_clip(image_size: int) -> CLIP:
 def expand_vocabulary(packed: dict[str, Tensor], vocabulary_size: int) -> dict[str, Tensor]:
     """Return the float32 state dict of packed float16 weights.
 
-    Only the words of the training captions have token embeddings of their own; all others share one row, which is
-    stored once.
+    Only the words of the training captions have their own token embeddings; all others share one row, which is stored
+    once.
     """
     state = {name: value.float() for name, value in packed.items() if not name.startswith("token_embedding.")}
     table = packed["token_embedding.other_row"].float().repeat(vocabulary_size, 1)  # [token, width]

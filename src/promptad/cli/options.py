@@ -70,7 +70,7 @@ def folders(text: str) -> tuple[Path, ...]:
 class Option:
     """One option; `setting` is the path of what it sets, such as "training.lr", or empty if it sets nothing saved.
 
-    A flag without dashes is an argument that is told from others by its place.
+    A flag without dashes is a positional argument.
     """
 
     flag: str
@@ -78,7 +78,7 @@ class Option:
     help: str
     setting: str = ""
     default: Any = None
-    system: str = ""  # the one that it applies to, if not to both
+    system: str = ""  # the method that it applies to, if not to all
     several: bool = False  # whether it may be given more than once
 
     @property
@@ -92,7 +92,11 @@ DATA = (
     Option("--class-name", str, "the part: a folder of the data set, and what it is called in the prompts"),
     Option("--data-root", Path, "folder above the data sets (default: $PROMPTAD_DATA, else data)"),
     Option("--root-dir", Path, "folder that results go to", default=Path("result")),
-    Option("--support-list", Path, "file that names the support images: a path a line, or the ancestor's '#k: id id'"),
+    Option(
+        "--support-list",
+        Path,
+        "file that names the support images: a path a line, or the original PromptAD's '#k: id id'",
+    ),
 )
 METHOD = (
     Option("--system", str, f"'{MULTI_PROTOTYPE}', or the baseline '{SINGLE_ANCHOR}'", "system"),
@@ -121,14 +125,14 @@ TRAINING = (
         "--select",
         str,
         "the epoch that is kept: the 'last', that of the least 'train-loss', or 'test-oracle', which looks at the test"
-        " labels as the ancestor does",
+        " labels as the original PromptAD does",
         "training.select",
     ),
     Option("--lr", float, "learning rate; lower it if the loss rises", "training.lr"),
     Option("--momentum", float, "decay of the optimiser's mean gradient", "training.momentum"),
     Option("--weight-decay", float, "decay of the contexts", "training.weight_decay"),
     Option("--seed", int, "of the choice of support images, their views and random starts", "training.seed"),
-    Option("--seeds", numbers, "several seeds, such as 0-4 or 111,112: mean and deviation are told"),
+    Option("--seeds", numbers, "several seeds, such as 0-4 or 111,112: prints mean and deviation"),
     Option("--views", int, "label-free views of each support image", "training.views", system=MULTI_PROTOTYPE),
     Option(
         "--trust",
@@ -138,7 +142,7 @@ TRAINING = (
         "training.trust",
         system=MULTI_PROTOTYPE,
     ),
-    Option("--lambda1", float, "weight of the ancestor's match loss", "single_anchor.lambda1", system=SINGLE_ANCHOR),
+    Option("--lambda1", float, "weight of the match loss", "single_anchor.lambda1", system=SINGLE_ANCHOR),
     Option("--eta-min", float, "learning rate at its end", "single_anchor.eta_min", system=SINGLE_ANCHOR),
     *(
         Option(
@@ -155,7 +159,7 @@ BACKBONE = (
     Option(
         "--backbone",
         str,
-        "a plain-ViT CLIP of open_clip, or 'tiny', which lies in the package and is the demo's own",
+        "a plain-ViT CLIP of open_clip, or 'tiny', which is bundled and the demo's own",
         "backbone.name",
     ),
     Option("--pretrained-dataset", str, "open_clip's tag of the weights, or a weight file", "backbone.pretrained"),
@@ -230,7 +234,7 @@ DEMO = (
 )
 COMPARE = (
     DATA[0],
-    Option("--root-dir", folders, "folders that results lie in, separated by commas (default: result)"),
+    Option("--root-dir", folders, "folders of results, separated by commas (default: result)"),
     Option("--baseline", str, "the system to compare with; +memory is its form with a memory bank", default=BASELINE),
     Option("--ours", str, "the system that is compared with it", default=OURS),
     Option("--k-shot", numbers, "numbers of support images, such as 1,2,4 (default: all that have results)"),

@@ -128,7 +128,7 @@ def _spelled(word: str) -> str:
 
 def _add_option(parser: argparse.ArgumentParser, option: Option) -> None:
     default = _setting(Settings().to_dict(), option.setting.split(".")) if option.setting else option.default
-    told = "" if default in (None, ()) or "(default" in option.help else f" (default: {default})"
+    shown = "" if default in (None, ()) or "(default" in option.help else f" (default: {default})"
     more: dict[str, Any] = {"nargs": "?", "const": True} if option.read is truth else {}
     if option.flag.startswith("-"):
         more |= {"dest": option.name, "action": "append" if option.several else "store"}
@@ -137,7 +137,7 @@ def _add_option(parser: argparse.ArgumentParser, option: Option) -> None:
     parser.add_argument(
         option.flag if option.flag.startswith("-") else option.name,
         type=option.read,
-        help=option.help + told,
+        help=option.help + shown,
         metavar=option.name.upper(),
         default=argparse.SUPPRESS if option.setting else option.default,
         **more,

@@ -1,4 +1,4 @@
-"""The data sets by their names, and their classes."""
+"""The data sets by name, and their classes."""
 
 import os
 from pathlib import Path
@@ -9,7 +9,7 @@ from promptad.data.visa import VisaReader
 from promptad.errors import InputError, check_choice
 from promptad.structures import ClassDataset
 
-# A data set is a line here.
+# To add a data set, add a line.
 READERS: tuple[DatasetReader, ...] = (
     MVTecReader("mvtec", "no MVTec AD at {0}: unpack it there ({0}/carpet/train/good/000.png), or try `dataset` demo"),
     VisaReader(),
@@ -25,9 +25,9 @@ def default_data_root() -> Path:
 
 
 def dataset_folder(dataset: str, data_root: Path) -> Path:
-    """The data set's own folder: `data_root/<dataset>`, or `data_root` if that is the data set already.
+    """The data set's own folder: `data_root/<dataset>`, or `data_root` if that already is the data set.
 
-    Raises InputError for an unknown data set, and for a missing one with the place to put it.
+    Raises InputError for an unknown data set, and for a missing one, with the path where it is expected.
     """
     reader = _reader(dataset)
     usual = data_root / dataset if reader.has_own_folder else data_root
@@ -39,7 +39,7 @@ def dataset_folder(dataset: str, data_root: Path) -> Path:
 
 
 def class_names(dataset: str, folder: Path) -> tuple[str, ...]:
-    """The classes in the data set's folder, sorted; a plain folder that holds good/ is one class of its own name.
+    """The classes in the data set's folder, sorted; a plain folder that holds good/ is one class of the same name.
 
     Raises InputError for an unknown data set, a missing folder, or one without a class.
     """
@@ -54,16 +54,16 @@ def class_names(dataset: str, folder: Path) -> tuple[str, ...]:
 
 
 def no_classes(dataset: str, folder: Path) -> tuple[str, ...]:
-    """The sub-folders of a tree of own parts that are no class, since they hold no good/, sorted."""
+    """The sub-folders of a folder of the user's parts that are not classes because they hold no good/, sorted."""
     return _reader(dataset).left_out(folder)
 
 
 def read_class(dataset: str, folder: Path, class_name: str) -> ClassDataset:
     """The images of one class, sorted, in the data set's own folder (as `dataset_folder` gives it).
 
-    A plain folder that holds good/ is the class itself, under whatever name. Raises InputError for what
-    `class_names` raises it for, an unknown class, no normal image, and an anomalous image without its mask; a
-    plain folder may do without masks altogether, by having no ground_truth/.
+    A plain folder that holds good/ is the class itself, under any name. Raises InputError as `class_names` does, and
+    for an unknown class, no normal image, or an anomalous image without its mask; a plain folder without ground_truth/
+    needs no masks.
     """
     reader, names = _reader(dataset), class_names(dataset, folder)
     if not reader.is_one_class(folder):

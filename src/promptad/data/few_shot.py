@@ -1,4 +1,4 @@
-"""Which k normal images are learned from: chosen by a seed, or read from a list."""
+"""Choose the k support images: by a seed, or from a list."""
 
 import hashlib
 import re
@@ -27,7 +27,7 @@ def read_support_list(file: Path, class_name: str, normal: Sequence[Path], k: in
     A line is either an image (a path from the list's folder or from the working directory, or a bare file name) or,
     as in the original PromptAD's lists, `#2: 12 57`: for k = 2 the images with these indices, from 0, in the sorted
     `normal`. Blank lines and other lines that start with # are comments. Only images in `normal` may be named, so
-    that no test image is learned from. Raises InputError with the line number.
+    that no test image is used for training. Raises InputError with the line number.
     """
     _check_count(normal, k)
     lines = list(_read_lines(file))
@@ -55,7 +55,7 @@ def _check_count(normal: Sequence[Path], k: int) -> None:
 
 
 def _read_lines(file: Path) -> Iterator[tuple[int, str]]:
-    """Each line with its number from 1, stripped, without the blank ones."""
+    """Each line that is not blank, stripped, with its number from 1."""
     try:
         text = file.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:

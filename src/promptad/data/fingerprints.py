@@ -1,4 +1,4 @@
-"""SHA-256 of images and files, which distinguish what has the same name."""
+"""SHA-256 of images and files, to distinguish those with the same name."""
 
 import hashlib
 from collections.abc import Sequence
@@ -44,7 +44,7 @@ def image_sha256(image: ImageLike) -> str:
     """Return the SHA-256 of an image's content: the bytes of a file, else size and pixels.
 
     Raises:
-        InputError: the file cannot be read, or it is no image.
+        InputError: the file cannot be read, or it is not an image.
     """
     if not isinstance(image, str | Path):
         pixels: Image.Image = read_image(image)
@@ -52,5 +52,5 @@ def image_sha256(image: ImageLike) -> str:
     try:
         return hashlib.sha256(b"file" + Path(image).read_bytes()).hexdigest()
     except OSError as error:
-        read_image(image)  # raises with what is wrong with it
+        read_image(image)  # raises an InputError that gives the reason
         raise InputError(f"cannot open picture {image}: {error.strerror}; check the path and its rights") from error

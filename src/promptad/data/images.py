@@ -25,17 +25,17 @@ IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".
 _JPEG_SUFFIXES = frozenset({".jpg", ".jpeg"})
 _EIGHT_BIT_MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV"})
 _MODE_WORDS = {"I": "32-bit integers", "F": "32-bit floats"}
-# Where Pillow keeps a turn that the stored pixels still need; without any of these a header's size is the upright size.
+# Pillow's keys of an orientation that is not yet applied; without any of these the header's size is the upright size.
 _ORIENTATION_KEYS = frozenset({"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"})
 
 
 def read_image(image: ImageLike) -> Image.Image:
     """The image as upright 8-bit RGB.
 
-    EXIF orientation is applied, transparent pixels are laid over white, 16-bit grey is divided by 257 (white stays
-    white, nothing is clipped), and of several frames the first is taken. An array or tensor is RGB
+    EXIF orientation is applied, transparent pixels are composited over white, 16-bit grey is divided by 257 (white
+    stays white, nothing is clipped), and only the first of several frames is used. An array or tensor is RGB
     `[height, width, 3]` or `[3, height, width]`, uint8 or floats from 0 to 1. Raises InputError for a file or a value
-    that is no such image.
+    that is not such an image.
     """
     if is_tensor(image):
         image = (image.detach().float() if image.is_floating_point() else image.detach()).cpu().numpy()
@@ -54,7 +54,7 @@ def read_image(image: ImageLike) -> Image.Image:
 
 
 def is_tensor(value: Any) -> "TypeGuard[Tensor]":
-    """Whether a value is a tensor of torch, which is not imported to find out."""
+    """Whether a value is a torch tensor; torch is not imported for this."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(value, torch.Tensor)
 
@@ -62,9 +62,8 @@ def is_tensor(value: Any) -> "TypeGuard[Tensor]":
 def read_mask(path: Path, size: int, image: Path) -> NDArray[np.bool_]:
     """Where the mask shows a defect, resized to `[size, size]` by the nearest pixel.
 
-    Every visible value above 0 is a defect: VisA numbers its kinds 1, 2, 3, ..., so no threshold is right for all.
-    Raises InputError where the mask and its `image` differ in size, for then they do not lie on each other, and where
-    nothing is marked.
+    Every visible value above 0 is a defect: VisA numbers its kinds 1, 2, 3, ..., so a higher threshold would miss some.
+    Raises InputError if the mask and its `image` differ in size, or if nothing is marked.
     """
     if path.suffix.lower() in _JPEG_SUFFIXES:
         raise InputError(f"mask {path} is a JPEG, whose compression smears a defect's border: export it as PNG")
@@ -83,7 +82,7 @@ def read_mask(path: Path, size: int, image: Path) -> NDArray[np.bool_]:
 
 
 def list_images(folder: Path) -> tuple[Path, ...]:
-    """The image files right in the folder, by suffix and sorted by name; hidden files are left out."""
+    """The image files directly in the folder, by suffix and sorted by name; hidden files are left out."""
     if not folder.is_dir():
         raise InputError(f"no folder of pictures at {folder}: check the path")
     images = [
@@ -95,11 +94,11 @@ def list_images(folder: Path) -> tuple[Path, ...]:
 
 
 def find_images(named: Sequence[str], besides: Path | None = None) -> tuple[Path, ...]:
-    """The images that a user names, each once: files as they are, folders with all below them, patterns with *.
+    """The images that a user names, each once: as files, folders (with all sub-folders) or patterns with *.
 
-    A folder's images are known by their suffix, and sorted; hidden files and what lies below `besides` are left out.
-    A file is taken even if it is not there: whoever reads it says so. Raises InputError for a folder or a pattern
-    without images.
+    A folder's images are found by their suffix, and sorted; hidden files and everything below `besides` are left out.
+    A named file is included even if it does not exist: reading it raises the error. Raises InputError for a folder or
+    a pattern without images.
     """
     found: dict[Path, None] = {}
     for name in named:
@@ -132,7 +131,7 @@ def _images_below(folder: Path, besides: Path | None) -> list[Path]:
 
 
 def _image_of_array(array: np.ndarray) -> Image.Image:
-    """The image in an array; where both ends have three numbers, the last axis is that of the colours."""
+    """The image in an array; if the first and the last axis both have length 3, the last one is the colour axis."""
     pixels = array if array.ndim != 3 or array.shape[2] == 3 else array.transpose(1, 2, 0)
     floating = np.issubdtype(pixels.dtype, np.floating)
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.size == 0 or not (floating or pixels.dtype == np.uint8):
@@ -207,7 +206,7 @@ def _check_pixels(image: Image.Image, name: str) -> None:
 
 @contextmanager
 def _decoding_in_words(name: str) -> Iterator[None]:
-    """Turns what Pillow raises on a bad file into an InputError of one line."""
+    """Convert what Pillow raises on a bad file into a one-line InputError."""
     try:
         yield
     except InputError:
@@ -220,7 +219,7 @@ def _decoding_in_words(name: str) -> Iterator[None]:
         raise InputError(
             f"picture {name} is too large: it has more than {2 * (Image.MAX_IMAGE_PIXELS or 0)} pixels; scale it down"
         ) from error
-    # Pillow's decoders let the errors of struct, zlib and plain indexing through when the bytes are wrong.
+    # Pillow's decoders also raise errors of struct, zlib and indexing when the bytes are wrong.
     except (OSError, SyntaxError, ValueError, TypeError, LookupError, OverflowError, struct.error, zlib.error) as error:
         if isinstance(error, OSError) and error.strerror:
             raise InputError(f"cannot open picture {name}: {error.strerror}; check the path and its rights") from error

@@ -19,7 +19,7 @@ class MVTecReader(DatasetReader):
 
     @property
     def expected(self) -> Path:  # type: ignore[override]
-        """What a class would be found by."""
+        """The path below the data set's folder that identifies a class."""
         return Path("<class>") / self.normal
 
     def class_names(self, folder: Path) -> set[str]:
@@ -55,7 +55,7 @@ class MVTecReader(DatasetReader):
 class PartsReader(MVTecReader):
     """The user's own parts: good/ instead of train/good/, and masks only if there is a ground_truth/.
 
-    A folder that holds good/ itself is one class, under whatever name.
+    A folder that holds good/ itself is one class, under any name.
     """
 
     normal: Path = Path("good")
@@ -70,7 +70,7 @@ class PartsReader(MVTecReader):
         return folder if self.is_one_class(folder) else folder / class_name
 
     def needs_masks(self, class_folder: Path) -> bool:
-        """Whether the user gives masks at all."""
+        """Whether there are masks at all."""
         return (class_folder / "ground_truth").is_dir()
 
     def is_one_class(self, folder: Path) -> bool:
@@ -86,7 +86,7 @@ class PartsReader(MVTecReader):
 
 
 def _read_test_split(class_folder: Path, needs_masks: bool) -> tuple[TestImage, ...]:
-    """test/<defect>/ by defect and file name; empty where there is no test folder."""
+    """test/<defect>/ by defect and file name; empty if there is no test folder."""
     test_folder = class_folder / "test"
     if not test_folder.is_dir():
         return ()
@@ -109,7 +109,7 @@ def _read_test_split(class_folder: Path, needs_masks: bool) -> tuple[TestImage, 
 
 
 def _masks_by_stem(folder: Path) -> dict[str, Path]:
-    """Each mask under its image's stem. 003_mask sorts after 003, and so wins where both are there."""
+    """Each mask by its image's stem. 003_mask sorts after 003, and so wins if both exist."""
     masks = list_images(folder) if folder.is_dir() else ()
     return {mask.stem.removesuffix("_mask"): mask for mask in masks}
 

@@ -1,4 +1,4 @@
-"""What the reader of a data set offers."""
+"""The interface of a data set reader."""
 
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -10,9 +10,9 @@ class DatasetReader(ABC):
     """Reads the classes of a data set in its own layout."""
 
     name: str
-    missing: str  # what to say if there is no folder {0}, with the cure
-    expected: Path  # what a class would be found by, below the data set's folder
-    has_own_folder = True  # whether it is in a folder of its name below the data root
+    missing: str  # error message, with the cure, for a missing folder {0}
+    expected: Path  # path below the data set's folder that identifies a class
+    has_own_folder = True  # whether it is in a folder of its own name below the data root
 
     @abstractmethod
     def class_names(self, folder: Path) -> set[str]:
@@ -31,9 +31,9 @@ class DatasetReader(ABC):
         """Whether a folder is this data set under another name."""
 
     def is_one_class(self, folder: Path) -> bool:  # noqa: ARG002 most readers know folders of classes only
-        """Whether the data set's folder is a class itself, under whatever name."""
+        """Whether the data set's folder is a class itself, under any name."""
         return False
 
     def left_out(self, folder: Path) -> tuple[str, ...]:  # noqa: ARG002 most data sets come with folders of their own
-        """Return the sub-folders that are no class, although a user may have meant them as such."""
+        """Return the sub-folders that are not classes, although a user may have meant them to be."""
         return ()

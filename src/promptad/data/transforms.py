@@ -1,4 +1,4 @@
-"""From an image to the square that the backbone sees, and to augmented views of it."""
+"""Resize and crop an image to the backbone's input square, and make augmented views of it."""
 
 import hashlib
 

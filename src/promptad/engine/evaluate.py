@@ -1,4 +1,4 @@
-"""Evaluate a detector on a test split: a record, which callers save, draw and print."""
+"""Evaluate a detector on a test split into a record, which callers save, draw and print."""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ from promptad.structures import Evaluation, Prediction
 from promptad.utils.files import whole_file
 from promptad.visualization.figures import draw_diagnostics, draw_prediction
 
-HASH_DIGITS = 12  # of a SHA-256 that are shown
+HASH_DIGITS = 12  # of a SHA-256, as saved and shown
 ORACLE_WARNING = (
     "WARNING: test-oracle chooses the epoch by TEST LABELS, as the original PromptAD did: its results are too good to"
     " be compared with those of an honest choice (last or train-loss)"
@@ -42,7 +42,7 @@ class RunRecord:
 
     @property
     def run(self) -> str:
-        """What names its settings and support images in saved results."""
+        """The id of its settings and support images in saved results."""
         return run_id(self.detector.settings, self.detector.subject.support_sha256)
 
     def row(self, seconds: float) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def configuration_of(settings: Settings) -> dict[str, str]:
 
 
 def run_id(settings: Settings, support: str) -> str:
-    """Return twelve digits that name a combination of settings and support images, these by their SHA-256."""
+    """Return twelve hexadecimal digits that identify settings and support images, the latter given by their SHA-256."""
     plain = json.dumps([settings.to_dict(), support], sort_keys=True)
     return hashlib.sha256(plain.encode()).hexdigest()[:HASH_DIGITS]
 

@@ -21,14 +21,14 @@ from promptad.utils.progress import add_task, progress_bar
 def fit(
     backbone: Backbone, tasks: Sequence[TrainTask], splits: Sequence[TestSplit | None], console: Console
 ) -> list[tuple[AnomalyDetector, TestSplit | None]]:
-    """Train detectors side by side, log every epoch, and return those of the epochs that their settings choose.
+    """Train detectors side by side, log every epoch, and return each detector of the epoch that its settings select.
 
     Args:
         backbone: the frozen CLIP.
-        tasks: what each detector is to learn.
-        splits: the test split of each, if there is one: for the log alone, and for the test oracle if the settings
-            name it. It is returned with its memory-bank distances, if there is a bank, which are computed once.
-        console: where the log goes.
+        tasks: the training task of each detector.
+        splits: the test split of each, or None: used for the log only, and for the test oracle if the settings select
+            it. It is returned with its memory-bank distances, if there is a bank, which are computed once.
+        console: where the log is printed.
 
     Raises:
         InputError: the loss becomes NaN or infinite, or the test oracle has no test split.
@@ -58,7 +58,7 @@ class TrainingMonitor:
     """Follows the training of one detector: its log, and the selection of its epoch."""
 
     def __init__(self, task: TrainTask, split: TestSplit | None, start: EpochState) -> None:
-        """Begin with the start of a training."""
+        """Begin with the state before the first step."""
         if split is not None:
             split = replace(split, features=start.detector.add_memory_distances(split.features))
         self.task, self.split = task, split
@@ -67,11 +67,11 @@ class TrainingMonitor:
 
     @property
     def class_name(self) -> str:
-        """The class that is learned."""
+        """The class that is trained."""
         return self.task.subject.class_name
 
     def update(self, state: EpochState) -> str:
-        """Take the next epoch, and return its report if that is due."""
+        """Add the next epoch, and return its report if it is due, else an empty text."""
         self.selection.update(state)
         self.log.add(state.loss)
         if not self.log.is_due():
@@ -80,7 +80,7 @@ class TrainingMonitor:
         return self.log.report()
 
     def _measure(self, detector: AnomalyDetector) -> None:
-        """Log the usage on the test images if there are any, else on the support images, and the image AUROC."""
+        """Log the prototype usage on the test images, or else on the support images, and the image AUROC if known."""
         auroc = None
         usage = detector.usage(self.task.support if self.split is None else self.split.features)
         if self.split is not None:
@@ -89,7 +89,7 @@ class TrainingMonitor:
 
 
 def _make_selection(settings: Settings, split: TestSplit | None) -> ModelSelection:
-    """Return the selection of the settings: only the test oracle's gets the test split."""
+    """Return the model selection of the settings; only the test oracle is given the test split."""
     if settings.training.select != TEST_ORACLE or split is None:
         return ModelSelection(settings.training)
     return ModelSelection(settings.training, partial(oracle_metric, split=split))

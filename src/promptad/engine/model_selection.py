@@ -1,4 +1,4 @@
-"""Model selection: which epoch is kept. Only the test oracle, asked for by name, may look at test labels."""
+"""Model selection: which epoch is kept. Only the test oracle, which must be named explicitly, uses test labels."""
 
 import math
 from collections.abc import Callable
@@ -9,20 +9,20 @@ from promptad.settings import TEST_ORACLE, TrainingSettings
 
 LEAST_LOSS = "train-loss"
 
-Oracle = Callable[[AnomalyDetector], float]  # how good a detector is on the test split
+Oracle = Callable[[AnomalyDetector], float]  # metric of a detector on the test split, higher is better
 
 
 class ModelSelection:
-    """Keeps the best of the epochs: the last, that of the least training loss, or the test oracle's best.
+    """Keeps one epoch: the last, the one with the lowest training loss, or the test oracle's best.
 
-    The start, epoch 0, is kept only if there is no other. Of equal epochs the first is kept, as in PromptAD's code.
+    Epoch 0, the start, is kept only if there is no other. Of equal epochs the first is kept, as in PromptAD's code.
     """
 
     def __init__(self, training: TrainingSettings, oracle: Oracle | None = None) -> None:
         """Take the rule from the settings.
 
         Raises:
-            InputError: the rule is the test oracle's, and there is none.
+            InputError: the rule is the test oracle, and none is given.
         """
         if training.select == TEST_ORACLE and oracle is None:
             raise InputError(

@@ -1,4 +1,4 @@
-"""Predict: images without labels, one batch after another, each as a record."""
+"""Predict unlabelled images, batch by batch, into records."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +24,7 @@ def predict(
 ) -> Iterator[tuple[PredictionRecord, np.ndarray | None]]:
     """Yield the record of each image, in their order, with its anomaly map [resolution, resolution].
 
-    An image that cannot be read has its error in its record, and no map. A batch is in memory at a time.
+    An image that cannot be read has its error in its record, and no map. One batch is in memory at a time.
     """
     with ThreadPoolExecutor() as pool:
         for start in range(0, len(paths), batch_size):

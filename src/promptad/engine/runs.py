@@ -1,4 +1,4 @@
-"""Runs: one class, or many, with one seed or several, trained and evaluated into result folders."""
+"""Runs: train and evaluate one class or many, with one seed or several, into result folders."""
 
 import time
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ from promptad.utils.progress import add_task, progress_bar
 
 @dataclass(frozen=True)
 class Job:
-    """One class to be trained with one seed: plain data, which another process can be sent."""
+    """One class to train with one seed: plain data, which can be sent to another process."""
 
     dataset: ClassDataset
     settings: Settings
@@ -51,7 +51,7 @@ class Job:
 
 
 class TestSplitCache:
-    """The test split that was read last: several seeds of a class are evaluated on the same features."""
+    """Caches the last test split, since several seeds of a class are evaluated on the same features."""
 
     __test__ = False  # keeps pytest from collecting the class for its name
 
@@ -62,7 +62,7 @@ class TestSplitCache:
 
 @dataclass(frozen=True)
 class RunContext:
-    """What jobs run with, and what they are to leave behind besides checkpoints and rows."""
+    """What jobs run with, and what they write besides checkpoints and rows."""
 
     backbone: Backbone
     console: Console
@@ -72,7 +72,7 @@ class RunContext:
     splits: TestSplitCache = field(default_factory=TestSplitCache)
 
     def read_test_split(self, dataset: ClassDataset, settings: Settings) -> TestSplit | None:
-        """Encode the test split of a class with a progress bar, if it can be evaluated on."""
+        """Encode the test split of a class with a progress bar; None if it cannot be evaluated on."""
         if not dataset.can_be_evaluated:
             return None
         if self.splits.split is None or self.splits.dataset != dataset:
@@ -111,7 +111,7 @@ def train_together(jobs: Sequence[Job], context: RunContext) -> None:
         prepared.append(_prepare(job, context))
     tasks, splits = [task for task, _ in prepared], [split for _, split in prepared]
     fitted = fit(context.backbone, tasks, splits, context.console)
-    shared = (time.monotonic() - started) / len(jobs)  # what one of them took
+    shared = (time.monotonic() - started) / len(jobs)  # seconds per job
     for job, task, (detector, split) in zip(jobs, tasks, fitted, strict=True):
         context.console.rule(_name_of(job, jobs))
         _finish(job, context, task, detector, split, time.monotonic() - shared)
@@ -120,7 +120,7 @@ def train_together(jobs: Sequence[Job], context: RunContext) -> None:
 def _prepare(job: Job, context: RunContext) -> tuple[TrainTask, TestSplit | None]:
     """Encode all images of a job.
 
-    Test images are encoded before training only so that a log can follow it: what learns cannot see them.
+    Test images are encoded before training only for its log: the training has no access to them.
     """
     names = tuple(path.name for path in job.support_images)
     context.console.print(
@@ -154,7 +154,7 @@ def _finish(
 def _evaluate(
     detector: AnomalyDetector, split: TestSplit, results: ResultFolder, context: RunContext, started: float
 ) -> None:
-    """Evaluate a detector; save, draw and print what was found. The row of results is written last."""
+    """Evaluate a detector; save, draw and print the results. The row of results is written last."""
     record = evaluate_detector(detector, split)
     _diagnose(detector, split.features, results, context)
     if context.draw_predictions:
@@ -169,7 +169,7 @@ def _evaluate(
 
 
 def _diagnose(detector: AnomalyDetector, features: ImageFeatures, results: ResultFolder, context: RunContext) -> None:
-    """Diagnose the prototypes of a detector, if asked and if it has any; save and print the diagnostics."""
+    """Diagnose the prototypes of a detector, if requested and if it has any; save and print the diagnostics."""
     if not context.save_diagnostics:
         return
     diagnostics = diagnostics_of(detector, features)
@@ -193,7 +193,7 @@ def test_class(detector: AnomalyDetector, dataset: ClassDataset, results: Result
 
 
 def train_one(jobs: Sequence[Job], context: RunContext) -> None:
-    """Train and evaluate one class, with each of its seeds, and print mean and deviation of several."""
+    """Train and evaluate one class with each of its seeds; print mean and standard deviation if there are several."""
     for job in jobs:
         if len(jobs) > 1:
             context.console.rule(_name_of(job, jobs))
@@ -205,13 +205,13 @@ def train_one(jobs: Sequence[Job], context: RunContext) -> None:
 
 
 def train_all(jobs: Sequence[Job], context: RunContext, *, together: bool = False) -> None:
-    """Do many jobs, leaving out those that are finished, and print the table of all.
+    """Run many jobs, except those that are finished, and print the table of all.
 
     With `together` all are trained side by side, with the features of all their images in memory; if that fails, one
     by one. A class that fails while it is trained or evaluated does not stop the others.
 
     Raises:
-        InputError: what was wrong with such classes, after all others are done.
+        InputError: some classes failed; raised after all others are done, with the reasons.
     """
     failures, console = [], context.console
     pending = [job for job in jobs if not _was_finished(job, jobs, context)]
@@ -239,7 +239,7 @@ def train_all(jobs: Sequence[Job], context: RunContext, *, together: bool = Fals
 
 
 def _was_finished(job: Job, jobs: Sequence[Job], context: RunContext) -> bool:
-    """Return whether there is nothing left to do for a job, and print that."""
+    """Return whether a job is finished already, and print it if so."""
     if not is_finished(job, context.backbone):
         return False
     context.console.print(f"{_name_of(job, jobs)}: finished before, left as it is")
@@ -247,7 +247,7 @@ def _was_finished(job: Job, jobs: Sequence[Job], context: RunContext) -> bool:
 
 
 def _left_of_together(jobs: Sequence[Job], context: RunContext) -> list[Job]:
-    """Train jobs side by side, and return those that are still to be done if joint training failed."""
+    """Train jobs side by side; if joint training failed, return the jobs that are not finished."""
     try:
         train_together(jobs, context)
     except InputError as error:
@@ -257,7 +257,7 @@ def _left_of_together(jobs: Sequence[Job], context: RunContext) -> list[Job]:
 
 
 def is_finished(job: Job, backbone: Backbone) -> bool:
-    """Return whether a class has been trained and evaluated with just these settings, support and test images."""
+    """Return whether a class has been trained and evaluated with exactly these settings, support and test images."""
     try:
         checkpoint = read_checkpoint(job.results.checkpoint(job.class_name), job.settings.system)
     except InputError:
@@ -290,7 +290,7 @@ def print_seeds(
 
 
 def _print_tables(jobs: Sequence[Job], console: Console) -> None:
-    """Print the table of one seed, with whatever other configurations it holds, or that of several seeds."""
+    """Print the table of one seed, with all configurations in it, or the table of several seeds."""
     names = {job.class_name for job in jobs}
     by_seed = {job.settings.training.seed: job for job in jobs}
     if len(by_seed) > 1:
@@ -303,7 +303,7 @@ def _print_tables(jobs: Sequence[Job], console: Console) -> None:
 
 
 def _name_of(job: Job, jobs: Sequence[Job]) -> str:
-    """Return what a user calls a job: its class, and its seed if there are several."""
+    """Return the displayed name of a job: its class, and its seed if there are several."""
     seed = job.settings.training.seed
     several = len({other.settings.training.seed for other in jobs}) > 1
     return f"{job.class_name}, seed {seed}" if several else job.class_name

@@ -13,7 +13,7 @@ from promptad.settings import Settings
 def encode_support(
     backbone: Backbone, images: Sequence[ImageLike], settings: Settings, batch_size: int = BATCH_SIZE
 ) -> ImageFeatures:
-    """Encode the views of the support images: features of k * views images, those of each image together."""
+    """Encode the views of the support images: features of k * views images, grouped by support image."""
     views = []
     for image in images:
         square = square_image(read_image(image), backbone.resize, backbone.resize)

@@ -4,7 +4,7 @@ from statistics import fmean
 
 from promptad.settings import HEALTHY_USAGE
 
-WINDOW = 10  # epochs between two full reports, and that a trend of the loss is judged over
+WINDOW = 10  # epochs between two full reports, and of the trend of the loss
 STEADY_AUROC = 0.005  # a smaller change of image AUROC is no trend
 STEADY_LOSS = 0.01  # relative
 
@@ -38,12 +38,12 @@ class TrainingLog:
         return self.epoch % WINDOW == 0 or self.epoch == self.epochs
 
     def line(self) -> str:
-        """Return the epoch in a few words, for a progress bar."""
+        """Return a short report of the epoch, for a progress bar."""
         auroc = f"i_roc {self.aurocs[-1]:.2f} " if self.aurocs else ""
         return f"{auroc}loss {self.losses[-1]:.3f}"
 
     def report(self) -> str:
-        """Return the epoch in full."""
+        """Return the full report of the epoch."""
         lines = [f"Epoch {self.epoch}/{self.epochs}:"]
         if self.aurocs:
             trend = auroc_trend(self.aurocs)
@@ -55,7 +55,7 @@ class TrainingLog:
 
 
 def auroc_trend(values: list[float]) -> str:
-    """Return how the image AUROC has moved since it was last measured.
+    """Return how the image AUROC has changed since it was last measured.
 
     >>> auroc_trend([0.90]), auroc_trend([0.90, 0.93]), auroc_trend([0.93, 0.931]), auroc_trend([0.93, 0.90])
     ('start', 'improving', 'steady', 'falling')
@@ -69,7 +69,7 @@ def auroc_trend(values: list[float]) -> str:
 
 
 def loss_trend(values: list[float]) -> str:
-    """Return how the loss moves: the mean of the last five epochs against the five before them.
+    """Return the trend of the loss: the mean of the last five epochs against that of the five before.
 
     >>> loss_trend([2.0]), loss_trend([2.0, 1.9]), loss_trend([1.0, 1.0]), loss_trend([1.0, 1.2])
     ('start', 'converging', 'converged', 'rising')
@@ -84,7 +84,7 @@ def loss_trend(values: list[float]) -> str:
 
 
 def usage_words(usage: list[float]) -> str:
-    """Return whether normal prototypes share the patches, and if not, which one has most or least.
+    """Return whether the normal prototypes share the patches evenly and, if not, which one has most or least.
 
     >>> usage_words([0.3, 0.3, 0.4]), usage_words([0.8, 0.1, 0.1])
     ('balanced', 'one-sided (prototype 1 has 80%)')

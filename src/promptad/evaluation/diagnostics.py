@@ -22,9 +22,9 @@ DOMINANCE_LIMIT = 0.2  # of the images
 def diagnose(detector: MultiPrototypeDetector, features: ImageFeatures) -> dict[str, Any]:
     """Return the diagnostics of a detector on the features of N images, as plain data for JSON.
 
-    A patch belongs to the normal prototype that it is most similar to, the balancing bias subtracted, and to the
-    abnormal prototype with the largest z-score. Cosines are between directions, the mean direction projected out;
-    `raw_cosines` are those of the text features as they were.
+    A patch belongs to the normal prototype with the highest similarity less balancing bias, and to the abnormal
+    prototype with the highest z-score. Cosines are between directions with the mean direction projected out;
+    `raw_cosines` are those of the raw text features.
     """
     prototypes, calibration = detector.head.prototypes, detector.head.calibration
     patch_margins = margins(features.patch_tokens, prototypes, calibration.normal_bias)  # [N, patch, M]
@@ -43,18 +43,18 @@ def diagnose(detector: MultiPrototypeDetector, features: ImageFeatures) -> dict[
         "total_patches": abnormal_owner.numel(),
         "total_images": len(abnormal_owner),
     }
-    return result | {"verdicts": judge(result)}
+    return result | {"verdicts": verdicts_on(result)}
 
 
-def judge(diagnostics: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the four verdicts on diagnostics, each with its value, its limit and, where it fails, advice."""
+def verdicts_on(diagnostics: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the four verdicts on diagnostics, each with its value, its limit and, if it fails, advice."""
     usage = diagnostics["normal_prototype_frequencies"]
     fair = 1 / len(usage)
     band = [fair * (1 - HEALTHY_USAGE), min(fair * (1 + HEALTHY_USAGE), 1.0)]
     collapse = diagnostics["abnormal_collapse"]["mean"]
     separation = diagnostics["normal_abnormal_separation"]["mean_to_mean_normal"]
     dominance = diagnostics["dominance_statistics"]
-    # One normal prototype owns every patch, and one abnormal prototype has no pair: healthy, since nothing can fail.
+    # A single normal prototype owns every patch, and a single abnormal one has no pair: both always count as healthy.
     dominated = dominance["images_above_80pct"] / dominance["total_images"] if len(usage) > 1 else 0.0
     return [
         _verdict(

@@ -1,4 +1,4 @@
-"""A test split with its ground truth, and the evaluation of a detector on it. Nothing that learns imports this."""
+"""A test split with its ground truth, and the evaluation of a detector on it. Training code does not import this."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +27,7 @@ class TestSplit:
     images: tuple[TestImage, ...]
     features: ImageFeatures
     labels: np.ndarray  # [N] bool, anomalous
-    masks: np.ndarray | None  # [N, resolution, resolution] bool; None where an anomalous image has no mask
+    masks: np.ndarray | None  # [N, resolution, resolution] bool; None if an anomalous image has no mask
     sha256: str  # of the files
 
 
@@ -42,7 +42,7 @@ def read_test_split(
     """Encode N test images once, with `layers` for a memory bank, and read their labels and masks.
 
     Raises:
-        InputError: an image or mask cannot be read, or a map of this resolution could show no defect.
+        InputError: an image or mask cannot be read, or all defects vanish at this resolution.
     """
     features = backbone.encode_images([p.path for p in images], batch_size, read_image, advance, layers)
     labels = np.array([image.is_anomalous for image in images])
@@ -57,7 +57,7 @@ def read_test_split(
 
 
 def true_mask(backbone: Backbone, image: TestImage, resolution: int) -> np.ndarray:
-    """Return the true mask [resolution, resolution] bool of a test image, on the square that the backbone sees."""
+    """Return the true mask [resolution, resolution] bool of a test image, on the backbone's input square."""
     if image.mask_path is None:
         return np.zeros((resolution, resolution), dtype=bool)
     canvas_size, central = backbone.square_of(resolution)
@@ -83,7 +83,7 @@ def evaluate(detector: AnomalyDetector, split: TestSplit) -> tuple[Evaluation, P
 
 
 def oracle_metric(detector: AnomalyDetector, split: TestSplit) -> float:
-    """Return the metric that PromptAD selects an epoch by: AUROC of test images or, at level pixel, of pixels.
+    """Return PromptAD's metric for the selection of an epoch: image AUROC or, at level pixel, pixel AUROC.
 
     Raises:
         InputError: the level is pixel, and the test split has no masks.

@@ -1,4 +1,4 @@
-"""Image-level and pixel-level metrics: they judge scores and never change one. All results are in [0, 1]."""
+"""Image-level and pixel-level metrics of anomaly scores. All results are in [0, 1]."""
 
 from typing import Any
 
@@ -31,11 +31,11 @@ def average_precision(scores: Scores, labels: Labels) -> float:
 def f1_max(scores: Scores, labels: Labels) -> float:
     """Best F1 of `scores [N]` for `labels [N]` over all thresholds.
 
-    The threshold is chosen on the very labels it is judged by, as the field does: an upper bound, not a forecast.
+    The threshold is chosen on the labels that it is evaluated on, as is usual: an upper bound, not an estimate.
     """
     check_labelled(scores, labels, axes=1)
     precision, recall, _ = precision_recall_curve(labels, scores)
-    total = np.maximum(precision + recall, np.finfo(float).tiny)  # both can be 0, and F1 is 0 there
+    total = np.maximum(precision + recall, np.finfo(float).tiny)  # if both are 0, F1 is 0
     return float(np.max(2 * precision * recall / total))
 
 
@@ -70,7 +70,7 @@ def pixel_metrics(maps: Scores, masks: Labels, max_fpr: float = 0.3) -> tuple[fl
     check_labelled(maps, masks, axes=3)
     if not 0 < max_fpr <= 1:
         raise InputError(f"max_fpr is {max_fpr}: give a false-positive rate above 0 and up to 1, such as 0.3")
-    normal = maps[~masks].astype(np.float32, copy=False)  # [normal pixel]; a fresh copy, so sorting it harms no one
+    normal = maps[~masks].astype(np.float32, copy=False)  # [normal pixel]; a copy, so it may be sorted in place
     normal.sort()
     roc_area = pro_area = 0.0
     pixel_count = region_count = 0
@@ -88,8 +88,8 @@ def pixel_metrics(maps: Scores, masks: Labels, max_fpr: float = 0.3) -> tuple[fl
 
 def false_positive_rates(sorted_normal: NDArray[np.float32], scores: Scores) -> tuple[Reals, Reals]:
     """For every score, the shares of normal pixels strictly above it and at or above it; they differ by its ties."""
-    # In the type of the normal scores, which would all be converted otherwise; and in rising order, as neighbours are
-    # found near each other: many times faster than scattered look-ups in an array larger than the processor's cache.
+    # In the type of the normal scores, which would all be converted otherwise; and in ascending order: many times
+    # faster than scattered look-ups in an array larger than the processor's cache.
     values, place = np.unique(scores.astype(np.float32, copy=False), return_inverse=True)
     normal_count = len(sorted_normal)
     above = normal_count - np.searchsorted(sorted_normal, values, side="right")  # [distinct score]
@@ -100,14 +100,14 @@ def false_positive_rates(sorted_normal: NDArray[np.float32], scores: Scores) -> 
 def weighted_partial_area(lower: Reals, upper: Reals, weights: Reals, max_fpr: float) -> float:
     """Area over [0, `max_fpr`] under a curve that rises, for each pixel, by its weight from `lower` to `upper`.
 
-    The rise is a ramp, as ties are linear. One that ends within the range covers what lies behind its middle, one that
-    the limit cuts covers a triangle, and one that starts beyond the limit nothing.
+    The rise is a linear ramp, as ties are interpolated. A ramp that ends within the range contributes its weight times
+    the distance from its midpoint to the limit, one that the limit cuts a triangle, one beyond the limit nothing.
     """
     behind_middle = max_fpr - (lower + upper) / 2
     reach = np.maximum(max_fpr - lower, 0)
-    width = np.maximum(upper - lower, 1e-12)  # no real width is as small; an untied pixel has none and needs none
+    width = np.maximum(upper - lower, 1e-12)  # smaller than any real width; an untied pixel has width 0
     triangle = reach**2 / (2 * width)
-    # Not `weights @ ...`: the threads of a BLAS cost more than so few products, three times more in all when measured.
+    # Not `weights @ ...`: for so few products the threads of BLAS cost more, in a measurement three times the total.
     return float(np.sum(weights * np.where(upper <= max_fpr, behind_middle, triangle)))
 
 
@@ -118,7 +118,7 @@ def region_sizes(mask: Labels) -> tuple[NDArray[np.int64], int]:
 
 
 def check_labelled(scores: Scores, labels: Labels, axes: int) -> None:
-    """Refuse with an `InputError` what no metric can judge: see `pixel_metrics`."""
+    """Raise InputError for scores or labels that no metric accepts: see `pixel_metrics`."""
     names = "scores [N] and labels [N]" if axes == 1 else "maps [N, H, W] and masks [N, H, W]"
     if scores.ndim != axes or scores.shape != labels.shape:
         raise InputError(f"shapes {scores.shape} and {labels.shape} do not fit: give {names} of the same size")

@@ -1,4 +1,4 @@
-"""The export formats by the suffix of their files."""
+"""The export formats by file suffix."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +7,7 @@ from promptad.errors import InputError
 from promptad.export.safetensors_file import write_safetensors
 from promptad.models.base import AnomalyDetector
 
-# An export format is a line here.
+# To add an export format, add a line.
 EXPORTERS: dict[str, Callable[[AnomalyDetector, Path], None]] = {".safetensors": write_safetensors}
 
 

@@ -13,14 +13,14 @@ from promptad.utils.files import whole_file
 def write_safetensors(detector: AnomalyDetector, path: Path) -> None:
     """Write all buffers of a detector's head, such as `prototypes.normal` [K, D], `calibration.map_mean` [M].
 
-    The file's metadata hold, as JSON, what the tensors do not say: `settings`, `subject` (data set, class, support
-    images) and `weights_sha256` of the backbone that the features must come from.
+    The file's metadata hold, as JSON, `settings`, `subject` (data set, class, support images) and `weights_sha256` of
+    the backbone that the features must come from.
 
     Raises:
         InputError: the folder cannot be written to.
     """
     state = detector.head.state_dict()
-    tensors = {name.lstrip("_"): tensor.cpu().clone() for name, tensor in state.items()}  # some share their memory
+    tensors = {name.lstrip("_"): tensor.cpu().clone() for name, tensor in state.items()}  # some share memory
     metadata = {
         "settings": json.dumps(detector.settings.to_dict()),
         "subject": json.dumps(asdict(detector.subject)),

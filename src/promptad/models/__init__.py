@@ -1,1 +1,1 @@
-"""The methods: detectors and how they learn. No test label reaches this package."""
+"""The methods: detectors and their training. No test label reaches this package."""

@@ -13,7 +13,7 @@ from promptad.settings import ScoringSettings
 
 @dataclass(frozen=True)
 class Scores:
-    """Raw anomaly scores of N images, for ranking: z-scores, or what the baseline has in their place."""
+    """Raw anomaly scores of N images, for ranking: z-scores, or the baseline's uncalibrated scores."""
 
     image: Tensor  # [N]
     patches: Tensor  # [N, side, side]

@@ -1,4 +1,4 @@
-"""What every method offers: a detector, and the task and the states of its training."""
+"""The interface of a method: its detector, and the task and the states of its training."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -26,17 +26,17 @@ BATCH_SIZE = 32  # images that go through the image encoder together
 
 @dataclass(frozen=True)
 class Subject:
-    """What a detector has learned about, and from."""
+    """The class of a detector and the support images that it was trained on."""
 
     dataset: str
     class_name: str
-    support_images: tuple[str, ...]  # their names; none where they are not known
+    support_images: tuple[str, ...]  # file names; empty if they are not known
     support_sha256: str  # of their pixels
 
 
 @dataclass(frozen=True)
 class TrainTask:
-    """What one detector is to learn: about a subject, from the features of its support images, with these settings."""
+    """The training task of one detector: its subject, the features of its support images, and its settings."""
 
     subject: Subject
     support: ImageFeatures
@@ -44,7 +44,7 @@ class TrainTask:
 
     @property
     def words(self) -> str:
-        """What the class is called in a prompt."""
+        """The name of the class in a prompt."""
         return class_words(self.subject.class_name)
 
     @property
@@ -57,13 +57,13 @@ class AnomalyDetector(ABC):
     """A trained detector of one class."""
 
     backbone: Backbone
-    head: nn.Module  # what was learned, as buffers
+    head: nn.Module  # what was trained, as buffers
     settings: Settings
     subject: Subject
 
     @property
     def class_name(self) -> str:
-        """The class that it has learned."""
+        """The class that it was trained on."""
         return self.subject.class_name
 
     def encode(
@@ -94,7 +94,7 @@ class AnomalyDetector(ABC):
     @property
     @abstractmethod
     def by_class_token(self) -> bool:
-        """Whether image scores are made of class tokens alone."""
+        """Whether image scores are made of class tokens only."""
 
     @abstractmethod
     def score_class_tokens(self, class_token: Tensor) -> Tensor:
@@ -102,15 +102,15 @@ class AnomalyDetector(ABC):
 
     @abstractmethod
     def normalize_scores(self, image_scores: Tensor) -> np.ndarray:
-        """Turn raw image scores [N] into those that a user sees, in [0, 1]."""
+        """Normalise raw image scores [N] to [0, 1]."""
 
     @abstractmethod
     def to_prediction(self, scores: Scores) -> Prediction:
-        """Turn raw scores into what a user sees: scores and smooth maps in [0, 1]."""
+        """Normalise raw scores to image scores and smooth maps in [0, 1]."""
 
     @abstractmethod
     def explain(self, features: ImageFeatures) -> tuple[Explanation, ...]:
-        """Return why N images have their scores, by their features; nothing where a method cannot."""
+        """Explain the scores of N images by their features; empty if the method has no explanations."""
 
     @abstractmethod
     def usage(self, features: ImageFeatures) -> Tensor | None:
@@ -118,7 +118,7 @@ class AnomalyDetector(ABC):
 
     @abstractmethod
     def learned(self) -> dict[str, Any]:
-        """Return what was learned, as tensors on the CPU, by its names in a checkpoint."""
+        """Return what was trained, as tensors on the CPU, by its checkpoint keys."""
 
     def predict(self, images: Sequence[ImageLike], batch_size: int = BATCH_SIZE) -> Prediction:
         """Score N images in [0, 1], map where they are anomalous, label and explain them."""
@@ -126,7 +126,7 @@ class AnomalyDetector(ABC):
         return replace(self.to_prediction(self.score(features)), explanations=self.explain(features))
 
     def score_images(self, images: Sequence[ImageLike], batch_size: int = BATCH_SIZE) -> np.ndarray:
-        """Score N images in [0, 1] without anomaly maps: no patch is encoded if the score needs none."""
+        """Score N images in [0, 1] without anomaly maps: patches are encoded only if the score needs them."""
         features = self.encode(images, batch_size, local=not self.by_class_token)
         if self.by_class_token:
             return self.normalize_scores(self.score_class_tokens(features.class_token))
@@ -144,7 +144,7 @@ class AnomalyDetector(ABC):
 
 
 def unchanged(detector: AnomalyDetector) -> AnomalyDetector:
-    """Return the detector: a method without thresholds has none to set."""
+    """Return the detector as it is: for methods without thresholds."""
     return detector
 
 
@@ -156,15 +156,15 @@ class EpochState:
     loss: float
     assemble: Callable[[], AnomalyDetector] = field(repr=False)
     set_thresholds: Callable[[AnomalyDetector], AnomalyDetector] = field(default=unchanged, repr=False)
-    zero_shot: ZeroShotCheck | None = None  # of the part by its words, where that was checked
+    zero_shot: ZeroShotCheck | None = None  # of the support images by the part's name, if it was checked
 
     @cached_property
     def detector(self) -> AnomalyDetector:
-        """The detector that this epoch would make, for ranking only; assembled when it is first read."""
+        """The detector of this epoch, for ranking only; assembled when it is first read."""
         return self.assemble()
 
     def final_detector(self) -> AnomalyDetector:
-        """Return the detector with its thresholds, which only the kept epoch's needs."""
+        """Return the detector with its thresholds, which only the kept epoch needs."""
         return self.set_thresholds(self.detector)
 
 

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 class Buffers(nn.Module):
-    """Tensors under their names, none of which learns."""
+    """Named tensors that are not trainable."""
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
         super().__init__()
@@ -15,4 +15,4 @@ class Buffers(nn.Module):
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the tensors by their names, in their order."""
-        return dict(self.named_buffers())
+        return dict(self.named_buffers(remove_duplicate=False))

@@ -22,7 +22,7 @@ CURE = "train the class again, with promptad train"
 
 
 def write_checkpoint(path: Path, method: str, content: Mapping[str, Any]) -> None:
-    """Write a checkpoint that `torch.load(weights_only=True)` reads: tensors and plain data alone.
+    """Write a checkpoint that `torch.load(weights_only=True)` reads: tensors and plain data only.
 
     Raises:
         InputError: the folder cannot be written to.
@@ -35,7 +35,7 @@ def write_checkpoint(path: Path, method: str, content: Mapping[str, Any]) -> Non
 
 
 def read_archive(path: Path) -> dict[str, Any]:
-    """Return the content of a checkpoint file, whatever wrote it.
+    """Return the content of a checkpoint file, of any method or upstream.
 
     Raises:
         InputError: no such file, or a truncated one.
@@ -46,7 +46,7 @@ def read_archive(path: Path) -> dict[str, Any]:
         with zipfile.ZipFile(path) as records:
             damaged = records.testzip()  # torch writes checksums, but does not check them
         content = None if damaged else torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:  # whatever a foreign file may raise
+    except Exception:  # a foreign file may raise anything
         content = None
     if content is None:
         raise InputError(f"{path} is truncated or no checkpoint: {CURE}")
@@ -56,10 +56,10 @@ def read_archive(path: Path) -> dict[str, Any]:
 def check_content(
     path: Path, checkpoint: Mapping[str, Any], method: str, learned_keys: Collection[str], oldest_format: int
 ) -> Settings:
-    """Check a checkpoint of a method, which has learned what these keys name, and return its settings.
+    """Check that a checkpoint is of this method and has these keys, and return its settings.
 
     Raises:
-        InputError: it is of something else, of another version or incomplete.
+        InputError: it is of another method, of another version or incomplete.
     """
     version = checkpoint.get("format_version", FORMAT_VERSION)
     if checkpoint.get("format") != f"promptad {method}":
@@ -79,7 +79,7 @@ def check_content(
 
 
 def check_backbone(path: Path, checkpoint: Mapping[str, Any], backbone: Backbone) -> None:
-    """Check that a checkpoint was trained on just this backbone; upstream checkpoints do not say on which.
+    """Check that a checkpoint was trained on exactly this backbone; upstream checkpoints do not record theirs.
 
     Raises:
         InputError: another architecture, image size or other weights.

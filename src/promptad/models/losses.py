@@ -14,8 +14,8 @@ from promptad.errors import InputError
 def contrastive_loss(normal: Tensor, negatives: Tensor, shares: Tensor, temperature: float) -> Tensor:
     """Cross-entropy of each normal feature against its normal prototype and every abnormal direction.
 
-    Follows PromptAD (Li et al., CVPR 2024), with the prototype that a feature is assigned to, `shares` [F, K], in
-    the place of the one normal anchor. `normal` [F, K] and `negatives` [F, M + S] are the features' similarities.
+    Follows PromptAD (Li et al., CVPR 2024), with the prototype that a feature is assigned to, `shares` [F, K],
+    instead of the one normal anchor. `normal` [F, K] and `negatives` [F, M + S] are the features' similarities.
     """
     positive = (shares * normal).sum(1, keepdim=True)  # [feature, 1]
     logits = temperature * torch.cat([positive, negatives], 1)
@@ -39,14 +39,14 @@ def matching_loss(abnormal: Tensor, states: Tensor) -> Tensor:
 
 
 def grouping_loss(abnormal: Tensor, group_means: Tensor) -> Tensor:
-    """Mean distance, 1 - cosine, of each abnormal prototype [M, D] to the mean of the states it answers for [M, D]."""
+    """Mean distance, 1 - cosine, of each abnormal prototype [M, D] to the mean of the states it represents [M, D]."""
     return (1 - F.cosine_similarity(abnormal, group_means, dim=1)).mean()
 
 
 def balance_loss(similarities: Tensor, shares: Tensor, softness: Tensor) -> Tensor:
     """Cross-entropy between the balanced `shares` [F, K] and the plain assignment of the similarities [F, K].
 
-    The self-labelling loss of Asano et al. (2020): each prototype moves towards the features that balance gives it.
+    The self-labelling loss of Asano et al. (2020): each prototype moves towards its features in the balanced shares.
     """
     return -(shares * torch.log_softmax(similarities / softness, 1)).sum(1).mean()
 
@@ -67,16 +67,16 @@ def closeness_loss(prototypes: Tensor, starts: Tensor) -> Tensor:
 def triplet_loss(features: Tensor, anchors: Tensor) -> Tensor:
     """Hinge on how much nearer normal features are to the abnormal anchor than to the normal one, of `anchors` [2, D].
 
-    Squared differences are summed over axis 1. Of class tokens [N, D] that gives distances; of patch tokens
-    [N, patch, D] it sums over patches, where distances were meant: PromptAD's own way (Li et al., CVPR 2024), kept for
-    the baseline.
+    Squared differences are summed over axis 1. For class tokens [N, D] that gives distances; for patch tokens
+    [N, patch, D] it sums over patches instead of D, as PromptAD's code does (Li et al., CVPR 2024), kept for the
+    baseline.
     """
     to_normal, to_abnormal = ((features - anchor).square().sum(1) for anchor in anchors)
     return F.relu(to_normal - to_abnormal).mean()
 
 
 def check_finite(loss: Tensor, epoch: int, lr: float) -> None:
-    """Check that training can go on.
+    """Check that the loss is finite.
 
     Raises:
         InputError: the loss is NaN or infinite.

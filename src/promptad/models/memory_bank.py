@@ -1,4 +1,4 @@
-"""The memory bank: patches of the support images, and how far patches of other images are from them."""
+"""The memory bank: patches of the support images, and the distances of other images' patches to them."""
 
 from dataclasses import dataclass, replace
 
@@ -8,7 +8,7 @@ from torch import Tensor
 from promptad.features import ImageFeatures
 from promptad.models.normal_stats import mean_and_std, position_mean_and_std
 
-MAX_COSINES = 2**25  # that are in memory together
+MAX_COSINES = 2**25  # in memory at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +21,7 @@ class MemoryBank:
     def from_support(cls, support: ImageFeatures) -> "MemoryBank":
         """Keep every patch of the support features."""
         assert support.layers, "the features were encoded without intermediate layers"
-        return cls(tuple(layer.flatten(0, 1).clone() for layer in support.layers))  # no longer of inference mode
+        return cls(tuple(layer.flatten(0, 1).clone() for layer in support.layers))  # clones of inference tensors
 
     def add_distances(self, features: ImageFeatures) -> ImageFeatures:
         """Return N images' features with their distances to this bank; the large intermediate features are dropped.
@@ -38,7 +38,7 @@ class MemoryBank:
 
 @dataclass(frozen=True, eq=False)
 class CalibratedMemory:
-    """A memory bank, and the distances of normal patches to it: new distances are counted as z-scores of these."""
+    """A memory bank, with mean and std of the distances of normal patches to it: new distances become z-scores."""
 
     bank: MemoryBank
     patch_mean: Tensor  # [side * side or 1], of the distances, for the image score
@@ -93,8 +93,8 @@ def leave_one_out_mask(support: ImageFeatures, views: int) -> Tensor:
 
     These are all views of the other support images, so a view's distance to them is that of a new normal part. If
     there is one image only, they are the half of its other views that is least similar to it: the most similar ones
-    are near-duplicates, nearer than a new normal part would be. Views are similar that look the same at the same
-    places.
+    are near-duplicates, nearer than a new normal part would be. The similarity of views is that of their patches at
+    the same positions.
     """
     assert support.layers, "the features were encoded without intermediate layers"
     count = len(support.class_token)

@@ -1,4 +1,4 @@
-"""Mean and standard deviation of what normal images show."""
+"""Mean and standard deviation of values of normal images."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""The methods by their names: each trains detectors from support features, and restores one from a checkpoint."""
+"""The methods by name: each trains detectors from support features, and restores one from a checkpoint."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,15 +23,15 @@ class Method:
 
     train: Callable[[Backbone, Sequence[TrainTask]], Iterator[tuple[EpochState, ...]]]
     restore: Callable[[Path, Mapping[str, Any], Backbone], AnomalyDetector]
-    learned_keys: tuple[str, ...]  # what it has learned, in a checkpoint
+    learned_keys: tuple[str, ...]  # checkpoint keys of what was trained
     distinctive_keys: tuple[str, ...]  # keys that only its checkpoints have
-    checkpoint_name: str  # what its checkpoints are of, in an error
-    cure: str  # of an error where its checkpoint was given to another method
+    checkpoint_name: str  # what its checkpoints are of, for errors
+    cure: str  # for the error when its checkpoint is given to another method
     oldest_format: int = FORMAT_VERSION  # of the checkpoints that it still reads
     tensors_alone: bool = False  # whether checkpoints without settings, such as upstream ones, are read
 
 
-# A method is an entry here, and its name in `settings.METHODS`, which is free of torch.
+# To add a method, add an entry here, and its name to `settings.METHODS`, which is free of torch.
 MODELS: dict[str, Method] = {
     MULTI_PROTOTYPE: Method(
         multi_prototype.train,
@@ -56,11 +56,11 @@ MODELS: dict[str, Method] = {
 
 
 def train(backbone: Backbone, tasks: Sequence[TrainTask]) -> Iterator[tuple[EpochState, ...]]:
-    """Train detectors side by side, by the one method and for the epochs that all settings name.
+    """Train detectors side by side; all settings must name the same method and number of epochs.
 
-    Yields their states at the start and after each epoch. The features of the support images (of their views, where
-    the method has them) are all there is to learn from. The generator ignores sent values, so whatever its caller
-    measures between epochs cannot reach it.
+    Yields their states at the start and after each epoch. The features of the support images (of their views, if the
+    method uses views) are the only training data. The generator ignores sent values, so what its caller measures
+    between epochs cannot reach the training.
 
     Raises:
         InputError: the loss becomes NaN or infinite, or a prompt is too long.
@@ -75,13 +75,13 @@ def read_checkpoint(path: Path, method: str) -> dict[str, Any]:
         InputError: no such file, a truncated one, one of another method or of another version.
     """
     check_choice("system", method, MODELS)
-    checkpoint, asked = read_archive(path), MODELS[method]
+    checkpoint, expected = read_archive(path), MODELS[method]
     for name, other in MODELS.items():
         if name != method and (found := set(checkpoint) & set(other.distinctive_keys)):
             raise InputError(f"{path} is of the {other.checkpoint_name} ({', '.join(sorted(found))}){other.cure}")
-    if asked.tensors_alone and "format" not in checkpoint and checkpoint.keys() >= set(asked.learned_keys):
+    if expected.tensors_alone and "format" not in checkpoint and checkpoint.keys() >= set(expected.learned_keys):
         return checkpoint
-    settings = check_content(path, checkpoint, method, asked.learned_keys, asked.oldest_format)
+    settings = check_content(path, checkpoint, method, expected.learned_keys, expected.oldest_format)
     return checkpoint | {"settings": settings}
 
 
@@ -100,11 +100,11 @@ def load_detector(
     Args:
         path: the checkpoint.
         device: where its backbone is loaded, unless `backbone` is given.
-        method: the one that it is of.
-        backbone: one already loaded.
+        method: the method of the checkpoint.
+        backbone: an already loaded backbone.
         weights: current path of the backbone's weights, if moved.
-        settings: to work with instead of those in the checkpoint.
-        subject: what it is about, if the checkpoint does not say: upstream checkpoints hold tensors only.
+        settings: used instead of those in the checkpoint.
+        subject: used if the checkpoint has none: upstream checkpoints hold tensors only.
 
     Raises:
         InputError: no such file, a truncated one, one of another method, of another version, of another backbone or

@@ -12,7 +12,7 @@ from promptad.prompts.states import StateGroup
 
 START_OF_TEXT, END_OF_TEXT = 49406, 49407  # token ids of CLIP's tokenizer
 
-# What normal context vectors start from: n vectors take the last n tokens of their template.
+# Initial normal context vectors: n vectors are the embeddings of the last n tokens of their template.
 TEMPLATES = (
     "a photo of a",
     "a cropped photo of the",
@@ -25,7 +25,7 @@ TEMPLATES = (
     "a low resolution photo of the",
     "a photo of my",
 )
-STATE_TEMPLATES = 3  # the feature of a state is the mean over so many of them
+STATE_TEMPLATES = 3  # the feature of a state is the mean over this many templates
 SENTENCES_PER_TREE = 64  # encoded together: the cost of attention grows with the square of their tokens
 
 

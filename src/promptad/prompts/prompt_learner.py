@@ -16,7 +16,7 @@ NOISE = 0.02  # std of random starts, about that of CLIP's own embeddings
 
 
 class PromptLearner(nn.Module):
-    """Context vectors, normal [K, n_ctx, width] and abnormal [M, n_ctx_ab, width], and all prompts built of them.
+    """Context vectors, normal [K, n_ctx, width] and abnormal [M, n_ctx_ab, width], and all prompts made with them.
 
     Normal prompt i is [start][normal context i][class].[end]; abnormal prompt (i, j) is
     [start][normal context i][abnormal context j][class].[end], for all K * M pairs.

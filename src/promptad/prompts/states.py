@@ -1,4 +1,4 @@
-"""Abnormal states: what can be wrong with a part, in words, grouped by meaning; built-in ones and the user's."""
+"""Abnormal states: phrases for what can be wrong with a part, grouped by meaning; built-in states and the user's."""
 
 import json
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ def _built_in() -> dict[str, Any]:
 
 
 def class_words(class_name: str) -> str:
-    """Return what a class is called in a prompt.
+    """Return the name of a class in a prompt.
 
     >>> class_words("metal_nut"), class_words("pcb1")
     ('metal nut', 'printed circuit board')

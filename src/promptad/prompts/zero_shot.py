@@ -9,20 +9,20 @@ from promptad.backbones.clip import Backbone
 from promptad.prompts.encode import encode_phrases
 from promptad.prompts.states import known_parts
 
-RECOGNISED = 0.5  # the probability from which the log calls a part recognised
+RECOGNISED = 0.5  # probability from which the log reports a part as recognised
 
 
 @dataclass(frozen=True)
 class ZeroShotCheck:
-    """The zero-shot class of images: the part that they are called, or another."""
+    """The zero-shot classification of images: the named part, or another."""
 
-    words: str  # what they are called
-    probability: float  # 0 to 1, of these words
+    words: str  # the name of the part
+    probability: float  # 0 to 1, of this name
     rival: str  # the most probable other part
     rival_probability: float
 
     def in_words(self) -> str:
-        """Return a line for the log: the result, and what follows from it."""
+        """Return a line for the log: the result and its consequence."""
         if self.probability >= RECOGNISED:
             return (
                 f'CLIP recognises "{self.words}" in the support images ({self.probability:.0%}): prompts keep to words'
@@ -38,7 +38,7 @@ def check_zero_shot(backbone: Backbone, words: str, class_token: Tensor) -> Zero
     """Classify images by their class tokens [N, D], as CLIP does without training (Radford et al., 2021).
 
     The choice is between `words` and the parts with built-in states, except those whose names overlap with them:
-    "capsules" are no rival of a "capsule". The probability is the mean over the images.
+    "capsules" is not a rival of "capsule". The probability is the mean over the images.
     """
     names = [words, *rivals(words)]
     texts = encode_phrases(backbone, names)  # [name, D]

@@ -39,7 +39,7 @@ NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 
 
 def roc_figure(scored: Mapping[int, Sequence[ScoredImage]], words: str, *, decides: bool) -> Markup:
-    """Draw the ROC curve of each seed and, where the system `decides`, where the threshold lies on it."""
+    """Draw the ROC curve of each seed and, if the system `decides`, the threshold on it."""
 
     def draw(axes: Axes) -> None:
         axes.plot([0, 1], [0, 1], color=GREY, lw=1, ls=":", label="chance")
@@ -58,9 +58,9 @@ def roc_figure(scored: Mapping[int, Sequence[ScoredImage]], words: str, *, decid
 
 
 def histogram(scores: Mapping[str, np.ndarray], words: str, *, decides: bool) -> Markup:
-    """Draw how many images of two kinds have which score, and the threshold where the system `decides`.
+    """Draw a histogram of the scores of two kinds of images and, if the system `decides`, the threshold.
 
-    `scores` are by the name of the kind, that of what should pass first.
+    `scores` are by the name of the kind; the kind that should pass comes first.
     """
 
     def draw(axes: Axes) -> None:
@@ -76,7 +76,7 @@ def histogram(scores: Mapping[str, np.ndarray], words: str, *, decides: bool) ->
 
 
 def by_label(images: Sequence[ScoredImage]) -> dict[str, np.ndarray]:
-    """Return the scores of good and of defective images."""
+    """Return the scores of normal and of anomalous images."""
     scores, labels = _scores(images), _labels(images)
     return {"good": scores[~labels], "defective": scores[labels]}
 
@@ -108,7 +108,7 @@ def _figure(draw: Callable[[Axes], None], words: str) -> Markup:
     element = written.getvalue()[written.getvalue().index("<svg") :]
     for colour, own in INKS.items():
         element = element.replace(colour.lower(), own)
-    element = re.sub(r'<g id="[^"]*"', "<g", element)  # names that every figure has again
+    element = re.sub(r'<g id="[^"]*"', "<g", element)  # ids that repeat in every figure
     element = re.sub(r' (width|height)="[\d.]+pt"', "", element, count=2)
     return Markup(element.replace("<svg", f'<svg role="img" aria-label="{Markup.escape(words)}"', 1))
 

@@ -30,21 +30,21 @@ from promptad.visualization.figures import HEATMAP_ALPHA
 SIDE = 224  # pixels of an image in the gallery
 MAX_ITEMS = 4  # images of a kind
 QUALITY = 80  # of JPEG: at this one an image takes some 10 kB
-SAME_SCORE = 0.01  # a larger difference is told
+SAME_SCORE = 0.01  # a larger difference is reported
 DEFECT_LINE, MAP_LINE = (0, 255, 255), (255, 255, 255)
 
 
 @dataclass(frozen=True)
 class GalleryItem:
-    """An image of the gallery; both images are data addresses, empty where the image cannot be read any more."""
+    """An image of the gallery; both drawings are data URLs, empty if the image can no longer be read."""
 
     name: str
     path: Path
     score: float  # as it was saved
-    max_score: float  # the highest point of its map, as it was saved
-    words: str = ""  # what else is said of it
-    image: str = ""  # with the outline of the true defect, where it is known
-    anomaly_map: str = ""  # with the map over it, and its line at the threshold
+    max_score: float  # the highest value of its map, as it was saved
+    words: str = ""  # further notes on it
+    image: str = ""  # with the outline of the true defect, if it is known
+    anomaly_map: str = ""  # with the map over it, and the contour at the threshold
     note: str = ""
 
 
@@ -52,7 +52,7 @@ class GalleryItem:
 class Gallery:
     """The worst images of one class, and the settings of their detector."""
 
-    seed: int | None = None  # None where no detector could be asked
+    seed: int | None = None  # None if no detector could be loaded
     misses: tuple[GalleryItem, ...] = ()
     false_alarms: tuple[GalleryItem, ...] = ()
     settings: Mapping[str, Any] | None = None
@@ -89,19 +89,19 @@ def class_gallery(detector: AnomalyDetector, scored: Sequence[ScoredImage], seed
 
 
 def worst_misses(scored: Sequence[ScoredImage], *, decides: bool) -> list[ScoredImage]:
-    """Return the defective images with the lowest scores, of those that the threshold misses if there is one."""
+    """Return the anomalous images with the lowest scores; if there is a threshold, only those that it misses."""
     missed = [one for one in scored if one.image.is_anomalous and not (decides and one.score > SCORE_THRESHOLD)]
     return sorted(missed, key=lambda one: one.score)[:MAX_ITEMS]
 
 
 def worst_false_alarms(scored: Sequence[ScoredImage], *, decides: bool) -> list[ScoredImage]:
-    """Return the good images with the highest scores, of those that the threshold rejects if there is one."""
+    """Return the normal images with the highest scores; if there is a threshold, only those that it rejects."""
     alarms = [one for one in scored if not one.image.is_anomalous and not (decides and one.score <= SCORE_THRESHOLD)]
     return sorted(alarms, key=lambda one: -one.score)[:MAX_ITEMS]
 
 
 def render_test_item(detector: AnomalyDetector, scored: ScoredImage) -> GalleryItem:
-    """Show a labelled image, called by its kind and its file, with the outline of its true defect."""
+    """Show a labelled image, named by its kind and its file, with the outline of its true defect."""
     place = scored.image
     shown = GalleryItem(f"{place.defect}/{place.path.name}", place.path, scored.score, scored.max_score)
     return render_item(detector, shown, partial(true_mask, detector.backbone, place, SIDE) if place.mask_path else None)
@@ -110,9 +110,9 @@ def render_test_item(detector: AnomalyDetector, scored: ScoredImage) -> GalleryI
 def render_item(
     detector: AnomalyDetector, shown: GalleryItem, mask: Callable[[], np.ndarray] | None = None
 ) -> GalleryItem:
-    """Score an image again and draw it beside its map; one that cannot be read any more has a note.
+    """Score an image again and draw it beside its map; one that can no longer be read has a note.
 
-    `mask` reads where it is defective [SIDE, SIDE] bool, if that is known.
+    `mask` reads its true mask [SIDE, SIDE] bool, if it has one.
     """
     try:
         image = read_image(shown.path)
@@ -130,21 +130,21 @@ def render_item(
 
 
 def heatmap(square: np.ndarray, anomaly_map: np.ndarray) -> np.ndarray:
-    """Lay a map [S, S] in [0, 1] over an image [S, S, 3] uint8 in grey; the colours mean the same everywhere."""
+    """Blend a map [S, S] in [0, 1] over an image [S, S, 3] uint8 in grey, always with the same colour scale."""
     grey = cv2.cvtColor(square, cv2.COLOR_RGB2GRAY)[..., None] / 255
     colours = colormaps["inferno"](anomaly_map)[..., :3]
     return np.asarray(255 * ((1 - HEATMAP_ALPHA) * grey + HEATMAP_ALPHA * colours) + 0.5, np.uint8)
 
 
 def outlined(square: np.ndarray, region: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
-    """Draw the outline of a region [S, S] bool into a copy of an image [S, S, 3] uint8; it is seen on every ground."""
+    """Draw the outline of a region [S, S] bool into a copy of an image [S, S, 3] uint8, visible on any background."""
     lines, _ = cv2.findContours(region.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     drawn = cv2.drawContours(square.copy(), lines, -1, (0, 0, 0), 3, cv2.LINE_AA)
     return np.asarray(cv2.drawContours(drawn, lines, -1, colour, 1, cv2.LINE_AA))
 
 
 def data_address(image: np.ndarray) -> str:
-    """Return an image [H, W, 3] uint8 as an address that holds it as a JPEG."""
+    """Return an image [H, W, 3] uint8 as a data URL of a JPEG."""
     written = BytesIO()
     Image.fromarray(image).save(written, "JPEG", quality=QUALITY)
     return f"data:image/jpeg;base64,{base64.b64encode(written.getvalue()).decode()}"

@@ -25,7 +25,7 @@ def render_predictions_page(found: PredictionsSummary, gallery: PredictionsGalle
 
 
 def score_figure(found: PredictionsSummary) -> Markup:
-    """Draw how many images passed and were rejected with which score; nothing where none could be read."""
+    """Draw a histogram of the scores of passed and of rejected images; empty if none could be read."""
     if not found.readable:
         return Markup("")
     kinds = {"passed": found.passed, "rejected": found.rejected}

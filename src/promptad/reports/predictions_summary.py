@@ -1,4 +1,4 @@
-"""The summary of predictions: images without labels, the detector that predicted, and what to show of both."""
+"""The summary of predictions: unlabelled images, the detector that predicted them, and what the page shows."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,11 +30,11 @@ class PredictionsSummary:
 
     @cached_property
     def folder(self) -> str:
-        """The folder that all images lie in, if there is one."""
+        """The common folder of all images, or "" if there is none."""
         return common_folder([record.path for record in self.records])
 
     def name(self, record: PredictionRecord) -> str:
-        """Return what an image is called: its path below that folder."""
+        """Return the displayed name of an image: its path below that folder."""
         return str(Path(record.path).relative_to(self.folder))
 
     @cached_property
@@ -49,12 +49,12 @@ class PredictionsSummary:
 
     @property
     def rejected(self) -> list[PredictionRecord]:
-        """The rejected ones, highest score first."""
+        """The images predicted anomalous, highest score first."""
         return [record for record in self.readable if record.is_anomalous]
 
     @property
     def passed(self) -> list[PredictionRecord]:
-        """The ones found good, those closest to the threshold first."""
+        """The images predicted normal, those closest to the threshold first."""
         return [record for record in self.readable if not record.is_anomalous]
 
 
@@ -90,7 +90,7 @@ def health_of(run: PredictionRun) -> Health:
 
 
 def make_gallery(found: PredictionsSummary, device: torch.device, console: Console) -> PredictionsGallery:
-    """Score the worst rejected images, and the good ones closest to the threshold, again to show their maps."""
+    """Score the rejected images with the highest scores and the passed ones nearest the threshold again, for maps."""
     run = found.run
     try:
         check_unchanged(run)
@@ -113,7 +113,7 @@ def make_gallery(found: PredictionsSummary, device: torch.device, console: Conso
 
 
 def check_unchanged(run: PredictionRun) -> None:
-    """Raise InputError if the detector has gone, or is another by now."""
+    """Raise InputError if the detector file is missing or has changed."""
     path = run.checkpoint_path
     if not path.is_file():
         raise InputError(f"The detector {path} is no longer there.")
@@ -122,7 +122,7 @@ def check_unchanged(run: PredictionRun) -> None:
 
 
 def common_folder(paths: Sequence[str]) -> str:
-    """Return the deepest folder that all paths lie in, or "" where they have none in common.
+    """Return the deepest folder that contains all paths, or "" if there is none.
 
     >>> common_folder(["new/a/1.png", "new/2.png"]), common_folder(["1.png", "new/2.png"])
     ('new', '')

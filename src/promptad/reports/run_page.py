@@ -25,7 +25,7 @@ METRIC_WORDS = {
 class Section:
     """One class on the page."""
 
-    place: str  # what links to it
+    place: str  # its anchor, for links
     found: ClassSummary
     gallery: Gallery
     roc: Markup
@@ -56,7 +56,7 @@ def render_run_page(summary: RunSummary, galleries: Mapping[str, Gallery]) -> st
 
 
 def section(summary: RunSummary, found: ClassSummary, gallery: Gallery, number: int) -> Section:
-    """Draw what is shown of one class, the class with this number."""
+    """Return the section of one class, the class with this number."""
     roc = bars = Markup("")
     if found.scored:
         roc = roc_figure(found.scored, f"{found.name}: ROC curve", decides=summary.decides)
@@ -66,7 +66,7 @@ def section(summary: RunSummary, found: ClassSummary, gallery: Gallery, number: 
 
 
 def pooled_figures(summary: RunSummary) -> list[Markup]:
-    """Draw the images of all classes together, where there are several and their scores are of one scale."""
+    """Draw the figures of all classes together, if there are several and their scores have a common scale."""
     scored = [found for found in summary.classes if found.scored]
     if len(scored) < 2 or not summary.decides:
         return []
@@ -81,33 +81,33 @@ def pooled_figures(summary: RunSummary) -> list[Markup]:
 
 def first_looks(summary: RunSummary) -> list[str]:
     """Return what a reader should look at first, in sentences."""
-    told = []
+    sentences = []
     (block,) = summary.own.blocks
     ranked = sorted(
         (line for line in block.classes if "i_roc" in line.pairs), key=lambda line: line.pairs["i_roc"].ours.mean
     )
     if len(ranked) > 1:
         low, high = ranked[0], ranked[-1]
-        told.append(
+        sentences.append(
             f"Hardest class: {low.name}, image AUROC {cell(low.pairs['i_roc'], 'ours')} %; easiest: {high.name}, "
             f"{cell(high.pairs['i_roc'], 'ours')} %."
         )
-    if sick := [found.name for found in summary.diagnosed if not found.healthy]:
-        told.append(f"Prototypes that are not healthy: {', '.join(sick)}; the advice is with the class.")
-    if lacking := [found.name for found in summary.classes if found.line is None]:
-        told.append(f"Trained but not measured, for want of test pictures: {', '.join(lacking)}.")
-    return told
+    if unhealthy := [found.name for found in summary.diagnosed if not found.healthy]:
+        sentences.append(f"Prototypes that are not healthy: {', '.join(unhealthy)}; the advice is with the class.")
+    if unmeasured := [found.name for found in summary.classes if found.line is None]:
+        sentences.append(f"Trained but not measured, for want of test pictures: {', '.join(unmeasured)}.")
+    return sentences
 
 
 def protocol_of(summary: RunSummary) -> dict[str, str]:
-    """Return what the numbers were measured with."""
-    told = protocol(summary.versus or summary.own)
+    """Return the protocol of the numbers, by name."""
+    entries = protocol(summary.versus or summary.own)
     if summary.versus is None:
-        del told["baseline"]
-    return told
+        del entries["baseline"]
+    return entries
 
 
 def saved_settings(galleries: Iterable[Gallery]) -> dict[str, str]:
-    """Return the settings of the first detector that could be asked, by their paths."""
+    """Return the settings of the first detector that could be loaded, by their paths."""
     known = next((gallery.settings for gallery in galleries if gallery.settings), {})
     return dict(flat(known))

@@ -31,12 +31,12 @@ DIAGNOSTICS = ("verdicts", "normal_prototype_frequencies", "abnormal_prototype_f
 
 @dataclass(frozen=True)
 class Counts:
-    """How a threshold decided on labelled images."""
+    """The outcome of a threshold on labelled images."""
 
     good: int = 0
-    false_alarms: int = 0  # good images above the threshold
+    false_alarms: int = 0  # normal images above the threshold
     defective: int = 0
-    misses: int = 0  # defective images that are not above it
+    misses: int = 0  # anomalous images that are not above it
 
     @classmethod
     def of(cls, scored: Sequence[ScoredImage]) -> "Counts":
@@ -60,7 +60,7 @@ class ClassSummary:
     """What is known of one class."""
 
     name: str
-    line: Line | None  # its metrics; None where it was not measured
+    line: Line | None  # its metrics; None if it was not measured
     folders: Mapping[int, ResultFolder]  # by seed
     scored: Mapping[int, tuple[ScoredImage, ...]]  # by seed
     diagnostics: Mapping[str, Any] | None
@@ -78,7 +78,7 @@ class ClassSummary:
 
     @property
     def verdicts(self) -> Sequence[Mapping[str, Any]]:
-        """The verdicts on the prototypes; none where there are no diagnostics."""
+        """The verdicts on the prototypes; empty if there are no diagnostics."""
         return () if self.diagnostics is None else self.diagnostics["verdicts"]
 
     @property
@@ -117,7 +117,7 @@ class RunSummary:
 
     @property
     def decides(self) -> bool:
-        """Whether 0.5 is a threshold: the single-anchor system calibrates nothing."""
+        """Whether 0.5 is a threshold: the scores of the single-anchor system are not calibrated."""
         return self.system != SINGLE_ANCHOR
 
     @property
@@ -137,7 +137,7 @@ class RunSummary:
 
 
 def summarize_run(choice: Choice) -> RunSummary:
-    """Read all that was saved of the system `choice.ours`, and compare it with the baseline where that has rows.
+    """Read everything saved of the system `choice.ours`, and compare it with the baseline if that has rows.
 
     Raises:
         InputError: the system has no rows, they are of several k, or they differ in what must agree.
@@ -208,7 +208,7 @@ def read_diagnostics(file: Path, lacking: str) -> dict[str, Any]:
     """Return diagnostics that a page can show.
 
     Raises:
-        InputError: they are damaged, incomplete or not there, which `lacking` says.
+        InputError: they are damaged, incomplete or missing; `lacking` is the message if they are missing.
     """
     try:
         diagnostics: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""What all pages share: one HTML file that holds its styles and images itself, and asks no network for anything."""
+"""The template of all pages: one HTML file that includes its styles and images and loads nothing from a network."""
 
 from collections.abc import Iterator, Mapping
 from datetime import date
@@ -16,7 +16,7 @@ RATE_DIGITS = 1  # of a share in percent
 
 
 def fill_template(name: str, **values: Any) -> str:
-    """Return a page's text. All that comes from data is escaped."""
+    """Return a page's text. Everything that comes from data is escaped."""
     environment = Environment(
         loader=PackageLoader("promptad.reports", "."),
         autoescape=True,
@@ -49,10 +49,10 @@ def flat(settings: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, str
             yield path + name, ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
-def share(part: int, canvas_size: int) -> str:
+def share(part: int, total: int) -> str:
     """Return a share in percent.
 
     >>> share(1, 8), share(0, 0)
     ('12.5 %', '-')
     """
-    return f"{100 * part / canvas_size:.{RATE_DIGITS}f} %" if canvas_size else "-"
+    return f"{100 * part / total:.{RATE_DIGITS}f} %" if total else "-"

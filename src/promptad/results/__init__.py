@@ -1,1 +1,1 @@
-"""What is on disk: folders, the table of results, scores and predictions."""
+"""Results on disk: folders, the table of results, scores and predictions."""

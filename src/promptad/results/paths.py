@@ -61,7 +61,7 @@ class ResultFolder:
         return f"SEG-{class_name}" if self.level == "pixel" else class_name
 
     def check_writable(self) -> None:
-        """Find out before any work whether results can be written.
+        """Check before any work that results can be written.
 
         Raises:
             InputError: they cannot.
@@ -73,7 +73,7 @@ class ResultFolder:
 
 @dataclass(frozen=True)
 class PartFolder(ResultFolder):
-    """The result folder of a user's own part: `root` is the part's folder, and holds nothing else."""
+    """The result folder of a user's own part: `root` is the part's folder, and is used for this part only."""
 
     @property
     def folder(self) -> Path:
@@ -82,7 +82,7 @@ class PartFolder(ResultFolder):
 
     @property
     def csv(self) -> Path:
-        """The table of results, which a part without a test split does not have."""
+        """The table of results, which does not exist for a part without a test split."""
         return self.folder / "results.csv"
 
     def checkpoint(self, class_name: str) -> Path:  # noqa: ARG002 the folder is of one class

@@ -1,4 +1,4 @@
-"""The files of `predict`: a line for each image, and which detector predicted them; read again for a page."""
+"""The files of `predict`: a line for each image, and the record of the detector; read again for a report page."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -20,7 +20,7 @@ ONE_IMAGE = (
     " will be rejected than the false-alarm rate says, and a second picture helps"
 )
 AGAIN = "judge the pictures again, with promptad predict"
-# Names in a line, where they are others than ours.
+# Names in a line that differ from the names in the code.
 RECORD_KEYS = {"label": "decision", "raw_score": "raw", "max_score": "peak"}
 REGION_KEYS = {"max_score": "peak"}
 EXPLANATION_KEYS = {"nearest_states": "most_like"}
@@ -61,12 +61,12 @@ class PredictionRecord:
     path: str
     label: str = ""
     score: float = 0.0
-    raw_score: float = 0.0  # distinguishes what is 1.00 in `score`
+    raw_score: float = 0.0  # distinguishes images whose `score` is 1.00
     threshold: float | None = None  # of the raw score
     max_score: float = 0.0  # the highest value of its anomaly map
     regions: tuple[Region, ...] = ()
     explanation: Explanation | None = None
-    overlay: str = ""  # the file that it is drawn in
+    overlay: str = ""  # the file of its overlay
     error: str = ""
 
     @property
@@ -96,7 +96,7 @@ class PredictionRecord:
         """Read a line of the file.
 
         Raises:
-            ValueError, KeyError, TypeError, AttributeError: it is no such line.
+            ValueError, KeyError, TypeError, AttributeError: it is not such a line.
         """
         content = json.loads(line)
         if "error" in content:
@@ -120,13 +120,13 @@ class PredictionRecord:
 
 @contextmanager
 def predictions_file(folder: Path, run: PredictionRun) -> Iterator[Callable[[PredictionRecord], None]]:
-    """Give a function that writes a record's line; at the end, lines and run appear whole in the folder.
+    """Yield a function that writes a record's line; at the end, both files appear whole in the folder.
 
     Raises:
         InputError: the folder cannot be written to.
     """
     with (
-        whole_file(folder / RUN, "output") as run_file,  # takes its place right after the lines take theirs
+        whole_file(folder / RUN, "output") as run_file,  # renamed right after the file of lines
         whole_file(folder / LINES, "output") as temporary,
         temporary.open("w", encoding="utf-8") as lines,
     ):
@@ -139,7 +139,7 @@ def predictions_file(folder: Path, run: PredictionRun) -> Iterator[Callable[[Pre
 
 
 def read_predictions(place: Path) -> tuple[PredictionRun, tuple[PredictionRecord, ...]]:
-    """Read the folder that predict wrote, or its file of lines, with what lies beside it.
+    """Read a folder that predict wrote, or its file of lines, with the run file beside it.
 
     Raises:
         InputError: there are no predictions, they are damaged, or it is not known what made them.

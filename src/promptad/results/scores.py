@@ -1,4 +1,4 @@
-"""The score of every test image, as a file beside the table of results: for reports and for your own analyses."""
+"""The score of every test image, in a file beside the table of results: for reports and other analyses."""
 
 import json
 from collections.abc import Sequence

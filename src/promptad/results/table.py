@@ -1,4 +1,4 @@
-"""The results of runs: one row per class and way of working, in a CSV file that several processes may write at once."""
+"""The results of runs: one row per class and configuration, in a CSV file that several processes may write at once."""
 
 import csv
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -39,8 +39,8 @@ def metric_cells(evaluation: Evaluation) -> dict[str, float | None]:
 def write_result(csv_file: Path, row: Mapping[str, object]) -> None:
     """Put `row` into `csv_file` instead of the row with the same `KEY_COLUMNS`, or at the end.
 
-    Metrics are given in [0, 1] and written in percent with two decimals, seconds with one; what is None or not given
-    stays empty. Rows that other processes write at the same time are kept.
+    Metrics are given in [0, 1] and written in percent with two decimals, seconds with one; cells that are None or not
+    given stay empty. Rows that other processes write at the same time are kept.
 
     Raises:
         InputError: the folder cannot be written to, the file is locked for a minute, or holds something else.
@@ -55,7 +55,7 @@ def write_result(csv_file: Path, row: Mapping[str, object]) -> None:
 
 
 def read_results(csv_file: Path) -> list[dict[str, str]]:
-    """The rows of `csv_file` in their order, as text; none where there is no such file yet.
+    """The rows of `csv_file` in their order, as text; empty if there is no such file yet.
 
     Raises:
         InputError: the file is damaged or has other columns.
@@ -77,10 +77,10 @@ def read_results(csv_file: Path) -> list[dict[str, str]]:
 
 
 def results_table(rows: Sequence[Mapping[str, str]]) -> Table:
-    """The metrics of `rows`, as `read_results` gives them, for the terminal; each way of working ends in its mean row.
+    """The metrics of `rows`, as `read_results` returns them, for the terminal; each configuration ends in its mean row.
 
-    Of what names a way of working (system, level, memory, select), only what differs among the rows is shown. A class
-    that lacks a metric is left out of the mean of that metric, and the caption says so.
+    Of the columns of a configuration (system, level, memory, select), only those that differ among the rows are shown.
+    A class that lacks a metric is left out of the mean of that metric, which the caption notes.
     """
     table = Table(title="Results in %")
     shown = [column for column in KEY_COLUMNS[1:] if len({row[column] for row in rows}) > 1]
@@ -88,8 +88,8 @@ def results_table(rows: Sequence[Mapping[str, str]]) -> Table:
         table.add_column(title, overflow="fold")
     for title in METRIC_TITLES.values():
         table.add_column(title, justify="right", no_wrap=True)
-    for way in dict.fromkeys(key_of(row)[1:] for row in rows):
-        own = [row for row in rows if key_of(row)[1:] == way]
+    for configuration in dict.fromkeys(key_of(row)[1:] for row in rows):
+        own = [row for row in rows if key_of(row)[1:] == configuration]
         named = [own[0][column] for column in shown]
         for row in own:
             table.add_row(row["class"], *named, *(row[metric] or "-" for metric in METRIC_TITLES))
@@ -98,16 +98,16 @@ def results_table(rows: Sequence[Mapping[str, str]]) -> Table:
             f"mean of {len(own)}", *named, *(mean_cell(own, metric) for metric in METRIC_TITLES), style="bold"
         )
         table.add_section()
-    lacking = any(not row[metric] for row in rows for metric in METRIC_TITLES)
-    remarks = ["A mean is over the classes that have the metric."] if lacking else []
+    incomplete = any(not row[metric] for row in rows for metric in METRIC_TITLES)
+    remarks = ["A mean is over the classes that have the metric."] if incomplete else []
     table.caption = "\n".join(remarks + oracle_remark(rows))
     return table
 
 
 def seeds_table(rows: Sequence[Mapping[str, str]]) -> Table:
-    """Mean and standard deviation over seeds of the metrics of `rows`, which are of one way of working.
+    """Mean and standard deviation over seeds of the metrics of `rows`, which are of one configuration.
 
-    The last row is of the means over classes, one for each seed. Deviations are those of a sample (n - 1).
+    The last row is of the means over classes, one for each seed. Standard deviations are of a sample (n - 1).
     """
     seeds = list(dict.fromkeys(row["seed"] for row in rows))
     table = Table("class", title=f"Results in %, mean ± standard deviation over {len(seeds)} seeds")
@@ -128,7 +128,7 @@ def seeds_table(rows: Sequence[Mapping[str, str]]) -> Table:
 
 
 def oracle_remark(rows: Sequence[Mapping[str, str]]) -> list[str]:
-    """A line that warns of results whose epoch was chosen by test labels, if there are such."""
+    """A line that warns of results whose epoch was chosen by test labels, if there are any."""
     chosen = any(row["select"] == TEST_ORACLE for row in rows)
     return ["WARNING: test-oracle results chose their epoch BY TEST LABELS."] if chosen else []
 
@@ -137,7 +137,7 @@ def oracle_remark(rows: Sequence[Mapping[str, str]]) -> list[str]:
 def sole_writer(csv_file: Path) -> Iterator[None]:
     """Hold the lock of `csv_file` against all other processes."""
     # Hidden, and never removed: a writer that waits for a removed lock and one that made it anew would both go ahead.
-    # That does no harm, as the lock is the system's, which frees it when its holder ends, however that comes.
+    # A left-over file does no harm: the operating system releases the lock when its holder ends, in whatever way.
     lock = FileLock(csv_file.with_name(f".{csv_file.name}.lock"))
     with writable_folder(csv_file.parent):
         try:
@@ -153,7 +153,7 @@ def sole_writer(csv_file: Path) -> Iterator[None]:
 
 
 def key_of(row: Mapping[str, str]) -> tuple[str, ...]:
-    """What names a row: its class and its way of working."""
+    """The key of a row: its class and its configuration."""
     return tuple(row[column] for column in KEY_COLUMNS)
 
 
@@ -200,7 +200,7 @@ def mean_of(rows: Sequence[Mapping[str, str]], metric: str) -> float | None:
 
 
 def spread_cell(values: Sequence[float]) -> str:
-    """The text of a mean and a sample's standard deviation, which one value alone has not."""
+    """The text of a mean and a sample standard deviation; the latter is left out for a single value."""
     if not values:
         return "-"
     return f"{fmean(values):.1f}±{stdev(values):.1f}" if len(values) > 1 else f"{fmean(values):.1f}"

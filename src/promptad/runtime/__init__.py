@@ -1,1 +1,1 @@
-"""What an application needs without torch: numpy alone."""
+"""What an application needs at run time without torch: numpy and scipy only."""

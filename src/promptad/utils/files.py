@@ -1,4 +1,4 @@
-"""Files are written whole or not at all."""
+"""Write files whole or not at all."""
 
 import os
 from collections.abc import Iterator
@@ -11,10 +11,10 @@ from promptad.errors import InputError
 
 @contextmanager
 def whole_file(path: Path, setting: str = "root_dir") -> Iterator[Path]:
-    """Give a temporary path beside `path` to write to, and put what was written in place of `path` at the end.
+    """Yield a temporary path beside `path` to write to, and replace `path` by it at the end.
 
     A reader sees the old file or the new one, never a part. After an error, or Ctrl-C, the old file is untouched and
-    nothing is left behind. The folder is made if need be; `setting` names the folder to change.
+    nothing is left behind. The folder is made if needed; errors name `setting` as the one to change.
 
     Raises:
         InputError: the folder cannot be written to.
@@ -38,7 +38,7 @@ def whole_file(path: Path, setting: str = "root_dir") -> Iterator[Path]:
 def writable_folder(folder: Path, setting: str = "root_dir") -> Iterator[None]:
     """Make `folder` and its parents, and convert an OSError raised here or in the body into an `InputError`.
 
-    `setting` names the folder to change.
+    The error names `setting` as the one to change.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

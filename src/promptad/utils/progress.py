@@ -12,7 +12,7 @@ ONE_DAY = 86_400.0  # seconds
 
 @contextmanager
 def progress_bar(console: Console) -> Iterator[Progress]:
-    """Show progress bars with the time left, on a terminal alone."""
+    """Show progress bars with the time left, on a terminal only."""
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -30,5 +30,5 @@ def progress_bar(console: Console) -> Iterator[Progress]:
 def add_task(progress: Progress, description: str, total: int) -> TaskID:
     """Add a task of `total` steps, whose time left shows from its first step on."""
     task = progress.add_task(description, total=total, note="")
-    progress.advance(task, 0)  # the start, that the first step is timed from
+    progress.advance(task, 0)  # starts the clock of the first step
     return task

@@ -1,4 +1,4 @@
-"""Images of what a detector learned and of what it predicts, as files; colours are safe for the colour-blind."""
+"""Figures of a detector's prototypes and of its predictions, as files; colours are safe for the colour-blind."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -59,7 +59,7 @@ def draw_prediction(
     """
     shown = image.convert("RGB")
     shown.thumbnail((LARGEST_IMAGE, LARGEST_IMAGE))
-    extent = (0.0, float(shown.width), float(shown.height), 0.0)  # lays maps and masks of any size over the image
+    extent = (0.0, float(shown.width), float(shown.height), 0.0)  # of the image, for maps and masks of any size
     figure, (plain, over, scale, truth, contours) = prediction_panels(shown.width / shown.height)
     plain.imshow(shown, extent=extent)
     caption(plain, f"picture, score {score:.2f}")
@@ -194,7 +194,7 @@ def draw_verdicts(
 
 
 def draw_mask(axes: Axes, mask: np.ndarray | None, extent: Extent) -> None:
-    """The true mask, white on black, or a grey field that says there is none."""
+    """The true mask, white on black, or a grey field with a note if there is none."""
     if mask is None:
         axes.set_facecolor("#EEEEEE")
         axes.text(0.5, 0.5, "no mask", transform=axes.transAxes, ha="center", va="center", fontsize=12, color=INK)
@@ -237,7 +237,7 @@ def plain_frame(axes: Axes) -> None:
 
 
 def number_text(value: object) -> str:
-    """A verdict's value or limit in few letters: a number, a range of two, or nothing."""
+    """A short text of a verdict's value or limit: a number, a range of two, or nothing."""
     if value is None:
         return "none"
     if isinstance(value, (list, tuple)):

@@ -54,7 +54,7 @@ def draw_overlay(overlay: Overlay, panels: Sequence[Axes]) -> None:
     boxed.imshow(shown, extent=extent)
     for region in overlay.regions:
         corner, size = (region.left, region.top), (region.right - region.left, region.bottom - region.top)
-        for colour, line in (("white", 3.0), (ORANGE, 1.6)):  # seen on every image
+        for colour, line in (("white", 3.0), (ORANGE, 1.6)):  # visible on every image
             boxed.add_patch(Rectangle(corner, *size, fill=False, edgecolor=colour, linewidth=line))
     place = map_extent(overlay)
     draw_heatmap(heatmap, shown, overlay.anomaly_map, extent, place)
@@ -67,7 +67,7 @@ def draw_overlay(overlay: Overlay, panels: Sequence[Axes]) -> None:
 
 
 def map_extent(overlay: Overlay) -> Extent:
-    """Return where the map lies on the image, in its pixels."""
+    """Return the extent of the map on the image, in image pixels."""
     side, (width, height) = len(overlay.anomaly_map), overlay.image.size
     margin = (overlay.canvas_size - side) // 2
     near, far = margin / overlay.canvas_size, (margin + side) / overlay.canvas_size

@@ -1,4 +1,4 @@
-"""Predictions beside the images that they are of, to look at."""
+"""Predictions together with their images, for display."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ MAX_SHOWN = 8  # images in the figure of a notebook
 
 @dataclass(frozen=True)
 class ImagePrediction(Prediction):
-    """A prediction with the images it is of: it finds regions and draws itself."""
+    """A prediction with its images: it finds regions and draws itself."""
 
     images: Sequence[ImageLike] = ()  # as they were given; they are read again when they are drawn
     canvas_size: int = 0  # pixels a side of the square whose central part a map shows
@@ -50,7 +50,7 @@ class ImagePrediction(Prediction):
         return png.getvalue()
 
     def __repr__(self) -> str:
-        """Return it in one line: maps in full would fill screens."""
+        """Return a one-line summary, since printed maps would be long."""
         scores = ", ".join(f"{score:.2f}" for score in self.score[:MAX_SHOWN])
         more = ", …" if len(self) > MAX_SHOWN else ""
         threshold = "no threshold" if self.threshold is None else f"{self.label.count(ANOMALY)} rejected"

@@ -1,4 +1,4 @@
-"""The states that name what is unusual, and the terms of a score."""
+"""The states nearest to the most unusual patch, and the terms of a score."""
 
 import pytest
 import torch

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import slow_centred, smooth_best
+from helpers import reference_centred, smooth_best
 from scipy.ndimage import gaussian_filter  # type: ignore[attr-defined]  # it has no type stubs
 from torch import Tensor
 
@@ -40,7 +40,7 @@ def make_features(images: int, seed: int) -> ImageFeatures:
 
 
 def make_calibration(abnormal: int = 3, positions: int = PATCHES) -> Calibration:
-    """One with a different number at every place."""
+    """A calibration with a different number in every element."""
     generator = torch.Generator().manual_seed(5)
 
     def numbers(*shape: int) -> Tensor:
@@ -60,23 +60,25 @@ def make_calibration(abnormal: int = 3, positions: int = PATCHES) -> Calibration
 THRESHOLDS = Thresholds(*torch.tensor([0.7, 0.9, 1.9, 1.4]))
 
 
-def slow_margins(token: Tensor, prototypes: Prototypes, bias: Tensor) -> list[float]:
+def reference_margins(token: Tensor, prototypes: Prototypes, bias: Tensor) -> list[float]:
     """Margins of a class token."""
-    return slow_margins_of(token, [float(token @ direction) for direction in prototypes.normal], prototypes, bias)
+    return reference_margins_of(token, [float(token @ direction) for direction in prototypes.normal], prototypes, bias)
 
 
-def slow_patch_margins(patches: Tensor, prototypes: Prototypes, bias: Tensor) -> list[list[float]]:
+def reference_patch_margins(patches: Tensor, prototypes: Prototypes, bias: Tensor) -> list[list[float]]:
     """Margins of an image's patch tokens [patch, D]."""
-    similarities = slow_centred([[float(patch @ direction) for direction in prototypes.normal] for patch in patches])
-    return [slow_margins_of(*own, prototypes, bias) for own in zip(patches, similarities, strict=True)]
+    similarities = reference_centred(
+        [[float(patch @ direction) for direction in prototypes.normal] for patch in patches]
+    )
+    return [reference_margins_of(*own, prototypes, bias) for own in zip(patches, similarities, strict=True)]
 
 
-def slow_margins_of(token: Tensor, similarities: list[float], prototypes: Prototypes, bias: Tensor) -> list[float]:
+def reference_margins_of(token: Tensor, similarities: list[float], prototypes: Prototypes, bias: Tensor) -> list[float]:
     best = smooth_best([own - float(shift) for own, shift in zip(similarities, bias, strict=True)])
     return [float(token @ direction) - best for direction in prototypes.abnormal]
 
 
-def slow_z_score(margin: list[float], mean: Tensor, std: Tensor) -> float:
+def reference_z_score(margin: list[float], mean: Tensor, std: Tensor) -> float:
     return max((m - float(a)) / float(b) for m, a, b in zip(margin, mean, std, strict=True))
 
 
@@ -97,21 +99,21 @@ def variance_of(numbers: list[float]) -> float:
 
 def support_margins(support: ImageFeatures, prototypes: Prototypes, bias: Tensor) -> list[list[list[float]]]:
     """Margins of every view, patch and abnormal prototype."""
-    return [slow_patch_margins(view, prototypes, bias) for view in support.patch_tokens]
+    return [reference_patch_margins(view, prototypes, bias) for view in support.patch_tokens]
 
 
 def test_a_margin_is_the_abnormal_similarity_less_the_best_normal_one() -> None:
     prototypes, bias = make_prototypes(), torch.tensor([0.3, -0.3])
     tokens = random_units(2, 4, seed=3)
     found = margins(tokens, prototypes, bias)
-    expected = [slow_patch_margins(image, prototypes, bias) for image in tokens]
+    expected = [reference_patch_margins(image, prototypes, bias) for image in tokens]
     torch.testing.assert_close(found, torch.tensor(expected), rtol=0, atol=1e-6)
-    class_tokens = [slow_margins(token, prototypes, bias) for token in tokens[0]]
+    class_tokens = [reference_margins(token, prototypes, bias) for token in tokens[0]]
     torch.testing.assert_close(margins(tokens[0], prototypes, bias), torch.tensor(class_tokens), rtol=0, atol=1e-6)
 
 
-def test_what_a_whole_image_prefers_moves_no_usage() -> None:
-    """A light that all patches of an image share makes them all like the first normal prototype more."""
+def test_a_preference_of_a_whole_image_does_not_change_usage() -> None:
+    """A light shared by all patches of an image raises their similarity to the first normal prototype."""
     prototypes, tokens = make_prototypes(), random_units(1, PATCHES, seed=3)
     lit = tokens + 0.5 * (prototypes.normal[0] - prototypes.normal[1])
     plain, moved = ((each @ prototypes.normal.T).argmax(-1) for each in (tokens, lit))
@@ -120,9 +122,9 @@ def test_what_a_whole_image_prefers_moves_no_usage() -> None:
     assert torch.equal(*centred_owners)
 
 
-def test_calibration_takes_the_bias_that_balances_the_support_patches() -> None:
+def test_calibration_uses_the_bias_that_balances_the_support_patches() -> None:
     support, prototypes = make_features(4, seed=7), make_prototypes()
-    by_image = [slow_centred((view @ prototypes.normal.T).tolist()) for view in support.patch_tokens]
+    by_image = [reference_centred((view @ prototypes.normal.T).tolist()) for view in support.patch_tokens]
     found = calibrate(support, prototypes, "prototype")
     expected = balancing_bias(torch.tensor(by_image).flatten(0, 1))
     torch.testing.assert_close(found.normal_bias, expected, rtol=1e-4, atol=1e-5)
@@ -135,7 +137,7 @@ def test_class_and_map_are_calibrated_prototype_by_prototype(name: str) -> None:
     found = calibrate(support, prototypes, name)
     of_patches = support_margins(support, prototypes, found.normal_bias)
     for j in range(3):
-        of_class = [slow_margins(token, prototypes, found.normal_bias)[j] for token in support.class_token]
+        of_class = [reference_margins(token, prototypes, found.normal_bias)[j] for token in support.class_token]
         everywhere = [patch[j] for view in of_patches for patch in view]
         assert float(found.class_mean[j]) == pytest.approx(mean_of(of_class), abs=1e-5)
         assert float(found.class_std[j]) == pytest.approx(math.sqrt(variance_of(of_class)), abs=1e-5)
@@ -168,9 +170,10 @@ def test_without_calibration_scores_are_plain_cosines() -> None:
     calibration = calibrate(make_features(4, seed=7), prototypes, "none")
     scores = score_features(features, prototypes, calibration)
     for image in range(3):
-        of_class = max(slow_margins(features.class_token[image], prototypes, calibration.normal_bias))
+        of_class = max(reference_margins(features.class_token[image], prototypes, calibration.normal_bias))
         of_patches = [
-            max(own) for own in slow_patch_margins(features.patch_tokens[image], prototypes, calibration.normal_bias)
+            max(own)
+            for own in reference_patch_margins(features.patch_tokens[image], prototypes, calibration.normal_bias)
         ]
         assert float(scores.image[image]) == pytest.approx(of_class + max(of_patches), abs=1e-5)
         torch.testing.assert_close(scores.patches[image].flatten(), torch.tensor(of_patches), rtol=0, atol=1e-5)
@@ -183,14 +186,14 @@ def test_scores_equal_their_reference(positions: int) -> None:
     scores = score_features(features, prototypes, calibration)
     assert (scores.image.shape, scores.patches.shape) == ((3,), (3, SIDE, SIDE))
     for image in range(3):
-        margin = slow_margins(features.class_token[image], prototypes, calibration.normal_bias)
-        of_class = slow_z_score(margin, calibration.class_mean, calibration.class_std)
+        margin = reference_margins(features.class_token[image], prototypes, calibration.normal_bias)
+        of_class = reference_z_score(margin, calibration.class_mean, calibration.class_std)
         of_patches = []
-        every = slow_patch_margins(features.patch_tokens[image], prototypes, calibration.normal_bias)
+        every = reference_patch_margins(features.patch_tokens[image], prototypes, calibration.normal_bias)
         for number, margin in enumerate(every):
             here = number if positions > 1 else 0
-            of_patches.append(slow_z_score(margin, calibration.patch_mean[here], calibration.patch_std[here]))
-            of_map = slow_z_score(margin, calibration.map_mean, calibration.map_std)
+            of_patches.append(reference_z_score(margin, calibration.patch_mean[here], calibration.patch_std[here]))
+            of_map = reference_z_score(margin, calibration.map_mean, calibration.map_std)
             row, column = divmod(number, SIDE)
             assert float(scores.patches[image, row, column]) == pytest.approx(of_map, abs=1e-5)
         assert float(scores.image[image]) == pytest.approx(of_class + max(of_patches), abs=1e-5)
@@ -235,7 +238,7 @@ def test_an_abnormal_patch_raises_its_own_place_in_the_map(place: int) -> None:
     calibration = calibrate(support, prototypes, "prototype")
     features = make_features(2, seed=20)
     touched = features.patch_tokens.clone()
-    # The new patch likes both normal prototypes as the old one did, so the image prefers none more than before.
+    # The new patch keeps the old one's similarities to the normal prototypes, so the image's mean preference stays.
     touched[1, place] += 3 * (prototypes.abnormal[2] - project(prototypes.abnormal[2], prototypes.normal))
     before = score_features(features, prototypes, calibration)
     after = score_features(replace(features, patch_tokens=touched), prototypes, calibration)

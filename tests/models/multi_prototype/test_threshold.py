@@ -30,7 +30,7 @@ def test_each_image_is_left_out_once() -> None:
 
 
 def gumbel(mean: float, std: float) -> tuple[float, float]:
-    """Location and scale by the moments of the distribution, as the textbooks have them."""
+    """Location and scale by the method of moments, as in textbooks."""
     scale = std * 6**0.5 / math.pi
     return mean - 0.5772156649 * scale, scale
 
@@ -38,7 +38,7 @@ def gumbel(mean: float, std: float) -> tuple[float, float]:
 @pytest.mark.parametrize("with_memory", [False, True])
 def test_normal_scores_equal_their_reference(with_memory: bool) -> None:
     support, prototypes, bias = make_support(), make_prototypes(), torch.tensor([0.1, -0.1])
-    bank = MemoryBank((torch.empty(0, 1),))  # it is not used: the distances are there
+    bank = MemoryBank((torch.empty(0, 1),))  # not used: the features have distances already
     assert support.distances is not None
     memory = CalibratedMemory.calibrated(bank, support.distances, "prototype") if with_memory else None
     all_known = calibrate(support, prototypes, "prototype", bias)
@@ -76,21 +76,21 @@ def test_one_image_has_only_its_own_views_inflated() -> None:
     assert found.image.exceeded_at(0.01) > fit_gumbel(seen).exceeded_at(0.01)
 
 
-def test_inflation_ends_with_many_images() -> None:
+def test_inflation_vanishes_with_many_images() -> None:
     scores = torch.rand(50, generator=torch.Generator().manual_seed(0))
     assert inflated(scores, 1000) == pytest.approx(fit_gumbel(scores), rel=1e-4)
 
 
-def test_what_an_image_scores_does_not_depend_on_its_own_statistics() -> None:
-    """An outlier raises the highest score by far more where it is left out than where it is calibrated on."""
+def test_the_threshold_depends_on_scores_of_left_out_images() -> None:
+    """An outlier raises the threshold by far more if it is left out than if it is calibrated on."""
     support, prototypes, bias = make_support(), make_prototypes(), torch.zeros(2)
     odd = support.class_token.clone()
     odd[:VIEWS] = prototypes.abnormal[0]
     support = replace(support, class_token=odd, distances=None)
     calibration = calibrate(support, prototypes, "prototype", bias)
-    seen = inflated(score_features(support, prototypes, calibration).image, IMAGES).exceeded_at(0.01)
+    included = inflated(score_features(support, prototypes, calibration).image, IMAGES).exceeded_at(0.01)
     found = NormalScoreDistribution.estimate(support, VIEWS, prototypes, calibration, SETTINGS).image.exceeded_at(0.01)
-    assert found > seen + 0.3
+    assert found > included + 0.3
 
 
 @pytest.mark.parametrize("rate", [0.01, 0.1, 0.5])
@@ -107,7 +107,7 @@ def test_equal_scores_have_a_threshold_just_above_them() -> None:
     assert 2.5 < threshold < 2.5 + 1e-4
 
 
-def test_a_lower_rate_has_higher_thresholds_and_the_median_is_shown_as_promised() -> None:
+def test_a_lower_rate_has_higher_thresholds_and_the_median_is_shown_as_0_11() -> None:
     drawn = torch.from_numpy(np.random.default_rng(1).gumbel(0.0, 3.0, 20_000)).float()
     image = fit_gumbel(drawn)
     normal_scores = NormalScoreDistribution(image, Gumbel(2 * image.location, 2 * image.scale))

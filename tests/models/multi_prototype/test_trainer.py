@@ -1,4 +1,4 @@
-"""Training on the backbone `tiny`: what learns, from what, and how each loss takes part."""
+"""Training on the backbone `tiny`: what is trained, on what, and the effect of each loss."""
 
 import inspect
 from dataclasses import dataclass, fields, replace
@@ -48,7 +48,7 @@ def make_settings(
 
 
 class Epoch(NamedTuple):
-    """What a trainer had come to after an epoch."""
+    """The state of a trainer after an epoch."""
 
     number: int
     loss: float
@@ -121,7 +121,7 @@ def test_epoch_0_is_the_start_and_every_epoch_is_yielded(tiny: Backbone, support
     assert not any(same(before.prototypes, after.prototypes) for before, after in pairwise(epochs))
 
 
-def test_prototypes_are_shaped_by_the_settings_and_cut_from_the_graph(tiny: Backbone, support: ImageFeatures) -> None:
+def test_prototypes_have_the_shapes_of_the_settings_and_no_gradient(tiny: Backbone, support: ImageFeatures) -> None:
     for settings, shapes in (
         (PromptSettings(), ((3, 128), (6, 128))),
         (PromptSettings(n_pro=1, n_pro_ab=4), ((1, 128), (4, 128))),
@@ -165,19 +165,21 @@ def test_training_leaves_the_global_seed_alone(tiny: Backbone, support: ImageFea
     assert torch.equal(torch.rand(4), expected)
 
 
-def test_with_every_loss_off_and_no_decay_the_contexts_stay(tiny: Backbone, support: ImageFeatures) -> None:
+def test_with_every_loss_off_and_no_decay_the_prototypes_stay(tiny: Backbone, support: ImageFeatures) -> None:
     epochs = run(tiny, support, make_settings(epochs=3, weights=OFF, weight_decay=0.0))
     assert [epoch.loss for epoch in epochs] == [0, 0, 0, 0]
     assert same(epochs[0].prototypes, epochs[-1].prototypes)
 
 
-def test_with_every_loss_off_only_decay_moves_the_contexts(tiny: Backbone, support: ImageFeatures) -> None:
+def test_with_every_loss_off_only_decay_moves_the_prototypes(tiny: Backbone, support: ImageFeatures) -> None:
     epochs = run(tiny, support, make_settings(epochs=3, weights=OFF, weight_decay=0.5))
     assert not same(epochs[0].prototypes, epochs[-1].prototypes)
     torch.testing.assert_close(epochs[-1].prototypes.normal, epochs[0].prototypes.normal, rtol=0, atol=0.05)
 
 
-def test_a_heavier_pull_keeps_prototypes_nearer_to_their_words(tiny: Backbone, support: ImageFeatures) -> None:
+def test_a_larger_closeness_weight_keeps_prototypes_nearer_to_their_start(
+    tiny: Backbone, support: ImageFeatures
+) -> None:
     ways = []
     for closeness in (0.0, 100.0):
         epochs = run(tiny, support, make_settings(epochs=5, weights=LossWeights(closeness=closeness)))
@@ -186,7 +188,7 @@ def test_a_heavier_pull_keeps_prototypes_nearer_to_their_words(tiny: Backbone, s
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_a_weight_of_0_switches_just_its_loss_off(name: str) -> None:
+def test_a_weight_of_0_switches_only_its_loss_off(name: str) -> None:
     prototypes, inputs = make_prototypes(), make_inputs()
     heavy = LossWeights(**dict.fromkeys(LOSSES, 2.5))
     bias = balancing_bias(inputs.centred_per_image(inputs.patch_tokens @ prototypes.normal.T))
@@ -242,7 +244,7 @@ def test_more_prototypes_than_groups_share_them() -> None:
     assert group_means(groups, 5).tolist() == [[2], [7], [2], [7], [2]]
 
 
-def test_every_phrase_of_a_prototypes_groups_counts_alike() -> None:
+def test_every_phrase_of_a_prototypes_groups_has_equal_weight() -> None:
     groups = [torch.tensor([[1.0], [2.0], [3.0]]), torch.tensor([[0.0]]), torch.tensor([[10.0]])]
     assert group_means(groups, 2).tolist() == [[4], [0]]
 
@@ -256,7 +258,7 @@ def test_the_manual_states_of_the_inputs_are_those_of_the_class(tiny: Backbone, 
     assert start.loss == pytest.approx(float(losses.matching_loss(start.prototypes.abnormal, states)), rel=1e-4)
 
 
-def test_class_tokens_and_patch_tokens_both_teach(tiny: Backbone, support: ImageFeatures) -> None:
+def test_class_tokens_and_patch_tokens_both_change_the_loss(tiny: Backbone, support: ImageFeatures) -> None:
     (plain,) = run(tiny, support, make_settings(epochs=0))
     for name in ("class_token", "patch_tokens"):
         turned = replace(support, **{name: -getattr(support, name)})
@@ -264,7 +266,7 @@ def test_class_tokens_and_patch_tokens_both_teach(tiny: Backbone, support: Image
         assert abs(start.loss - plain.loss) > 1e-3
 
 
-def test_side_by_side_classes_learn_what_they_learn_alone(tiny: Backbone, support: ImageFeatures) -> None:
+def test_classes_trained_side_by_side_equal_those_trained_alone(tiny: Backbone, support: ImageFeatures) -> None:
     turned = replace(support, patch_tokens=support.patch_tokens.roll(1, 0))
     other = PromptSettings(n_pro=2, n_pro_ab=4, n_ctx_ab=2)
     given = [
@@ -289,7 +291,7 @@ def test_side_by_side_classes_learn_what_they_learn_alone(tiny: Backbone, suppor
             torch.testing.assert_close(one, two, rtol=0, atol=1e-4)
 
 
-def test_training_takes_nothing_of_a_test_split() -> None:
+def test_training_has_no_argument_for_a_test_split() -> None:
     assert list(inspect.signature(Trainer).parameters) == ["backbone", "words", "groups", "support", "settings"]
     assert list(inspect.signature(run_epochs).parameters) == ["trainers"]
     assert set(inspect.get_annotations(TrainInputs)) == {

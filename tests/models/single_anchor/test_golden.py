@@ -1,4 +1,4 @@
-"""The baseline computes what its published original PromptAD computes: `tools/check_golden.py` on the golden cases."""
+"""The baseline computes what the original PromptAD computes: `tools/check_golden.py` on the golden cases."""
 
 import importlib.util
 import json
@@ -163,6 +163,6 @@ def test_a_bad_case_is_refused_in_one_line(
     assert words in shown.err
 
 
-def test_a_missing_argument_is_asked_for(tool: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_argument_is_refused(tool: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
     assert tool.main([]) == 2
     assert "give one case" in capsys.readouterr().err

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import refusal, slow_text_feature
+from helpers import reference_text_feature, refusal
 from torch import Tensor
 
 from promptad import PromptAD
@@ -54,13 +54,13 @@ def mean_row(rows: list[list[float]]) -> list[float]:
     return [sum(column) / len(rows) for column in zip(*rows, strict=True)]
 
 
-def slow_anchors(text: TextFeatures) -> list[list[float]]:
+def reference_anchors(text: TextFeatures) -> list[list[float]]:
     return [unit(mean_row(text.normal.tolist())), unit(mean_row([*text.manual.tolist(), *text.learned.tolist()]))]
 
 
 def test_anchors_are_unit_means_of_all_features() -> None:
     text = make_text()
-    assert average_anchors(text).tolist() == [pytest.approx(row) for row in slow_anchors(text)]
+    assert average_anchors(text).tolist() == [pytest.approx(row) for row in reference_anchors(text)]
 
 
 @pytest.mark.parametrize("patches", [0, 5])
@@ -68,7 +68,7 @@ def test_the_contrastive_loss_equals_its_reference(patches: int) -> None:
     text, temperature = make_text(), 4.6
     shape = (3, patches) if patches else (3,)
     features = F.normalize(random_rows(*shape, seed=4), dim=-1)
-    anchor, _ = slow_anchors(text)
+    anchor, _ = reference_anchors(text)
     negatives = [unit(row) for row in [*text.manual.tolist(), *text.learned.tolist()]]
     tokens: list[list[float]] = features.reshape(-1, WIDTH).tolist()
     total = 0.0
@@ -139,7 +139,7 @@ def test_scores_fuse_text_and_memory() -> None:
 
 
 @pytest.mark.parametrize(("n_pro", "n_pro_ab", "n_ctx_ab"), [(3, 6, 1), (1, 4, 2), (2, 3, 1)])
-def test_prompts_are_encoded_as_whole_sentences_would_be(
+def test_prompts_equal_whole_sentences_encoded_by_the_reference(
     tiny: Backbone, n_pro: int, n_pro_ab: int, n_ctx_ab: int
 ) -> None:
     settings = PromptSettings(n_pro=n_pro, n_pro_ab=n_pro_ab, n_ctx_ab=n_ctx_ab, start="random")
@@ -153,19 +153,19 @@ def test_prompts_are_encoded_as_whole_sentences_would_be(
     assert found.manual.shape[0] == len(manual)
     assert found.learned.shape[0] == n_pro * n_pro_ab
 
-    def slow(context: list[Tensor], text: str) -> Tensor:
+    def reference(context: list[Tensor], text: str) -> Tensor:
         ids = torch.tensor([START_OF_TEXT, *tiny.token_ids(f"{text}."), END_OF_TEXT])
         embedded = tiny.text_encoder.embed(ids)
-        return slow_text_feature(tiny, torch.cat([embedded[:1], *context, embedded[1:]]))
+        return reference_text_feature(tiny, torch.cat([embedded[:1], *context, embedded[1:]]))
 
     with torch.no_grad():
         for i in range(n_pro):
-            torch.testing.assert_close(found.normal[i], slow([normal[i]], "metal nut"), rtol=0, atol=1e-5)
+            torch.testing.assert_close(found.normal[i], reference([normal[i]], "metal nut"), rtol=0, atol=1e-5)
         for number, (phrase, i) in enumerate(manual):
-            torch.testing.assert_close(found.manual[number], slow([normal[i]], phrase), rtol=0, atol=1e-5)
+            torch.testing.assert_close(found.manual[number], reference([normal[i]], phrase), rtol=0, atol=1e-5)
         for i in range(n_pro * n_pro_ab):
             context = [normal[i % n_pro], abnormal[i % n_pro_ab]]
-            torch.testing.assert_close(found.learned[i], slow(context, "metal nut"), rtol=0, atol=1e-5)
+            torch.testing.assert_close(found.learned[i], reference(context, "metal nut"), rtol=0, atol=1e-5)
 
 
 def test_a_prompt_that_is_too_long_is_refused(tiny: Backbone) -> None:
@@ -235,7 +235,7 @@ def test_a_loaded_baseline_predicts_the_same_bit_for_bit(
     np.testing.assert_array_equal(first.anomaly_map, again.anomaly_map)
 
 
-def test_an_upstream_file_is_loaded_with_settings_given(
+def test_an_upstream_checkpoint_is_loaded_with_given_settings(
     fitted: PromptAD, images: list[np.ndarray], tmp_path: Path, tiny: Backbone
 ) -> None:
     fitted.save(tmp_path / "ours.pt")
@@ -255,7 +255,7 @@ def test_an_upstream_file_is_loaded_with_settings_given(
     assert "text features of 5 and galleries of 5 numbers" in message
 
 
-def test_without_memory_only_the_text_counts(fitted: PromptAD, images: list[np.ndarray]) -> None:
+def test_without_memory_only_the_text_is_scored(fitted: PromptAD, images: list[np.ndarray]) -> None:
     settings = replace(fitted.settings, scoring=replace(fitted.settings.scoring, memory=False))
     estimator = PromptAD("carpet", settings=settings).fit(images[:2])
     detector = estimator.detector

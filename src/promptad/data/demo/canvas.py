@@ -73,12 +73,12 @@ def enlarged(field: Field, side: int) -> Field:
 
 
 def shaded(color: Color | RGBImage | FloatImage, brightness: Field) -> FloatImage:
-    """Multiply a colour or a image by a brightness a pixel."""
+    """Multiply a colour or an image by a brightness per pixel."""
     return np.asarray(color * brightness[..., None], dtype=np.float32)
 
 
 def painted(image: FloatImage, mask: Mask, color: Color | RGBImage, opacity: float) -> FloatImage:
-    """Paint a colour, or a image [row, column, channel], over an image where the mask is."""
+    """Paint a colour, or an image [row, column, channel], over an image where the mask is."""
     left, top, width, height = cv2.boundingRect(mask)
     window = (slice(top, top + height), slice(left, left + width))  # most masks are small: the rest stays as it is
     weight = mask[window].astype(np.float32)[..., None] * np.float32(opacity / 255)
@@ -125,7 +125,7 @@ class Canvas:
     """A square of 8-bit pixels, in colour or as a mask, that shapes are drawn on without jagged edges."""
 
     def __init__(self, start: Color | FloatImage | None = None):
-        """Start from a colour, from a image [row, column, channel], or, without either, as an empty mask."""
+        """Start from a colour, from an image [row, column, channel], or, without either, as an empty mask."""
         if start is None:
             self.pixels: RGBImage | Mask = np.zeros((SIDE, SIDE), dtype=np.uint8)
         else:

@@ -1,4 +1,4 @@
-"""A part under the camera of its production line: pose, ground, light and sensor, and out comes a image."""
+"""A part under the camera of its production line: pose, ground, light and sensor, and out comes an image."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

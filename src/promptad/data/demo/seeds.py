@@ -3,7 +3,7 @@
 from promptad.errors import InputError
 
 TRAINING_SEEDS_FROM = 10_000_000  # the images a tiny CLIP learned from have style and instance seeds from here on
-TRIES = 10  # how often a image may be drawn again because its defect cannot be seen
+TRIES = 10  # how often an image may be drawn again because its defect cannot be seen
 
 _SEEDS_A_CLASS = 1000  # on one line: TRIES for each of up to 100 images
 _CLASSES = 20  # room for a few more than there are

@@ -55,7 +55,7 @@ def _row(class_name: str, line: int, difficulty: str) -> RGBImage:
 
 
 def _cell(image: RGBImage, caption: str) -> RGBImage:
-    """Reduce a image to a thumbnail with a caption above and a white margin around."""
+    """Reduce an image to a thumbnail with a caption above and a white margin around."""
     cell = np.full((THUMBNAIL + _CAPTION + _GAP, THUMBNAIL + _GAP, 3), 255, np.uint8)
     cv2.putText(cell, caption[:20], (2, 12), cv2.FONT_HERSHEY_SIMPLEX, 0.36, _INK, 1, cv2.LINE_AA)
     cell[_CAPTION : _CAPTION + THUMBNAIL, :THUMBNAIL] = cv2.resize(

@@ -57,7 +57,7 @@ def draw_good(class_name: str, line: int, part: int) -> RGBImage:
 def draw_defective(
     class_name: str, line: int, difficulty: str, defect_folder: str, image_number: int
 ) -> tuple[RGBImage, Mask]:
-    """Draw a image of a defect folder, and its mask, by its number there."""
+    """Draw an image of a defect folder, and its mask, by its number there."""
     folders = list(DEFECT_FOLDERS[class_name])
     part = TRAIN_IMAGES + GOOD_TEST_IMAGES + folders.index(defect_folder) * IMAGES_A_DEFECT + image_number
     return _draw_visible(class_name, line, part, DEFECT_FOLDERS[class_name][defect_folder], difficulty)
@@ -108,7 +108,7 @@ def _number(class_name: str) -> int:
 
 
 def write_png(path: Path, pixels: RGBImage | Mask) -> None:
-    """Write a image [row, column, channel] or a mask [row, column], with the folders it needs."""
+    """Write an image [row, column, channel] or a mask [row, column], with the folders it needs."""
     bgr = pixels[..., ::-1] if pixels.ndim == 3 else pixels  # OpenCV's order of channels
     _, encoded = cv2.imencode(".png", np.ascontiguousarray(bgr))
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -14,9 +14,9 @@ def balancing_bias(similarities: Tensor, start: Tensor | None = None) -> Tensor:
     """Return the bias [K] that gives every normal prototype its equal share of the patches.
 
     With it subtracted from the similarities [patch, K], the soft assignment of `balanced_assignment` gives each
-    prototype 1/K of the patches: it holds the dual potentials of entropic optimal transport between the patches and K
-    equal masses, found by Sinkhorn's iteration (Cuturi, 2013; Asano et al., 2020, balance labels so). It sums to 0.
-    From a `start` [K] near it, such as the bias of the epoch before, a few rounds are enough.
+    prototype 1/K of the patches. It holds the dual potentials of entropic optimal transport between the patches and K
+    equal masses, found by Sinkhorn's iteration (Cuturi, 2013; used to balance labels by Asano et al., 2020), and sums
+    to 0. From a `start` [K] close to it, such as the bias of the previous epoch, a few rounds are enough.
     """
     count = similarities.shape[1]
     softness = similarity_std(similarities) / SHARPNESS
@@ -32,8 +32,9 @@ def balancing_bias(similarities: Tensor, start: Tensor | None = None) -> Tensor:
 def centred_per_image(similarities: Tensor) -> Tensor:
     """Return similarities [..., patch, K] of images without each image's mean preference among the K prototypes.
 
-    Light and focus move all patches of an image alike, and the next image has others: usage that was balanced on
-    known images would be lost on new ones. What is left distinguishes places, and its mean is the image's own.
+    Light and focus shift all patches of an image alike and differ between images: usage that is balanced on the support
+    images would not be on new ones. What is left distinguishes places within an image; each image's mean over its
+    patches and prototypes is kept.
     """
     preferences = similarities - similarities.mean(-1, keepdim=True)
     return similarities - preferences.mean(-2, keepdim=True)

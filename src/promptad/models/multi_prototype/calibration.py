@@ -1,4 +1,4 @@
-"""Calibration: the margins of normal images, so that those of new images can be counted as z-scores."""
+"""Calibration: mean and std of the margins of normal images, which turn margins of new images into z-scores."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ from promptad.models.normal_stats import mean_and_std, position_mean_and_std
 
 @dataclass(frozen=True)
 class Calibration:
-    """Mean and std of the margins of normal images, from label-free views of the support images alone."""
+    """Mean and std of the margins of normal images, from label-free views of the support images only."""
 
     normal_bias: Tensor  # [K], subtracted from normal similarities so that each prototype gets its share of the patches
     class_mean: Tensor  # [M], of the class token's margins
@@ -31,12 +31,12 @@ def calibrate(
     """Calibrate the margins on the features of the support images' views.
 
     Args:
-        support: their features.
-        prototypes: whose margins count.
+        support: features of the views.
+        prototypes: the prototypes of the margins.
         calibration: with "position", patch margins are calibrated at each patch position, as PaDiM (Defard et al.,
             2021) models features, but on M numbers a position; with "prototype", over all positions; with "none",
             cosines are taken as they are.
-        bias: [K], the one that balances the normal prototypes on these patches, where training has found it.
+        bias: [K], balances the normal prototypes on these patches; None computes it.
     """
     if bias is None:
         bias = balancing_bias(normal_similarities(support.patch_tokens, prototypes).flatten(0, 1))

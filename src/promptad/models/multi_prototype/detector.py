@@ -1,4 +1,4 @@
-"""The multi-prototype detector: a trained head on a backbone, in and out of a checkpoint."""
+"""The multi-prototype detector: a trained head on a backbone, saved to and restored from a checkpoint."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -24,7 +24,7 @@ from promptad.models.multi_prototype.threshold import Gumbel, NormalScoreDistrib
 from promptad.settings import Settings
 from promptad.structures import Explanation, Prediction
 
-# The names of format 4 in a checkpoint, where they are others than ours.
+# The checkpoint keys of format 4 that differ from the names in the code.
 THRESHOLD_KEYS = {
     "image": "image_level",
     "pixel": "map_level",
@@ -56,7 +56,7 @@ class MultiPrototypeDetector(AnomalyDetector):
 
     @property
     def thresholds(self) -> Thresholds:
-        """The thresholds, which the detector of the kept epoch has."""
+        """The thresholds, which only the detector of the kept epoch has."""
         thresholds = self.head.thresholds
         assert thresholds is not None, "the thresholds are not set yet"
         return thresholds
@@ -71,7 +71,7 @@ class MultiPrototypeDetector(AnomalyDetector):
 
     @property
     def by_class_token(self) -> bool:
-        """Whether image scores are made of class tokens alone."""
+        """Whether image scores are made of class tokens only."""
         return self.head.memory is None and self.settings.scoring.image_score == "class-token"
 
     def score_class_tokens(self, class_token: Tensor) -> Tensor:
@@ -98,7 +98,7 @@ class MultiPrototypeDetector(AnomalyDetector):
         return F.one_hot(similarities.argmax(-1), len(prototypes.normal)).float().mean(1)
 
     def learned(self) -> dict[str, Any]:
-        """Return prototypes, calibration and states, and memory and normal scores, empty where there are none."""
+        """Return prototypes, calibration and states, and memory and normal scores, empty if there are none."""
         prototypes, calibration = self.head.prototypes, vars(self.head.calibration)
         thresholds = {THRESHOLD_KEYS[name]: number for name, number in vars(self.thresholds).items()}
         calibration = {"normal_offsets": calibration["normal_bias"], **calibration}
@@ -151,7 +151,7 @@ def layer_keys(count: int) -> tuple[str, ...]:
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return tensors on the CPU, and tuples, which are no plain data for a checkpoint, as lists."""
+    """Return tensors on the CPU, and tuples as lists, which are plain data for a checkpoint."""
     return {name: value.cpu() if isinstance(value, Tensor) else list(value) for name, value in values.items()}
 
 

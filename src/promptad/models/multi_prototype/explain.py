@@ -1,4 +1,4 @@
-"""Explanations: the terms of a score, and the states that name its most unusual place."""
+"""Explanations: the terms of a score, and the states nearest to the most unusual patch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,18 +15,18 @@ from promptad.models.multi_prototype.similarities import margins
 from promptad.models.normal_stats import mean_and_std
 from promptad.structures import Explanation
 
-MAX_STATES = 2  # that are named for an image
+MAX_STATES = 2  # named per image
 
 
 @dataclass(frozen=True, eq=False)
 class StateDirections:
-    """The states as directions, with the margins of normal patches to each: some are nearer to all images than others.
+    """The states as directions, with mean and std of the normal patches' margins: some are near to all images.
 
     A margin here is the similarity to a state less that to the mean normal prototype.
     """
 
     phrases: tuple[str, ...]  # "with hole", "damaged"
-    groups: tuple[int, ...]  # which group of one meaning each is in
+    groups: tuple[int, ...]  # index of the group of one meaning that each belongs to
     directions: Tensor  # [S, D], unit, the mean direction projected out
     mean: Tensor  # [S], of the margins of normal patches
     std: Tensor  # [S]
@@ -44,7 +44,7 @@ class StateDirections:
         return cls(phrases, numbers, directions, mean, std)
 
     def nearest_states(self, tokens: Tensor, prototypes: Prototypes) -> list[tuple[str, ...]]:
-        """Return for each of the tokens [N, D] the most similar states, each of another group, nearest first."""
+        """Return for each of the tokens [N, D] the states with the highest z-scores, one per group, nearest first."""
         z_scores = (state_margins(tokens, self.directions, prototypes) - self.mean) / self.std  # [N, S]
         return [self._first_of_groups(order) for order in z_scores.argsort(1, descending=True).tolist()]
 
@@ -56,7 +56,7 @@ class StateDirections:
 
 
 def state_margins(tokens: Tensor, directions: Tensor, prototypes: Prototypes) -> Tensor:
-    """Return how far tokens [N, D] are more similar to each state [S, D] than to the mean normal prototype: [N, S]."""
+    """Return how far the similarity of tokens [N, D] to states [S, D] exceeds that to the mean normal prototype."""
     return tokens @ directions.T - (tokens @ prototypes.normal.mean(0))[:, None]
 
 
@@ -68,10 +68,10 @@ def explain(
     image_score: str,
     memory: CalibratedMemory | None = None,
 ) -> tuple[Explanation, ...]:
-    """Return why N images have their scores.
+    """Explain the scores of N images.
 
     The prototype named is the one with the highest z-score at the most unusual patch, and the states are those nearest
-    to that patch; where patches take no part in the score, the prototype is the class token's.
+    to that patch; if patches are not part of the score, the prototype is the class token's.
     """
     count = len(prototypes.abnormal)
     patch_margins = margins(features.patch_tokens, prototypes, calibration.normal_bias)  # [N, patch, M]

@@ -1,4 +1,4 @@
-"""What a multi-prototype detector has learned, as one module: features in, raw anomaly scores out."""
+"""The trained head of a multi-prototype detector as one module: from features to raw anomaly scores."""
 
 from torch import Tensor, nn
 
@@ -14,9 +14,9 @@ from promptad.models.multi_prototype.threshold import Thresholds
 
 
 class PrototypeHead(nn.Module):
-    """Prototypes, calibration, states, memory bank and thresholds as buffers; nothing in it learns any more.
+    """Prototypes, calibration, states, memory bank and thresholds as buffers; none is trainable.
 
-    So `.to` moves it, `state_dict` names all of it, and a traced graph scores with it.
+    So `.to` moves all of them, `state_dict` names them, and a traced graph includes them.
     """
 
     def __init__(
@@ -28,7 +28,7 @@ class PrototypeHead(nn.Module):
         image_score: str = "both",
         thresholds: Thresholds | None = None,
     ) -> None:
-        """Take what was learned; `memory` where there is one, `thresholds` where they are set."""
+        """Store what was trained; `memory` and `thresholds` are None if there are none."""
         super().__init__()
         self.image_score, self.phrases, self.groups = image_score, states.phrases, states.groups
         self._prototypes, self._calibration = Buffers(vars(prototypes)), Buffers(vars(calibration))
@@ -53,7 +53,7 @@ class PrototypeHead(nn.Module):
 
     @property
     def states(self) -> StateDirections:
-        """The states that explain."""
+        """The states of the explanations."""
         return StateDirections(self.phrases, self.groups, **self._states.tensors())
 
     @property

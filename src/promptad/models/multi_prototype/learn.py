@@ -26,7 +26,7 @@ def train(backbone: Backbone, tasks: Sequence[TrainTask]) -> Iterator[tuple[Epoc
 
 
 class _Learner:
-    """One task in training, and the detector that each of its epochs would make."""
+    """One training task, and the detectors of its epochs."""
 
     def __init__(self, backbone: Backbone, task: TrainTask) -> None:
         self.backbone, self.memory = backbone, None

@@ -17,9 +17,9 @@ REPULSION_LIMIT = 0.3  # cosine above which two abnormal prototypes repel each o
 
 @dataclass(frozen=True)
 class TrainInputs:
-    """What the context vectors are trained on: it stays the same over all epochs."""
+    """The training data of the context vectors, the same in all epochs."""
 
-    features: Tensor  # [F, D], of the views of the support images: class tokens, if learned from, and patch tokens
+    features: Tensor  # [F, D], of the views of the support images: class tokens (level "image" only), patch tokens
     patch_tokens: Tensor  # [P, D], the patch tokens among them, view by view
     views: int  # of all support images together
     state_groups: tuple[Tensor, ...]  # [phrase, D] each, raw text features
@@ -35,14 +35,14 @@ class TrainInputs:
         temperature: float,
         level: str,
     ) -> "TrainInputs":
-        """Take patch tokens, and at level "image" class tokens too."""
+        """Use patch tokens and, at level "image", class tokens too."""
         # Features made in inference mode cannot take part in a backward pass; their copies can.
         patch_tokens = support.patch_tokens.flatten(0, 1).clone()
         features = patch_tokens if level == "pixel" else torch.cat([support.class_token, patch_tokens])
         return cls(features, patch_tokens, len(support.class_token), state_groups, start, temperature)
 
     def centred_per_image(self, similarities: Tensor) -> Tensor:
-        """Return similarities [P, K] of the patch tokens as the score has them: centred view by view."""
+        """Return similarities [P, K] of the patch tokens as in scoring: centred view by view."""
         return centred_per_image(similarities.view(self.views, -1, similarities.shape[1])).flatten(0, 1)
 
 
@@ -64,7 +64,7 @@ class LossInputs:
 
 
 def _contrastive(inputs: LossInputs) -> Tensor:
-    # Of a view's 197 features one is the class token, and it makes half of the score: each kind has its own mean.
+    # One of a view's 197 features is the class token, but it makes half of the score: each kind has its own mean.
     kinds = [inputs.class_tokens, inputs.patches] if inputs.class_tokens.stop else [inputs.patches]
     negatives = torch.cat([inputs.to_abnormal, inputs.to_states], 1)
     terms = [
@@ -83,7 +83,7 @@ def _closeness(inputs: LossInputs) -> Tensor:
     return losses.closeness_loss(torch.cat([now.normal, now.abnormal]), torch.cat([start.normal, start.abnormal]))
 
 
-# A loss is a line here, and a line in `LossWeights` with its default weight, which also makes its `--weight-` flag.
+# To add a loss, add a line here and one to `LossWeights` with its default weight: that also makes its `--weight-` flag.
 LOSSES: dict[str, Callable[[LossInputs], Tensor]] = {
     "contrastive": _contrastive,
     "margin": lambda i: losses.margin_loss(i.to_normal, i.to_abnormal, i.shares),
@@ -108,7 +108,7 @@ def loss_inputs(prototypes: Prototypes, inputs: TrainInputs, bias: Tensor) -> Lo
     """Return the similarities of all features to all directions, and the balanced assignment."""
     normal, abnormal = prototypes.normal, prototypes.abnormal
     states = tuple(project_out(group, prototypes.mean_direction) for group in inputs.state_groups)
-    # Of all features to all directions at once: each product by itself would read the features again.
+    # All directions in one product: separate products would each read the features again.
     directions = torch.cat([normal, abnormal, *states])
     counts = [len(normal), len(abnormal), sum(map(len, states))]
     to_normal, to_abnormal, to_states = torch.split(inputs.features @ directions.T, counts, 1)

@@ -22,7 +22,7 @@ class Prototypes:
         """Build prototypes from the unit text features of normal prompts [K, D] and of abnormal ones [K, M, D].
 
         Abnormal prototype j is the mean direction of (i, j) over all i. The mean direction of the class is the unit
-        mean of the mean normal and the mean abnormal feature: what is left without it tells normal from abnormal.
+        mean of the mean normal and the mean abnormal feature: what is left without it separates normal from abnormal.
         """
         abnormal = F.normalize(pairs.mean(0), dim=-1)
         mean = F.normalize(normal.mean(0) + abnormal.mean(0), dim=-1)

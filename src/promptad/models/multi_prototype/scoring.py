@@ -36,6 +36,6 @@ def score_features(
 
 
 def score_class_tokens(class_token: Tensor, prototypes: Prototypes, calibration: Calibration) -> Tensor:
-    """Return the largest z-score [N] of class tokens [N, D]: the image score where no patch takes part in it."""
+    """Return the largest z-score [N] of class tokens [N, D]: the image score if patches are not part of it."""
     class_margins = margins(class_token, prototypes, calibration.normal_bias)  # [N, M]
     return ((class_margins - calibration.class_mean) / calibration.class_std).amax(1)

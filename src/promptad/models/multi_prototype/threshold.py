@@ -1,4 +1,4 @@
-"""The thresholds of image scores and anomaly maps, set at a false-alarm rate from normal images alone."""
+"""The thresholds of image scores and anomaly maps, set at a false-alarm rate from normal images only."""
 
 import math
 from collections.abc import Iterator
@@ -36,11 +36,11 @@ class Gumbel(NamedTuple):
 
 @dataclass(frozen=True)
 class Thresholds:
-    """From which raw score on an image, and a pixel of a smooth map, is anomalous: there the shown score is 0.5."""
+    """The raw scores above which an image, and a pixel of a smooth map, are anomalous; they are normalised to 0.5."""
 
     image: Tensor  # [], z-scores
     pixel: Tensor  # [], z-scores
-    image_scale: Tensor  # [], z-scores: so far above the threshold a score is shown as 0.73, so far below as 0.27
+    image_scale: Tensor  # [], z-scores: threshold plus scale is normalised to 0.73, threshold minus scale to 0.27
     pixel_scale: Tensor  # [], the same of the anomaly map
 
     def normalize_scores(self, image_scores: Tensor) -> np.ndarray:
@@ -66,8 +66,8 @@ class NormalScoreDistribution:
     1 / (k + 1) at best (conformal prediction, Vovk et al., 2005). The assumption is that of extreme values: a score is
     the largest of many z-scores, so its tail is a Gumbel distribution's (Coles, 2001, chapter 3). Its mean and std are
     estimated twice, and the estimates are averaged: from views of images that are left out of the statistics, which
-    is fair but of k - 1 images, and noisy where k is small; and from views that are part of them, inflated by what a
-    new part differs more than a view does. With one image there is the second estimate only.
+    is fair but uses k - 1 images, and is noisy if k is small; and from views that are part of them, inflated by how
+    much more a new part differs than a view does. With one image there is the second estimate only.
     """
 
     image: Gumbel  # of image scores
@@ -85,8 +85,8 @@ class NormalScoreDistribution:
     ) -> "NormalScoreDistribution":
         """Score the views of the support images, `views` of each.
 
-        The prototypes stay those that were learned from all images. Where there is a memory bank, the features hold
-        the distances of `add_leave_one_out_distances`.
+        The prototypes are always those trained on all images. If there is a memory bank, the features must hold the
+        distances of `add_leave_one_out_distances`.
         """
         images = len(support.class_token) // views
         scores = score_features(support, prototypes, calibration, memory, settings.image_score)
@@ -112,10 +112,10 @@ def fit_gumbel(scores: Tensor) -> Gumbel:
 
 
 def inflated(scores: Tensor, images: int) -> Gumbel:
-    """Return the scores of normal parts, given those [k * views] of the k `images` that the calibration knows.
+    """Return the score distribution of new normal parts, given the scores [k * views] of the k calibration images.
 
-    Mean and std grow by parts of the views' own std, which fall with the square of k. They were fitted to normal
-    images of the demo's lines 0 and 1, at k = 1, 2 and 4, as one fits a prior; no other line took part.
+    Mean and std grow by fractions of the views' own std, which fall with the square of k. They were fitted to normal
+    images of the demo's lines 0 and 1, at k = 1, 2 and 4, as one fits a prior; no other line was used.
     """
     mean, std = float(scores.double().mean()), float(scores.double().std())
     return _with_mean_and_std(mean + EXTRA_MEAN / images**2 * std, std * (1 + EXTRA_STD / images**2))
@@ -146,7 +146,7 @@ def _left_out(
     settings: ScoringSettings,
     memory: CalibratedMemory | None,
 ) -> tuple[Tensor, Tensor]:
-    """Return image scores and map maxima [k * views] of each image's views by statistics of the other images."""
+    """Return image scores and map maxima [k * views] of each image's views, calibrated on the other images."""
     image, maxima = [], []
     for others, own in folds(len(support.class_token), views):
         known = support.rows(others)

@@ -1,4 +1,4 @@
-"""The trainer: context vectors learn from the support images, and from nothing else."""
+"""The trainer: context vectors are trained on the support images only."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -20,7 +20,7 @@ from promptad.settings import LossWeights, PromptSettings, Settings, TrainingSet
 
 
 class Trainer:
-    """The training of one class: its prompt learner, what that is trained on, and the current state."""
+    """The training of one class: its prompt learner, its training data, and the current state."""
 
     epoch: int
     prototypes: Prototypes
@@ -32,10 +32,10 @@ class Trainer:
 
         Args:
             backbone: the frozen CLIP.
-            words: what the part is called in a prompt.
+            words: the name of the part in a prompt.
             groups: its states.
-            support: features of the views of the support images: with the words, all there is to learn from.
-            settings: of which the level, prompts and training parts count.
+            support: features of the views of the support images; apart from the words, the only training data.
+            settings: only the level, prompts and training parts are used.
         """
         self.training, self.text_encoder = settings.training, backbone.text_encoder
         self.prompts = initial_prompt_learner(backbone, words, groups, settings.prompts, settings.training.seed)
@@ -63,7 +63,7 @@ class Trainer:
         check_finite(self.loss, self.epoch, self.training.lr)
 
     def step(self) -> None:
-        """Move the context vectors by the gradients that they have."""
+        """Update the context vectors from their current gradients."""
         self.optimizer.step()
         self.schedule.step()
         self.optimizer.zero_grad()
@@ -72,8 +72,8 @@ class Trainer:
 def run_epochs(trainers: Sequence[Trainer]) -> Iterator[int]:
     """Train classes side by side, one step an epoch; yield the number of each epoch, 0 before the first step.
 
-    The prompts of all of them go through the text encoder together: one class alone does not fill a GPU. The generator
-    ignores sent values, so whatever its caller measures between epochs cannot reach the training.
+    The prompts of all classes go through the text encoder together: one class alone does not fill a GPU. The generator
+    ignores sent values, so what its caller measures between epochs cannot reach the training.
 
     Raises:
         InputError: the loss of one is NaN or infinite.
@@ -93,10 +93,10 @@ def run_epochs(trainers: Sequence[Trainer]) -> Iterator[int]:
 
 
 def trust_weighted(weights: LossWeights, prompts: PromptSettings, trust: float) -> LossWeights:
-    """Return the weights by how far the initial words are trusted: images teach what is missing.
+    """Return the weights for a `trust` in the initial words, 0 to 1: the higher it is, the less the images change them.
 
-    Where CLIP knows a part, its words tell good from bad better than a few normal images do, and the contrastive loss
-    only leads away from them. Random context vectors have no start worth keeping close to.
+    If CLIP knows a part, its words separate normal from anomalous better than a few normal images do, and the
+    contrastive loss only leads away from them. Random context vectors have no start worth staying close to.
     """
     closeness = weights.closeness if prompts.start == "words" else 0.0
     return replace(weights, contrastive=(1 - trust) * weights.contrastive, closeness=closeness)

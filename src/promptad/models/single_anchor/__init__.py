@@ -1,4 +1,4 @@
-"""The baseline: the single-anchor PromptAD (Li et al., CVPR 2024), computed as its authors compute it."""
+"""The baseline: the single-anchor PromptAD (Li et al., CVPR 2024), computed as in its authors' code."""
 
 from promptad.models.single_anchor.detector import LEARNED_KEYS, restore
 from promptad.models.single_anchor.learn import train

@@ -1,4 +1,4 @@
-"""The single-anchor detector: two anchors and a memory bank on a backbone, in and out of a checkpoint."""
+"""The single-anchor detector: two anchors and a memory bank on a backbone, saved to and restored from a checkpoint."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from promptad.models.single_anchor.scoring import score_features, text_score
 from promptad.settings import Settings
 from promptad.structures import Prediction
 
-LEARNED_KEYS = ("text_features", "feature_gallery1")  # and as many galleries more as there are layers: upstream, 2
+LEARNED_KEYS = ("text_features", "feature_gallery1")  # and one gallery per further layer: upstream has 2
 
 
 class AnchorHead(nn.Module):
@@ -48,7 +48,7 @@ class SingleAnchorDetector(AnomalyDetector):
     subject: Subject
 
     def add_memory_distances(self, features: ImageFeatures) -> ImageFeatures:
-        """Return features with their distances to the memory bank, if it takes part."""
+        """Return features with their distances to the memory bank, if it is used."""
         return self.head.bank.add_distances(features) if self.settings.scoring.memory else features
 
     def score(self, features: ImageFeatures) -> Scores:
@@ -58,7 +58,7 @@ class SingleAnchorDetector(AnomalyDetector):
 
     @property
     def by_class_token(self) -> bool:
-        """Whether image scores are made of class tokens alone: without the memory bank they are."""
+        """Whether image scores are made of class tokens only: without the memory bank they are."""
         return not self.settings.scoring.memory
 
     def score_class_tokens(self, class_token: Tensor) -> Tensor:

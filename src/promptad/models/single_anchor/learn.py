@@ -13,7 +13,7 @@ from promptad.prompts.prompt_learner import initial_contexts
 
 
 def train(backbone: Backbone, tasks: Sequence[TrainTask]) -> Iterator[tuple[EpochState, ...]]:
-    """Train detectors in step with each other; yield their states at the start and after each epoch.
+    """Train detectors side by side; yield their states at the start and after each epoch.
 
     Raises:
         InputError: the loss of one becomes NaN or infinite, or a prompt is too long.

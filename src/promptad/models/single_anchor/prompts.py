@@ -1,4 +1,4 @@
-"""The baseline's prompts: every one of them, the manual ones too, holds learned normal context vectors."""
+"""The baseline's prompts: all of them, also the manual ones, hold learned normal context vectors."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from promptad.prompts.prompt_learner import context_rows
 from promptad.prompts.states import StateGroup
 from promptad.settings import PromptSettings
 
-PLACE = 0  # the token that stands where a context vector is put, and behind the end
+PLACE = 0  # placeholder token of context vectors, and padding after the end
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class AnchorPrompts(nn.Module):
     """Normal context vectors [n_pro, n_ctx, width], abnormal ones [n_pro_ab, n_ctx_ab, width], in prompts of `tokens`.
 
     Prompt i holds normal context i mod n_pro, and a learned abnormal prompt also abnormal context i mod n_pro_ab. So
-    the learned prompts are all pairs only where the two counts have no common factor: PromptAD's own way, kept here.
+    the learned prompts are all pairs only if the two counts have no common factor, as in PromptAD's code.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class AnchorPrompts(nn.Module):
                 end = row.index(max(row))  # CLIP's largest token
                 rest = row[1 + len(own) : end + 1]
                 prompts.append([row_of[row[0]], *own, *(row_of[token] for token in rest)])
-        trees = [i % len(normal) for count in self.counts for i in range(count)]  # one a normal context
+        trees = [i % len(normal) for count in self.counts for i in range(count)]  # one for each normal context
         self.trees = PromptTrees.of(prompts, used.device, trees)
 
     def forward(self) -> TextFeatures:
@@ -83,7 +83,7 @@ class AnchorPrompts(nn.Module):
 def prompt_tokens(
     backbone: Backbone, words: str, groups: Sequence[StateGroup], settings: PromptSettings
 ) -> PromptTokens:
-    """Return the tokens of the prompts of a class that is called by these words and has these manual states.
+    """Return the tokens of the prompts of a class with the name `words` and these manual states.
 
     Raises:
         InputError: a prompt is longer than CLIP reads.

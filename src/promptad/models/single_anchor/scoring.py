@@ -10,8 +10,8 @@ from promptad.models.anomaly_map import Scores, resize_maps, square_maps
 def score_features(features: ImageFeatures, anchors: Tensor, temperature: float, resolution: int) -> Scores:
     """Score N images by their features: half harmonic means of text and memory, or the text alone.
 
-    Memory takes part where the features hold `distances` to a memory bank. The largest of its map of `resolution`
-    pixels a side is fused with the class token's text score (Li et al., 2024, section 3.4).
+    Memory is used if the features hold `distances` to a memory bank. The maximum of its map of `resolution` pixels a
+    side is fused with the class token's text score (Li et al., 2024, section 3.4).
     """
     image = text_score(features.class_token, anchors, temperature)
     patches = text_score(features.patch_tokens, anchors, temperature)
@@ -32,5 +32,5 @@ def memory_maps(distances: Tensor, resolution: int) -> Tensor:
 
 
 def half_harmonic_mean(first: Tensor, second: Tensor) -> Tensor:
-    """Return 1 / (1 / first + 1 / second), which is 0 where one of them is."""
+    """Return 1 / (1 / first + 1 / second), which is 0 where one of them is 0."""
     return 1 / (1 / first + 1 / second)

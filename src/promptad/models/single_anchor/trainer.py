@@ -24,16 +24,16 @@ class Losses:
 
 
 class Trainer:
-    """The training of one class: its prompts, the features that they are trained on, and the current state."""
+    """The training of one class: its prompts, its training features, and the current state."""
 
     def __init__(self, prompts: AnchorPrompts, support: ImageFeatures, temperature: float, settings: Settings) -> None:
         """Build targets and optimiser.
 
         Args:
-            prompts: whose context vectors learn.
+            prompts: their context vectors are trained.
             support: features of the support images.
-            temperature: CLIP's, as it is stored: the logarithm.
-            settings: of which the level, training and single-anchor parts count.
+            temperature: the logarithm of CLIP's temperature, as CLIP stores it.
+            settings: only the level, training and single-anchor parts are used.
         """
         training, own = settings.training, settings.single_anchor
         self.prompts, self.temperature, self.training, self.lambda1 = prompts, temperature, training, own.lambda1
@@ -42,7 +42,7 @@ class Trainer:
         )
         self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, max(training.epochs, 1), own.eta_min)
         features = support.class_token if settings.level == "image" else support.patch_tokens
-        self.features = features.clone()  # what inference mode made cannot take part in a backward pass; a copy can
+        self.features = features.clone()  # inference tensors cannot take part in a backward pass; a copy can
         self.update()
 
     def update(self) -> None:
@@ -52,7 +52,7 @@ class Trainer:
         self.losses = compute_losses(text, self.features, self.temperature, self.lambda1)
 
     def step(self) -> None:
-        """Move the context vectors by the gradients of the losses."""
+        """Update the context vectors by the gradients of the losses."""
         self.optimizer.zero_grad()
         self.losses.total.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()

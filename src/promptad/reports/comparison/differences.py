@@ -1,4 +1,4 @@
-"""The paired differences between two systems, a seed at a time: their means and their spreads."""
+"""The paired differences between two systems, seed by seed: their means and standard deviations."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -69,16 +69,16 @@ class Comparison:
     select: str
     backbone: str
     weights: str
-    pixel_level: str  # what the systems with the pixel metrics were trained on
+    pixel_level: str  # training level of the systems in the pixel metrics
     baseline_settings: str
     ours_settings: str
-    seeds: tuple[int, ...]  # that any number is from
+    seeds: tuple[int, ...]  # all that any number is from
     blocks: tuple[Block, ...]  # by k
     notes: tuple[str, ...]
 
     @property
     def test_labels_chose(self) -> bool:
-        """Whether test labels chose the epoch, so that the numbers promise nothing for other images."""
+        """Whether test labels chose the epoch, so that the numbers do not hold for other images."""
         return self.select == TEST_ORACLE
 
 
@@ -145,7 +145,7 @@ def values_of(rows: Iterable[SavedRow], system: str, metric: str) -> Values:
 
 
 def shared_seeds(baseline: Values, ours: Values) -> dict[str, tuple[int, ...]]:
-    """Return the seeds that both have of each class, without the classes that have none."""
+    """Return the seeds of each class that both systems have, without classes that have none."""
     shared = {name: tuple(sorted(baseline[name].keys() & ours[name].keys())) for name in baseline.keys() & ours.keys()}
     return {name: seeds for name, seeds in sorted(shared.items()) if seeds}
 
@@ -170,7 +170,7 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def notes_on(baseline: Values, ours: Values, choice: Choice) -> list[str]:
-    """Say what one metric's columns leave out."""
+    """Return notes on what one metric's columns leave out."""
     if not baseline and not ours:
         return ["not measured"]
     per_class = shared_seeds(baseline, ours)
@@ -183,26 +183,26 @@ def notes_on(baseline: Values, ours: Values, choice: Choice) -> list[str]:
     if names := sorted((baseline.keys() & ours.keys()) - per_class.keys()):
         notes.append(f"{', '.join(names)}: no seed that both have, left out")
     for system, own, other in sides:
-        lacking: dict[str, list[str]] = defaultdict(list)
+        missing_seeds: dict[str, list[str]] = defaultdict(list)
         for name in per_class:
             if missing := sorted(other[name].keys() - own[name].keys()):
-                lacking[", ".join(map(str, missing))].append(name)
+                missing_seeds[", ".join(map(str, missing))].append(name)
         notes += [
-            f"{', '.join(names)}: {system} lacks seed {seeds}, left out there" for seeds, names in lacking.items()
+            f"{', '.join(names)}: {system} lacks seed {seeds}, left out there" for seeds, names in missing_seeds.items()
         ]
     return notes + _note_on_mean(per_class)
 
 
 def settings_in_words(rows: Sequence[SavedRow], system: str) -> str:
-    """Return how many prototypes a system learned, and for how long."""
-    told = {}
+    """Return the numbers of prototypes and epochs of a system, for each level if they differ."""
+    by_level = {}
     for row in sorted(rows, key=lambda row: row.level):
         if row.system == system:
             cells = zip(("n_pro", "n_pro_ab", "epochs"), row.settings, strict=True)
-            told[row.level] = ", ".join(f"{name} {cell}" for name, cell in cells if cell)
-    if len(set(told.values())) == 1:
-        return next(iter(told.values()))
-    return "; ".join(f"{words} ({level} level)" for level, words in told.items())
+            by_level[row.level] = ", ".join(f"{name} {cell}" for name, cell in cells if cell)
+    if len(set(by_level.values())) == 1:
+        return next(iter(by_level.values()))
+    return "; ".join(f"{words} ({level} level)" for level, words in by_level.items())
 
 
 def _note_on_mean(per_class: Mapping[str, tuple[int, ...]]) -> list[str]:

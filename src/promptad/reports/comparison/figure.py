@@ -1,4 +1,4 @@
-"""The image of a comparison: where ours is better, where worse, and whether by more than the spread."""
+"""The figure of a comparison: where ours is better, where worse, and whether by more than the spread."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +22,7 @@ ROW_HEIGHT = 0.27  # inches
 PANEL_WIDTH = 4.2
 TITLE_LETTERS, SMALL_LETTERS = 7, 14.5  # per inch
 APART = 0.17  # of a row, from its middle to either system
-MARKERS = {1: (">", BLUE), 0: ("o", "#555555"), -1: ("<", ORANGE)}  # by direction; the shapes tell them apart as well
+MARKERS = {1: (">", BLUE), 0: ("o", "#555555"), -1: ("<", ORANGE)}  # by direction; shapes and colours differ
 
 
 def draw_comparison(comparison: Comparison, file: Path) -> None:
@@ -69,12 +69,12 @@ def draw_head(head: SubFigure, title: str, comparison: Comparison, left: float) 
 
 
 def small_print(comparison: Comparison) -> str:
-    """What the marks mean and what the numbers were measured with."""
-    told = "; ".join(f"{name}: {text}" for name, text in protocol(comparison).items())
+    """The meaning of the marks and the protocol of the numbers."""
+    measured_with = "; ".join(f"{name}: {text}" for name, text in protocol(comparison).items())
     marks = "Bars are standard deviations over seeds; a difference is clear where it is larger than its own."
     if len(comparison.seeds) == 1:
         marks = "One seed has no spread, so no difference can be called clear."
-    return f"{marks} {told}."
+    return f"{marks} {measured_with}."
 
 
 def class_order(blocks: Sequence[Block], metric: str) -> list[str]:

@@ -13,14 +13,14 @@ from promptad.results.paths import ResultFolder
 from promptad.results.table import METRIC_TITLES, read_results
 from promptad.settings import MULTI_PROTOTYPE, SINGLE_ANCHOR, TEST_ORACLE
 
-MEMORY = "+memory"  # ends the name of a system that keeps a memory bank
+MEMORY = "+memory"  # suffix of the name of a system with a memory bank
 BASELINE, OURS = SINGLE_ANCHOR + MEMORY, MULTI_PROTOTYPE
 MAX_NAMED = 3  # values in an error
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What is to be compared; an empty filter takes all that is found."""
+    """What to compare; an empty filter selects everything found."""
 
     dataset: str
     roots: tuple[Path, ...]
@@ -37,7 +37,7 @@ class SavedRow:
     """One row of a results file."""
 
     root: Path
-    folder: ResultFolder  # where the files that belong to the row lie
+    folder: ResultFolder  # where the files of the row are stored
     class_name: str
     system: str  # with "+memory" where it has one
     level: str  # what it was trained on: "image" or "pixel"
@@ -85,20 +85,20 @@ def saved_rows(choice: Choice) -> tuple[SavedRow, ...]:
 
 
 def result_folders(choice: Choice) -> list[ResultFolder]:
-    """Return the result folders of the data set, k and seeds that are asked for.
+    """Return the result folders of the chosen data set, k and seeds.
 
     Raises:
-        InputError: there are none at all, or none of a k or seed that is asked for.
+        InputError: there are none at all, or none of a chosen k or seed.
     """
     check_choice("data set", choice.dataset, DATASETS)
     found = [folder for root in choice.roots for folder in _folders_in(root, choice.dataset)]
     if not found:
         raise no_results(choice)
-    for setting, asked, known in (
+    for setting, wanted, known in (
         ("k_shot", choice.k_shot, {folder.k for folder in found}),
         ("seeds", choice.seeds, {folder.seed for folder in found}),
     ):
-        if missing := set(asked) - known:
+        if missing := set(wanted) - known:
             raise InputError(f"`{setting}` {_listed(missing)}: no results of it; there are those of {_listed(known)}")
     return [
         folder
@@ -131,14 +131,14 @@ def choose_rows(rows: Sequence[SavedRow], choice: Choice) -> list[SavedRow]:
     Raises:
         InputError: a filter or a system has no row.
     """
-    for setting, column, asked in (
+    for setting, column, wanted in (
         ("classes", "class_name", choice.classes),
         ("select", "select", (choice.select,) if choice.select else ()),
     ):
         known = {getattr(row, column) for row in rows}
-        if missing := set(asked) - known:
+        if missing := set(wanted) - known:
             raise InputError(f"`{setting}` {_listed(missing)}: no results of it; there are those of {_listed(known)}")
-        rows = [row for row in rows if not asked or getattr(row, column) in asked]
+        rows = [row for row in rows if not wanted or getattr(row, column) in wanted]
     known = {row.system for row in rows}
     for system, setting in {choice.baseline: "baseline", choice.ours: "ours"}.items():  # of a single one, "ours"
         if system not in known:
@@ -158,7 +158,7 @@ def used_levels(rows: Sequence[SavedRow], choice: Choice) -> list[SavedRow]:
 
 
 def no_results(choice: Choice) -> InputError:
-    """The error where there is no row at all."""
+    """The error if there is no row at all."""
     places = " or ".join(str(root / choice.dataset) for root in choice.roots)
     commands = [training_command(choice, system) for system in dict.fromkeys((choice.baseline, choice.ours))]
     return InputError(f"no such results in {places}: make them with {' and '.join(commands)}")
@@ -175,7 +175,7 @@ def training_command(choice: Choice, system: str) -> str:
 
 
 def check_duplicates(rows: Sequence[SavedRow]) -> None:
-    """Check that no two rows have the same name, as those of two result folders may."""
+    """Check that no two rows have the same name, which may happen with two result folders."""
     named: dict[tuple[Any, ...], list[SavedRow]] = defaultdict(list)
     for row in rows:
         named[row.class_name, row.system, row.level, row.select, row.k, row.seed].append(row)
@@ -186,7 +186,7 @@ def check_duplicates(rows: Sequence[SavedRow]) -> None:
 
 
 def check_test_labels(rows: Sequence[SavedRow], choice: Choice) -> None:
-    """Check that test labels chose no epoch, unless such rows are asked for."""
+    """Check that test labels chose no epoch, unless such rows are selected explicitly."""
     oracles = [row for row in rows if row.select == TEST_ORACLE]
     if oracles and choice.select is None:
         honest = next((row.select for row in rows if row.select != TEST_ORACLE), None)

@@ -17,7 +17,7 @@ from promptad.settings import TEST_ORACLE
 from promptad.utils.files import whole_file
 
 SIDES = ("baseline", "ours", "difference")
-WARNING = "TEST LABELS CHOSE THE EPOCH"  # beside numbers that promise nothing for other images
+WARNING = "TEST LABELS CHOSE THE EPOCH"  # beside numbers that do not hold for other images
 MINUS = "\N{MINUS SIGN}"
 CSV_COLUMNS = (
     *("dataset", "k", "class", "metric"),
@@ -27,14 +27,14 @@ CSV_COLUMNS = (
 
 
 def comparison_title(comparison: Comparison) -> str:
-    """What is compared on what, with a loud word where test labels chose the epoch."""
+    """The compared systems and their data set, with a prominent warning if test labels chose the epoch."""
     choice = comparison.choice
     warning = f"{WARNING}: " if comparison.test_labels_chose else ""
     return f"{warning}{choice.ours} against {choice.baseline} on {choice.dataset}"
 
 
 def protocol(comparison: Comparison) -> dict[str, str]:
-    """Everything that both columns were measured with, by name."""
+    """The protocol that both columns were measured with, by name."""
     choice = comparison.choice
     kept = {
         "last": "last",
@@ -67,7 +67,7 @@ def explanation(comparison: Comparison) -> str:
 
 
 def print_comparison(comparison: Comparison, console: Console) -> None:
-    """Print a table for each k, one of all means where there are several k, the protocol and what is left out."""
+    """Print a table for each k, one of all means if there are several k, the protocol and what is left out."""
     title = comparison_title(comparison)
     for block in comparison.blocks:
         table = _terminal_table(f"{title}, k = {block.k}, in %", "class")
@@ -153,7 +153,7 @@ def _terminal_table(title: str, first: str) -> Table:
 
 
 def _add_line(table: Table, name: str, line: Line, style: str = "") -> None:
-    """Add three rows; a difference that is larger than its deviation is bold."""
+    """Add three rows; a difference that is larger than its standard deviation is bold."""
     table.add_section()
     for side in SIDES:
         pairs = [line.pairs.get(metric) for metric in METRIC_TITLES]
