@@ -1,4 +1,4 @@
-"""Measure a trained detector: `promptad test`, under the original PromptAD's name."""
+"""Measure a trained detector: `promptad test`, under the original name."""
 
 from launch import launch
 

@@ -1,4 +1,4 @@
-"""Measure a detector trained for segmentation: `promptad test --level pixel`, under the original PromptAD's name."""
+"""Measure a detector trained for segmentation: `promptad test --level pixel`, under the original name."""
 
 from launch import launch
 

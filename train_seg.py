@@ -1,4 +1,4 @@
-"""Train the detector of one class for segmentation: `promptad train --level pixel`, under the original PromptAD's name."""
+"""Train the detector of one class for segmentation: `promptad train --level pixel`, under the original name."""
 
 from launch import launch
 
