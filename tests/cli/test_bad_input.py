@@ -1,5 +1,6 @@
 """Invalid input: the command line refuses it in one line, and results stay."""
 
+import json
 import resource
 import shutil
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from helpers import (
     call,
     contents,
     empty,
+    refusal,
     shorten,
     train_folder,
     train_mvtec,
@@ -25,6 +27,7 @@ from PIL import Image
 from rich.console import Console
 
 from promptad.cli.commands import RUNNERS
+from promptad.estimator import PromptAD
 
 
 @pytest.mark.parametrize(
@@ -187,3 +190,19 @@ def test_a_bad_image_is_named_and_results_stay(
         spoil(file)
     assert_refused(train_mvtec(mvtec, results), *words)
     assert contents(results) == before
+
+
+def test_python_names_the_setting_and_the_shell_its_flag() -> None:
+    assert refusal(PromptAD, "carpet", n_pro=0) == "`n_pro` 0: must be a whole number of at least 1"
+    outcome = call("train", "--class-name", "carpet", "--n_pro", "0")
+    assert_refused(outcome, "promptad: --n_pro 0: must be a whole number of at least 1")
+
+
+def test_advice_in_the_diagnostics_names_flags(drawn: Path, tmp_path: Path) -> None:
+    options = ("--dataset", "demo", "--data-root", drawn, "--class-name", "carpet", "--root-dir", tmp_path)
+    unlearned = ("--start", "random", "--n_pro", "1", "--n_pro_ab", "2", "--Epoch", "1", "--views", "2")
+    assert call("train", *options, *unlearned, "--resolution", "32").code == 0
+    file = tmp_path / "demo" / "k_2" / "diagnostics" / "carpet_k2_diagnostics.json"
+    advice = " ".join(verdict["advice"] for verdict in json.loads(file.read_text())["verdicts"])
+    assert "(--n_pro_ab)" in advice
+    assert "`" not in advice

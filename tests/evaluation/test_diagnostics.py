@@ -203,7 +203,7 @@ def test_collapsed_prototypes_get_advice(tiny: Backbone) -> None:
     verdict = verdict_of(diagnose(make_detector(tiny, axes(0, 1, 2), near, features), features), "no collapse")
     assert not verdict["healthy"]
     assert verdict["value"] > 0.9
-    assert "more abnormal prototypes (n_pro_ab)" in verdict["advice"]
+    assert "more abnormal prototypes (`n_pro_ab`)" in verdict["advice"]
     assert verdict_of(diagnose(healthy, features), "no collapse")["healthy"]
 
 
@@ -212,7 +212,7 @@ def test_abnormal_prototypes_near_normal_ones_fail_separation(tiny: Backbone) ->
     near = F.normalize(axes(0, 1, 2).mean(0) + 0.5 * axes(*range(3, 9)), dim=-1)
     verdict = verdict_of(diagnose(make_detector(tiny, axes(0, 1, 2), near, features), features), "separation")
     assert not verdict["healthy"]
-    assert "learning rate (lr)" in verdict["advice"]
+    assert "learning rate (`lr`)" in verdict["advice"]
 
 
 def test_one_prototype_on_each_whole_image_fails_dominance_only(tiny: Backbone) -> None:

@@ -11,7 +11,7 @@ from rich.console import Console
 from promptad.backbones.clip import Backbone
 from promptad.backbones.factory import choose_device, load_backbone
 from promptad.backbones.feature_cache import FeatureCache, default_cache_folder
-from promptad.cli.options import names
+from promptad.cli.options import names, with_flags
 from promptad.cli.parser import Arguments
 from promptad.data.datasets import dataset_folder, default_data_root, read_class
 from promptad.data.demo import DEFECT_FOLDERS, make_demo_class, write_sheet
@@ -173,4 +173,5 @@ def make_context(given: Arguments, console: Console, backbone: Backbone) -> RunC
         given["batch_size"],
         given["save_diagnostics"],
         given["vis"],
+        with_flags,
     )

@@ -1,7 +1,7 @@
 """Runs: train and evaluate one class or many, with one seed or several, into result folders."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -69,6 +69,7 @@ class RunContext:
     batch_size: int = BATCH_SIZE
     save_diagnostics: bool = True
     draw_predictions: bool = False
+    phrase: Callable[[str], str] = str  # what becomes of the settings that an advice names in backticks
     splits: TestSplitCache = field(default_factory=TestSplitCache)
 
     def read_test_split(self, dataset: ClassDataset, settings: Settings) -> TestSplit | None:
@@ -174,6 +175,8 @@ def _diagnose(detector: AnomalyDetector, features: ImageFeatures, results: Resul
         return
     diagnostics = diagnostics_of(detector, features)
     if diagnostics is not None:
+        for verdict in diagnostics["verdicts"]:
+            verdict["advice"] = context.phrase(verdict["advice"])
         save_diagnostics(detector, diagnostics, results)
     show_diagnostics(diagnostics, results.diagnostics(detector.class_name), context.console)
 

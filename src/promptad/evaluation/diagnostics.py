@@ -62,28 +62,28 @@ def verdicts_on(diagnostics: dict[str, Any]) -> list[dict[str, Any]]:
             band[0] <= min(usage) and max(usage) <= band[1],
             max(usage, key=lambda share: abs(share - fair)),
             band,
-            "raise weights.balance or epochs, or take fewer normal prototypes (n_pro)",
+            "raise `weights.balance` or `epochs`, or take fewer normal prototypes (`n_pro`)",
         ),
         _verdict(
             "no collapse",
             collapse is None or collapse < COLLAPSE_LIMIT,
             collapse,
             COLLAPSE_LIMIT,
-            "take more abnormal prototypes (n_pro_ab), raise weights.repulsion, or give distinct states",
+            "take more abnormal prototypes (`n_pro_ab`), raise `weights.repulsion`, or give distinct `states`",
         ),
         _verdict(
             "separation",
             separation < HEALTHY_SEPARATION,
             separation,
             HEALTHY_SEPARATION,
-            "change the learning rate (lr) or train longer (epochs); to start from words helps",
+            "change the learning rate (`lr`) or train longer (`epochs`); `start` words helps",
         ),
         _verdict(
             "no dominance",
             dominated < DOMINANCE_LIMIT,
             dominated,
             DOMINANCE_LIMIT,
-            "raise weights.balance, or take more normal prototypes (n_pro) or support images (k_shot)",
+            "raise `weights.balance`, or take more normal prototypes (`n_pro`) or support images (`k_shot`)",
         ),
     ]
 

@@ -18,7 +18,7 @@ from promptad.results.predictions import AGAIN, PredictionRecord, PredictionRun
 from promptad.utils.progress import add_task, progress_bar
 
 MOST_REJECTED, MOST_PASSED = 12, 4  # images in the gallery
-DIAGNOSTICS = "diagnostics.json"  # beside the detector of a user's own part
+DIAGNOSTICS_FILE = "diagnostics.json"  # beside the detector of a user's own part
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Health:
 
 def health_of(run: PredictionRun) -> Health:
     """Read the diagnostics that training wrote beside the detector."""
-    file = run.checkpoint_path.parent / DIAGNOSTICS
+    file = run.checkpoint_path.parent / DIAGNOSTICS_FILE
     try:
         check_unchanged(run)
         return Health(

@@ -26,7 +26,7 @@ from promptad.results.table import METRIC_TITLES
 from promptad.settings import SINGLE_ANCHOR
 from promptad.structures import SCORE_THRESHOLD
 
-DIAGNOSTICS = ("verdicts", "normal_prototype_frequencies", "abnormal_prototype_frequencies", "abnormal_to_mean_normal")
+REQUIRED_DIAGNOSTICS = ("verdicts", "normal_prototype_frequencies", "abnormal_prototype_frequencies", "abnormal_to_mean_normal")
 
 
 @dataclass(frozen=True)
@@ -212,7 +212,7 @@ def read_diagnostics(file: Path, lacking: str) -> dict[str, Any]:
     """
     try:
         diagnostics: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        missing = [name for name in DIAGNOSTICS if name not in diagnostics]
+        missing = [name for name in REQUIRED_DIAGNOSTICS if name not in diagnostics]
     except FileNotFoundError as error:
         raise InputError(lacking) from error
     except (OSError, ValueError, TypeError) as error:

@@ -56,7 +56,7 @@ class Epoch(NamedTuple):
 
 
 def epoch_of(trainer: Trainer) -> Epoch:
-    return Epoch(trainer.epoch, float(trainer.loss), trainer.prototypes.detach())
+    return Epoch(trainer.epoch, float(trainer.loss.detach()), trainer.prototypes.detach())
 
 
 def run(backbone: Backbone, support: ImageFeatures, settings: Settings) -> list[Epoch]:
