@@ -26,7 +26,12 @@ from promptad.results.table import METRIC_TITLES
 from promptad.settings import SINGLE_ANCHOR
 from promptad.structures import SCORE_THRESHOLD
 
-REQUIRED_DIAGNOSTICS = ("verdicts", "normal_prototype_frequencies", "abnormal_prototype_frequencies", "abnormal_to_mean_normal")
+REQUIRED_DIAGNOSTICS = (
+    "verdicts",
+    "normal_prototype_frequencies",
+    "abnormal_prototype_frequencies",
+    "abnormal_to_mean_normal",
+)
 
 
 @dataclass(frozen=True)
