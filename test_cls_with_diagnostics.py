@@ -1,4 +1,4 @@
-"""Measure and diagnose a trained detector: `promptad test`, under the training guide's name."""
+"""Measure and diagnose a trained detector: `promptad test`, under the original name."""
 
 from launch import launch
 

@@ -1,4 +1,4 @@
-"""Train the detector of one class: `promptad train`, under the training guide's name."""
+"""Train the detector of one class: `promptad train`, under the original name."""
 
 from launch import launch
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Train, measure and diagnose one class, as the training guide does: carpet from 2 pictures. Arguments are added.
+# Train, measure and diagnose one class: carpet from 2 pictures. Arguments are added.
 set -euo pipefail
 cd "$(dirname "$0")"
 source tools/set_up.sh

@@ -1,9 +1,9 @@
 """Train and evaluate a part in MVTec AD's layout: metrics, and the health of the prototypes.
 
-python examples/evaluate_folder.py FOLDER NAME
+python examples/evaluate_folder.py FOLDER NAME [BACKBONE]
 
-FOLDER holds train/good/, test/good/, test/<defect>/ and ground_truth/<defect>/, NAME is what the part is called. Test
-labels are used to measure, after everything is learned.
+FOLDER holds train/good/, test/good/, test/<defect>/ and ground_truth/<defect>/, NAME is what the part is called, and
+BACKBONE a CLIP of open_clip (downloaded) or "tiny". Test labels are used to measure, after everything is learned.
 """
 
 import sys
@@ -18,11 +18,11 @@ from promptad.evaluation.evaluator import read_test_split
 K_SHOT, SEED = 2, 111
 
 
-def main(folder: Path, name: str) -> None:
+def main(folder: Path, name: str, backbone: str | None = None) -> None:
     """Choose support images, fit, evaluate and diagnose."""
     dataset = read_class("mvtec", folder.parent, folder.name)
     support = choose_support(dataset.normal, K_SHOT, SEED)
-    detector = PromptAD(name, backbone="tiny").fit(support).detector
+    detector = PromptAD(name, backbone=backbone).fit(support).detector
     split = read_test_split(detector.backbone, dataset.test, detector.settings.scoring.resolution, batch_size=32)
 
     record = evaluate_detector(detector, split)
@@ -35,4 +35,4 @@ def main(folder: Path, name: str) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])
+    main(Path(sys.argv[1]), *sys.argv[2:])

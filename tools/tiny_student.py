@@ -18,7 +18,7 @@ from promptad.backbones.prompt_trees import PromptTrees
 from promptad.backbones.text_encoder import CausalTextEncoder
 from promptad.data.demo import DEMO_CLASSES
 from promptad.features import ImageFeatures
-from promptad.prompts.encode import END_OF_TEXT, SENTENCES_PER_TREE, START_OF_TEXT
+from promptad.prompts.encode import SENTENCES_PER_TREE
 from promptad.prompts.states import class_words
 from promptad.utils.files import whole_file
 
@@ -56,10 +56,7 @@ class Student(nn.Module):
     def encode_texts(self, texts: list[str]) -> Tensor:
         """Encode captions into unit features [text, D]."""
         vectors = self.words.rows
-        prompts = [
-            [self.words.row_of[token] for token in (START_OF_TEXT, *_token_ids(self.tokenizer, text), END_OF_TEXT)]
-            for text in texts
-        ]
+        prompts = [[self.words.row_of[token] for token in _prompt_ids(self.tokenizer, text)] for text in texts]
         parts = [prompts[start : start + SENTENCES_PER_TREE] for start in range(0, len(prompts), SENTENCES_PER_TREE)]
         with self._encoders(SENTENCES_PER_TREE):
             features = [self.texts.encode(vectors, PromptTrees.of(part, vectors.device)) for part in parts]
@@ -97,8 +94,8 @@ def write_weights(student: Student, file: Path) -> None:
 
 
 @cache
-def _token_ids(tokenizer: SimpleTokenizer, text: str) -> tuple[int, ...]:
-    return tuple(tokenizer.encode(text))  # type: ignore[no-untyped-call]
+def _prompt_ids(tokenizer: SimpleTokenizer, text: str) -> tuple[int, ...]:
+    return (tokenizer.sot_token_id, *tokenizer.encode(text), tokenizer.eot_token_id)  # type: ignore[no-untyped-call]
 
 
 def _vocabulary(tokenizer: SimpleTokenizer) -> set[int]:
@@ -107,4 +104,4 @@ def _vocabulary(tokenizer: SimpleTokenizer) -> set[int]:
     texts |= {phrase for name in DEMO_CLASSES for phrase, _ in family_phrases(class_words(name))} | {
         f"{name}." for name in TEMPLATES
     }
-    return {START_OF_TEXT, END_OF_TEXT} | {token for text in texts for token in _token_ids(tokenizer, text)}
+    return {token for text in texts for token in _prompt_ids(tokenizer, text)}

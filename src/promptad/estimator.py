@@ -32,7 +32,7 @@ class PromptAD:
         backbone: a plain-ViT CLIP of open_clip, or "tiny", which is bundled.
         states: the part's own defects, such as ["with hole", "with scratch"]; None uses the built-in states.
         system: the method, "multi-prototype" or the baseline "single-anchor", each with its own defaults.
-        settings: everything else; overridden by the arguments above; overrides `system`.
+        settings: everything else; the arguments above override it, but `system`, which it overrides.
         gpu: index of the GPU; None is the CPU.
 
     Attributes:

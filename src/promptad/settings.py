@@ -100,7 +100,9 @@ class TrainingSettings:
         for name in ("lr", "momentum", "weight_decay"):
             _at_least(0, name, getattr(self, name))
         if self.trust is not None and not 0 <= self.trust <= 1:
-            raise InputError(f"`trust` {self.trust}: must be from 0, pictures teach in full, to 1, words are kept")
+            raise InputError(
+                f"`trust` {self.trust}: must be from 0, the contrastive loss has its full weight, to 1, it has none"
+            )
         if self.momentum >= 1:
             raise InputError(f"`momentum` {self.momentum}: must be below 1")
         _one_of("select", self.select, SELECTIONS)

@@ -78,14 +78,14 @@ class Prediction:
 
     @property
     def label(self) -> tuple[str, ...]:
-        """For each image "anomaly" if its raw score is above the threshold, else "good".
+        """For each image "good" if its raw score is at most the threshold, else "anomaly": NaN is never good.
 
         Raises:
             InputError: the single-anchor baseline has no threshold.
         """
         if self.threshold is None:
             raise InputError("the single-anchor baseline calibrates nothing and decides nothing: use its scores alone")
-        return tuple(ANOMALY if raw > self.threshold else GOOD for raw in self.raw_score)
+        return tuple(GOOD if raw <= self.threshold else ANOMALY for raw in self.raw_score)
 
 
 @dataclass(frozen=True)

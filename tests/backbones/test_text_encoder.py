@@ -7,12 +7,13 @@ import torch
 import torch.nn.functional as F
 from helpers import reference_text_feature
 from open_clip.model import CLIP
+from open_clip.tokenizer import SimpleTokenizer
 from torch import Tensor
 
 from promptad.backbones.clip import Backbone
 from promptad.backbones.open_clip_vit import clip_of, make_backbone
 from promptad.backbones.prompt_trees import PromptTrees
-from promptad.prompts.encode import END_OF_TEXT, START_OF_TEXT, encode_texts
+from promptad.prompts.encode import encode_texts
 from promptad.prompts.prompt_learner import PromptLearner
 from promptad.settings import BackboneSettings
 
@@ -78,7 +79,7 @@ def test_a_prompt_may_end_where_another_goes_on(small: Backbone) -> None:
 @pytest.mark.parametrize("backbone", ["tiny", "small"])
 def test_text_features_equal_those_of_all_77_tokens(backbone: str, request: pytest.FixtureRequest) -> None:
     loaded: Backbone = request.getfixturevalue(backbone)
-    tokens = loaded.tokenizer(TEXTS)  # [prompt, 77]
+    tokens = SimpleTokenizer()(TEXTS)  # [prompt, 77]
     with torch.no_grad():
         expected = clip_of(loaded).encode_text(tokens, normalize=True)
     found = encode_texts(loaded, TEXTS)
@@ -111,7 +112,7 @@ def test_features_and_gradients_of_a_prompt_learner_equal_those_over_all_77_toke
     (normal * directions[0]).sum().add((abnormal * directions[1]).sum()).backward()
 
     reference_normal, reference_abnormal = (start.clone().requires_grad_() for start in starts)
-    frame = small.text_encoder.embed(torch.tensor([START_OF_TEXT, *small.token_ids(f"{words}."), END_OF_TEXT]))
+    frame = small.text_encoder.embed(torch.tensor(small.prompt_ids(f"{words}.")))
 
     def reference(*context: Tensor) -> Tensor:
         return F.normalize(reference_text_feature(small, torch.cat([frame[:1], *context, frame[1:]])), dim=0)

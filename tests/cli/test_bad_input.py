@@ -198,6 +198,12 @@ def test_python_names_the_setting_and_the_shell_its_flag() -> None:
     assert_refused(outcome, "promptad: --n_pro 0: must be a whole number of at least 1")
 
 
+def test_a_misspelt_folder_of_good_images_is_named_before_any_work(tmp_path: Path) -> None:
+    outcome = call("train", "--good", tmp_path / "god", "--name", "nut", "--root-dir", tmp_path / "result")
+    assert_refused(outcome, "--good", "god: there is no such file or folder")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_advice_in_the_diagnostics_names_flags(drawn: Path, tmp_path: Path) -> None:
     options = ("--dataset", "demo", "--data-root", drawn, "--class-name", "carpet", "--root-dir", tmp_path)
     unlearned = ("--start", "random", "--n_pro", "1", "--n_pro_ab", "2", "--Epoch", "1", "--views", "2")

@@ -3,13 +3,16 @@
 import pickle
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from helpers import (
     CHECKPOINT,
     LIGHT,
     ONLY_CARPET,
+    Own,
     Trained,
     assert_refused,
     call,
@@ -17,9 +20,13 @@ from helpers import (
     empty,
     only_row,
     read_checkpoint,
+    refusal,
     shorten,
     without_seconds,
 )
+
+from promptad.estimator import PromptAD
+from promptad.structures import Prediction
 
 
 @pytest.mark.parametrize(
@@ -136,3 +143,114 @@ def test_a_checkpoint_of_another_class_is_refused(copied: Trained) -> None:
     outcome = call("test", *copied.arguments, "--class-name", "grid", "--checkpoint", checkpoint)
     assert_refused(outcome, "carpet", "grid")
     assert contents(copied.results) == before
+
+
+Spoil = Callable[[dict[str, Any]], None]
+
+
+def put(*path: str, value: object) -> Spoil:
+    """Put a value at a path of a checkpoint's content."""
+
+    def spoil(content: dict[str, Any]) -> None:
+        for name in path[:-1]:
+            content = content[name]
+        content[path[-1]] = value
+
+    return spoil
+
+
+def edit(*path: str, change: Callable[[Any], Any]) -> Spoil:
+    """Change the value at a path of a checkpoint's content."""
+
+    def spoil(content: dict[str, Any]) -> None:
+        for name in path[:-1]:
+            content = content[name]
+        content[path[-1]] = change(content[path[-1]])
+
+    return spoil
+
+
+def set_first(number: float) -> Callable[[torch.Tensor], torch.Tensor]:
+    def change(tensor: torch.Tensor) -> torch.Tensor:
+        changed = tensor.clone()
+        changed.view(-1)[0] = number
+        return changed
+
+    return change
+
+
+NAN, INFINITY = float("nan"), float("inf")
+TENSORS = (
+    *(("normal_prototypes",), ("abnormal_prototypes",), ("centre",), ("normal_share",), ("abnormal_share",)),
+    *(("calibration", name) for name in ("normal_offsets", "class_mean", "class_std", "patch_mean", "map_std")),
+    *(("calibration", name) for name in ("image_level", "map_level", "image_spread", "map_spread")),
+    *(("vocabulary", name) for name in ("directions", "mean", "std")),
+    *(("memory", name) for name in ("first", "second", "patch_mean", "map_std")),
+)
+
+
+@pytest.mark.parametrize("number", [NAN, INFINITY, -INFINITY])
+@pytest.mark.parametrize("path", [*TENSORS, ("normal_scores", "image")])
+def test_a_number_that_is_none_is_refused(path: tuple[str, ...], number: float, tmp_path: Path) -> None:
+    change = set_first(number) if path[0] != "normal_scores" else lambda pair: [number, pair[1]]
+    message = refusal_of(edit(*path, change=change), tmp_path)
+    assert f"({'.'.join(path)} holds numbers that are NaN or infinite)" in message
+
+
+@pytest.mark.parametrize("path", TENSORS)
+@pytest.mark.parametrize(
+    "change",
+    [lambda tensor: tensor[None], lambda tensor: tensor.tolist(), lambda tensor: tensor.long(), lambda _: None],
+    ids=["axis", "list", "integers", "nothing"],
+)
+def test_a_tensor_of_another_kind_is_refused(
+    path: tuple[str, ...], change: Callable[[Any], Any], tmp_path: Path
+) -> None:
+    assert f"({path[-1]} " in refusal_of(edit(*path, change=change), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (edit("normal_prototypes", change=lambda t: t[:-1]), "normal_prototypes has shape [2, 128], not [3, 128]"),
+        (
+            edit("abnormal_prototypes", change=lambda t: t[:, :64]),
+            "abnormal_prototypes has shape [6, 64], not [6, 128]",
+        ),
+        (edit("calibration", "class_mean", change=lambda t: t[:2]), "class_mean has shape [2], not [6]"),
+        (edit("vocabulary", "phrases", change=lambda phrases: phrases[:-1]), "no phrases or no groups"),
+        (edit("calibration", "map_std", change=torch.zeros_like), "calibration.map_std is not above 0"),
+        (put("calibration", "image_spread", value=torch.tensor(-1.0)), "calibration.image_spread is not above 0"),
+        (put("memory", "layer_3", value=torch.zeros(4, 192)), "its memory bank has 3 layers"),
+        (put("memory", value=torch.zeros(3)), "memory is no mapping"),
+        (put("normal_scores", "image", value=[1.0]), "normal_scores.image is no location and scale"),
+        (put("class_name", value=7), "class_name is no text"),
+        (put("support_images", value="000.png"), "support_images is no list of names"),
+    ],
+)
+def test_content_that_does_not_agree_is_refused(spoil: Spoil, words: str, tmp_path: Path) -> None:
+    assert words in refusal_of(spoil, tmp_path)
+
+
+def refusal_of(spoil: Spoil, tmp_path: Path) -> str:
+    """The message where a spoilt checkpoint of format 4 is loaded."""
+    content = torch.load(Path(__file__).parent / "format_4" / "multi_prototype_memory.pt", weights_only=True)
+    spoil(content)
+    torch.save(content, tmp_path / "spoilt.pt")
+    message = refusal(PromptAD.load, tmp_path / "spoilt.pt")
+    assert message.endswith("train the class again, with promptad train")
+    return message
+
+
+@pytest.mark.slow
+def test_a_damaged_detector_passes_nothing_as_good(own: Own, tmp_path: Path) -> None:
+    content = torch.load(own.part / "detector.pt", weights_only=True)
+    content["calibration"]["class_mean"][0] = NAN
+    torch.save(content, tmp_path / "detector.pt")
+    outcome = call("predict", tmp_path / "detector.pt", own.new, "--output", tmp_path / "out", "--fail-on-anomaly")
+    assert_refused(outcome, "calibration.class_mean holds numbers that are NaN or infinite")
+
+
+def test_a_score_that_is_no_number_is_never_good() -> None:
+    scores = np.array([0.0, NAN, 2.0])
+    assert Prediction(scores, np.zeros((3, 1, 1)), scores, threshold=1.0).label == ("good", "anomaly", "anomaly")

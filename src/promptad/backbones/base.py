@@ -24,6 +24,16 @@ class ImageEncoder(Protocol):
         """
 
 
+class Tokenizer(Protocol):
+    """The tokenizer of a text encoder, as open_clip's are."""
+
+    sot_token_id: int  # the token that starts a prompt
+    eot_token_id: int  # the token that ends it
+
+    def encode(self, text: str) -> list[int]:
+        """Return the tokens of a text, without start and end."""
+
+
 class TextEncoder(Protocol):
     """A frozen encoder of prompts; gradients flow through it to learned vectors."""
 

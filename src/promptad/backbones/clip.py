@@ -13,11 +13,10 @@ from typing import Any, TypeVar
 import numpy as np
 import PIL
 import torch
-from open_clip.tokenizer import SimpleTokenizer
 from PIL import Image
 from torch import Tensor
 
-from promptad.backbones.base import ImageEncoder, TextEncoder
+from promptad.backbones.base import ImageEncoder, TextEncoder, Tokenizer
 from promptad.backbones.feature_cache import FeatureCache
 from promptad.data.fingerprints import image_sha256
 from promptad.data.transforms import square_image
@@ -37,7 +36,7 @@ class Backbone:
     settings: BackboneSettings
     image_encoder: ImageEncoder
     text_encoder: TextEncoder
-    tokenizer: SimpleTokenizer
+    tokenizer: Tokenizer
     mean: Tensor  # [3, 1, 1], of pixels in [0, 1]
     std: Tensor  # [3, 1, 1]
     temperature: float  # the factor of cosines before CLIP's softmax
@@ -131,8 +130,11 @@ class Backbone:
 
     def token_ids(self, text: str) -> list[int]:
         """Return the tokens of `text`, without start and end."""
-        ids: list[int] = self.tokenizer.encode(text)  # type: ignore[no-untyped-call]
-        return ids
+        return self.tokenizer.encode(text)
+
+    def prompt_ids(self, text: str) -> list[int]:
+        """Return the tokens of `text` as a whole prompt, with start and end."""
+        return [self.tokenizer.sot_token_id, *self.token_ids(text), self.tokenizer.eot_token_id]
 
 
 def _one_ahead(items: Iterable[Item]) -> Iterator[Item]:

@@ -1,5 +1,6 @@
 """From options to what a command works on: images, device, folders, jobs, the choice of saved results."""
 
+import glob
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -51,6 +52,9 @@ def read_part(given: Arguments) -> tuple[ClassDataset, Arguments]:
         raise InputError("`name` is missing: say what the part is, such as `name` 'metal bracket'")
     _check_plain("name", given["name"])
     named = [part for word in given["good"] for part in ([word] if Path(word).exists() else names(word))]
+    for word in named:
+        if not (Path(word).exists() or glob.has_magic(word)):
+            raise InputError(f"`good` {word}: there is no such file or folder")
     images = find_images(named)
     more = {"dataset": "own", "k_shot": given.get("k_shot", min(len(images), MAX_SUPPORT))}
     return ClassDataset("own", given["name"], images, ()), given | more

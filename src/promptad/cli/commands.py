@@ -29,7 +29,7 @@ from promptad.data.datasets import class_names, no_classes, read_class
 from promptad.data.demo import DEMO_CLASSES
 from promptad.data.images import find_images, read_image
 from promptad.engine.predict import predict
-from promptad.engine.runs import RunContext, print_seeds, test_class, train_all, train_one
+from promptad.engine.runs import RunContext, evaluate_class, print_seeds, train_all, train_one
 from promptad.errors import InputError
 from promptad.models.base import AnomalyDetector, Subject
 from promptad.models.registry import load_detector, load_with_thresholds
@@ -185,7 +185,7 @@ def run_test(given: Arguments, console: Console) -> None:
             raise InputError(f"{path} is a detector of {detector.class_name!r}, not of {dataset.class_name!r}")
         context = context or make_context(given, console, detector.backbone)
         tested.append((settings, result_folder(given, settings)))
-        test_class(detector, dataset, tested[-1][1], context)
+        evaluate_class(detector, dataset, tested[-1][1], context)
     if len(tested) > 1:
         print_seeds([of[0] for of in tested], [of[1] for of in tested], {dataset.class_name}, console)
 

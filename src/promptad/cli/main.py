@@ -1,4 +1,4 @@
-"""The command line: `promptad` and its commands, which the training guide's scripts call too."""
+"""The command line: `promptad` and its commands, which the scripts call too."""
 
 import sys
 from collections.abc import Sequence

@@ -100,7 +100,12 @@ DATA = (
 )
 METHOD = (
     Option("--system", str, f"'{MULTI_PROTOTYPE}', or the baseline '{SINGLE_ANCHOR}'", "system"),
-    Option("--level", str, "what is learned from: 'image' for class tokens, 'pixel' for patch tokens alone", "level"),
+    Option(
+        "--level",
+        str,
+        "what is learned from: 'image' for class and patch tokens, 'pixel' for patch tokens alone",
+        "level",
+    ),
     Option(
         "--k-shot",
         int,
@@ -137,13 +142,13 @@ TRAINING = (
     Option(
         "--trust",
         float,
-        "in the starting words: at 1 pictures only balance them, at 0 they teach in full (default: as far as CLIP"
+        "in the starting words, 0 to 1: the contrastive loss has the weight 1 - trust (default: as far as CLIP"
         " recognises the part by its name)",
         "training.trust",
         system=MULTI_PROTOTYPE,
     ),
     Option("--lambda1", float, "weight of the match loss", "single_anchor.lambda1", system=SINGLE_ANCHOR),
-    Option("--eta-min", float, "learning rate at its end", "single_anchor.eta_min", system=SINGLE_ANCHOR),
+    Option("--eta-min", float, "learning rate at the end", "single_anchor.eta_min", system=SINGLE_ANCHOR),
     *(
         Option(
             f"--weight-{name}",
@@ -223,7 +228,7 @@ OUTPUT = (
     Option("--vis", truth, "draw every test picture with its map, mask and contours", default=False),
 )
 CHECKPOINT = Option("--checkpoint", Path, "the detector to test (default: where train put it)")
-TOGETHER = Option("--together", truth, "train all classes side by side (default: on a GPU, which one does not fill)")
+TOGETHER = Option("--together", truth, "train all classes side by side (default: on a GPU)")
 CLASSES = Option("--classes", names, "classes, separated by commas (default: all)")
 DEMO = (
     Option("--output", Path, "folder to draw the class folders in", default=Path("data") / "demo"),
@@ -276,7 +281,7 @@ COMMANDS: dict[str, tuple[str, tuple[Option, ...]]] = {
     "predict": ("judge pictures without labels: a decision, and where the defect is", PREDICT),
     "test": ("measure and diagnose a trained detector again", (*LEARNING, CHECKPOINT)),
     "train-all": ("train all classes of a data set; start it again and it goes on", (*LEARNING, CLASSES, TOGETHER)),
-    "compare": ("compare two systems in results that are there, class by class", COMPARE),
+    "compare": ("compare two systems in saved results, class by class", COMPARE),
     "report": ("write saved results, or predictions, as one HTML page with figures and the worst pictures", REPORT),
     "demo-data": ("draw the demo data set", DEMO),
 }

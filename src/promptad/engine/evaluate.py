@@ -125,7 +125,7 @@ def save_diagnostics(detector: AnomalyDetector, diagnostics: dict[str, Any], res
 def show_diagnostics(diagnostics: dict[str, Any] | None, file: Path, console: Console) -> None:
     """Print diagnostics and where they were written, or why there are none."""
     if diagnostics is None:
-        console.print("no diagnostics: they are of prototypes, and the single-anchor system has none")
+        console.print("no diagnostics: they are of prototypes, and this system has none")
         return
     console.print(diagnostics_table(diagnostics))
     console.print(f"diagnostics: {file} and {file.with_suffix('.png').name}", soft_wrap=True)

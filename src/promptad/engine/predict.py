@@ -36,9 +36,11 @@ def predict(
             for path, read in zip(batch, loaded, strict=True):
                 if isinstance(read, InputError) or prediction is None:
                     yield PredictionRecord(str(path), error=str(read)), None
-                else:
-                    row = next(rows)
+                elif np.isfinite(prediction.raw_score[row := next(rows)]):
                     yield _record(detector, path, read[0], prediction, row), prediction.anomaly_map[row]
+                else:
+                    error = "its score is not a number: the detector or the backbone's weights are damaged"
+                    yield PredictionRecord(str(path), error=error), None
 
 
 def _load(path: Path, side: int) -> Loaded | InputError:

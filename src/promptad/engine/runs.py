@@ -69,7 +69,7 @@ class RunContext:
     batch_size: int = BATCH_SIZE
     save_diagnostics: bool = True
     draw_predictions: bool = False
-    phrase: Callable[[str], str] = str  # what becomes of the settings that an advice names in backticks
+    format_advice: Callable[[str], str] = str  # what becomes of the settings that an advice names in backticks
     splits: TestSplitCache = field(default_factory=TestSplitCache)
 
     def read_test_split(self, dataset: ClassDataset, settings: Settings) -> TestSplit | None:
@@ -176,12 +176,14 @@ def _diagnose(detector: AnomalyDetector, features: ImageFeatures, results: Resul
     diagnostics = diagnostics_of(detector, features)
     if diagnostics is not None:
         for verdict in diagnostics["verdicts"]:
-            verdict["advice"] = context.phrase(verdict["advice"])
+            verdict["advice"] = context.format_advice(verdict["advice"])
         save_diagnostics(detector, diagnostics, results)
     show_diagnostics(diagnostics, results.diagnostics(detector.class_name), context.console)
 
 
-def test_class(detector: AnomalyDetector, dataset: ClassDataset, results: ResultFolder, context: RunContext) -> None:
+def evaluate_class(
+    detector: AnomalyDetector, dataset: ClassDataset, results: ResultFolder, context: RunContext
+) -> None:
     """Evaluate the trained detector of one class again.
 
     Raises:

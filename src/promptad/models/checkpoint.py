@@ -1,12 +1,14 @@
 """Read, check and write checkpoints: files of tensors and plain data."""
 
 import io
+import math
 import zipfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from promptad.backbones.clip import Backbone
 from promptad.errors import InputError
@@ -72,10 +74,60 @@ def check_content(
         raise InputError(f"{path} is of an older promptad, which decided otherwise: {CURE}")
     if missing := {*learned_keys, *PLAIN_KEYS} - set(checkpoint):
         raise InputError(f"{path} is incomplete ({', '.join(sorted(missing))}): train the class again")
+    for name in ("dataset", "class_name", "support_sha256", "weights_sha256"):
+        if not isinstance(checkpoint[name], str):
+            raise damaged(path, f"{name} is no text")
+    if not _are(checkpoint["support_images"], str):
+        raise damaged(path, "support_images is no list of names")
     try:
         return Settings.from_dict(checkpoint["settings"])
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} has settings that this promptad does not know: train the class again") from error
+
+
+def check_numbers(path: Path, values: Mapping[str, Any], place: str = "") -> None:
+    """Check that all numbers of a checkpoint, in tensors, lists and mappings, are finite.
+
+    Raises:
+        InputError: one is NaN or infinite.
+    """
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            check_numbers(path, value, f"{place}{name}.")
+        elif isinstance(value, Tensor):
+            if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+                raise damaged(path, f"{place}{name} holds numbers that are NaN or infinite")
+        elif isinstance(value, list | tuple | float):
+            numbers = [value] if isinstance(value, float) else [one for one in value if isinstance(one, float)]
+            if not all(map(math.isfinite, numbers)):
+                raise damaged(path, f"{place}{name} holds numbers that are NaN or infinite")
+
+
+def check_shapes(path: Path, values: Mapping[str, Any], shapes: Mapping[str, tuple[int | None, ...]]) -> None:
+    """Check that the values under these names are tensors of floats of these shapes; None is any length.
+
+    Raises:
+        InputError: one is missing, or something else.
+    """
+    for name, shape in shapes.items():
+        value = values.get(name)
+        if not isinstance(value, Tensor) or not value.is_floating_point():
+            raise damaged(path, f"{name} is no tensor of numbers")
+        fits = len(value.shape) == len(shape) and all(
+            wanted in (None, length) for wanted, length in zip(shape, value.shape, strict=True)
+        )
+        if not fits:
+            wanted_shape = ", ".join("any" if length is None else str(length) for length in shape)
+            raise damaged(path, f"{name} has shape {list(value.shape)}, not [{wanted_shape}]")
+
+
+def damaged(path: Path, reason: str) -> InputError:
+    """Return the error of a checkpoint whose content does not agree with itself."""
+    return InputError(f"{path} is damaged ({reason}): {CURE}")
+
+
+def _are(values: object, kind: type) -> bool:
+    return isinstance(values, list) and all(isinstance(value, kind) for value in values)
 
 
 def check_backbone(path: Path, checkpoint: Mapping[str, Any], backbone: Backbone) -> None:

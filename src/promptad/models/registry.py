@@ -12,7 +12,7 @@ from promptad.backbones.factory import load_backbone
 from promptad.errors import InputError, check_choice
 from promptad.models import multi_prototype, single_anchor
 from promptad.models.base import AnomalyDetector, EpochState, Subject, TrainTask
-from promptad.models.checkpoint import FORMAT_VERSION, check_backbone, check_content, read_archive
+from promptad.models.checkpoint import FORMAT_VERSION, check_backbone, check_content, check_numbers, read_archive
 from promptad.models.multi_prototype.detector import MultiPrototypeDetector
 from promptad.settings import MULTI_PROTOTYPE, SINGLE_ANCHOR, Settings
 
@@ -79,6 +79,7 @@ def read_checkpoint(path: Path, method: str) -> dict[str, Any]:
     for name, other in MODELS.items():
         if name != method and (found := set(checkpoint) & set(other.distinctive_keys)):
             raise InputError(f"{path} is of the {other.checkpoint_name} ({', '.join(sorted(found))}){other.cure}")
+    check_numbers(path, checkpoint)
     if expected.tensors_alone and "format" not in checkpoint and checkpoint.keys() >= set(expected.learned_keys):
         return checkpoint
     settings = check_content(path, checkpoint, method, expected.learned_keys, expected.oldest_format)

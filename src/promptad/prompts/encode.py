@@ -10,8 +10,6 @@ from promptad.backbones.prompt_trees import PromptTrees
 from promptad.errors import InputError
 from promptad.prompts.states import StateGroup
 
-START_OF_TEXT, END_OF_TEXT = 49406, 49407  # token ids of CLIP's tokenizer
-
 # Initial normal context vectors: n vectors are the embeddings of the last n tokens of their template.
 TEMPLATES = (
     "a photo of a",
@@ -53,7 +51,7 @@ def encode_texts(backbone: Backbone, texts: Sequence[str]) -> Tensor:
     Raises:
         InputError: a sentence is longer than CLIP reads.
     """
-    prompts = [[START_OF_TEXT, *backbone.token_ids(text), END_OF_TEXT] for text in texts]
+    prompts = [backbone.prompt_ids(text) for text in texts]
     longest, text = max(zip(map(len, prompts), texts, strict=True))
     if longest > backbone.text_encoder.context_length:
         raise InputError(

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from promptad.backbones.clip import Backbone
 from promptad.backbones.prompt_trees import PromptTrees
 from promptad.errors import InputError
-from promptad.prompts.encode import END_OF_TEXT, START_OF_TEXT, TEMPLATES
+from promptad.prompts.encode import TEMPLATES
 from promptad.prompts.states import StateGroup
 from promptad.settings import PromptSettings
 
@@ -27,7 +27,7 @@ class PromptLearner(nn.Module):
         self.normal_context = nn.Parameter(normal_context)
         self.abnormal_context = nn.Parameter(abnormal_context)
         self.text_encoder = backbone.text_encoder
-        frame = [START_OF_TEXT, *backbone.token_ids(f"{words}."), END_OF_TEXT]
+        frame = backbone.prompt_ids(f"{words}.")
         tokens = torch.tensor(frame, device=backbone.device)
         self.frame = self.text_encoder.embed(tokens)  # [start, class and end, width]
         prompts = _prompt_rows(len(frame), normal_context.shape[:2], abnormal_context.shape[:2])

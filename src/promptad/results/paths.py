@@ -1,10 +1,10 @@
-"""Where results are stored: the folders that the training guide describes."""
+"""Where results are stored."""
 
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from promptad.settings import MULTI_PROTOTYPE, SINGLE_ANCHOR
+from promptad.settings import MULTI_PROTOTYPE
 from promptad.utils.files import writable_folder
 
 OWN_CHECKPOINT = "detector.pt"
@@ -55,7 +55,7 @@ class ResultFolder:
         return "SEG" if self.level == "pixel" else "CLS"
 
     def _of_system(self, name: str) -> Path:
-        return self.folder / name / SINGLE_ANCHOR if self.system == SINGLE_ANCHOR else self.folder / name
+        return self.folder / name if self.system == MULTI_PROTOTYPE else self.folder / name / self.system
 
     def _of_level(self, class_name: str) -> str:
         return f"SEG-{class_name}" if self.level == "pixel" else class_name

@@ -22,7 +22,6 @@ from promptad.models.registry import load_detector
 from promptad.models.single_anchor.prompts import AnchorPrompts, TextFeatures, average_anchors, prompt_tokens
 from promptad.models.single_anchor.scoring import half_harmonic_mean, memory_maps, score_features, text_score
 from promptad.models.single_anchor.trainer import Trainer, compute_losses, run_epochs
-from promptad.prompts.encode import END_OF_TEXT, START_OF_TEXT
 from promptad.prompts.prompt_learner import initial_contexts
 from promptad.prompts.states import user_states
 from promptad.settings import PromptSettings, ScoringSettings, TrainingSettings, default_settings
@@ -154,7 +153,7 @@ def test_prompts_equal_whole_sentences_encoded_by_the_reference(
     assert found.learned.shape[0] == n_pro * n_pro_ab
 
     def reference(context: list[Tensor], text: str) -> Tensor:
-        ids = torch.tensor([START_OF_TEXT, *tiny.token_ids(f"{text}."), END_OF_TEXT])
+        ids = torch.tensor(tiny.prompt_ids(f"{text}."))
         embedded = tiny.text_encoder.embed(ids)
         return reference_text_feature(tiny, torch.cat([embedded[:1], *context, embedded[1:]]))
 

@@ -13,6 +13,7 @@ from promptad.backbones.clip import Backbone
 from promptad.features import ImageFeatures
 from promptad.models.anomaly_map import Scores
 from promptad.models.base import AnomalyDetector, Subject, subject_of
+from promptad.models.checkpoint import check_shapes, damaged
 from promptad.models.memory_bank import CalibratedMemory, MemoryBank
 from promptad.models.multi_prototype.calibration import Calibration
 from promptad.models.multi_prototype.explain import StateDirections, explain
@@ -116,8 +117,13 @@ class MultiPrototypeDetector(AnomalyDetector):
         }
 
 
-def restore(_: Path, checkpoint: Mapping[str, Any], backbone: Backbone) -> MultiPrototypeDetector:
-    """Build the detector of a checkpoint on its backbone."""
+def restore(path: Path, checkpoint: Mapping[str, Any], backbone: Backbone) -> MultiPrototypeDetector:
+    """Build the detector of a checkpoint on its backbone.
+
+    Raises:
+        InputError: its tensors do not agree with each other, with its settings or with the backbone.
+    """
+    _check(path, checkpoint, backbone)
 
     def moved(values: Mapping[str, Any]) -> dict[str, Any]:
         return {n: v.to(backbone.device) if isinstance(v, Tensor) else tuple(v) for n, v in values.items()}
@@ -139,6 +145,49 @@ def restore(_: Path, checkpoint: Mapping[str, Any], backbone: Backbone) -> Multi
         return detector
     distribution = NormalScoreDistribution(Gumbel(*scores["image"]), Gumbel(*scores["peaks"]))
     return detector.with_thresholds(distribution, settings.scoring.false_alarm_rate)
+
+
+def _check(path: Path, checkpoint: Mapping[str, Any], backbone: Backbone) -> None:
+    """Check that types and shapes of all that was learned agree with K, M, D and the backbone.
+
+    Raises:
+        InputError: they do not.
+    """
+    prompts, encoder = checkpoint["settings"].prompts, backbone.image_encoder
+    k, m, d = prompts.n_pro, prompts.n_pro_ab, encoder.dimensions
+    shapes: dict[str, tuple[int | None, ...]] = {"normal_prototypes": (k, d), "abnormal_prototypes": (m, d)}
+    check_shapes(path, checkpoint, shapes | {"centre": (d,), "normal_share": (k,), "abnormal_share": (m,)})
+    for name in ("calibration", "vocabulary", "normal_scores", "memory"):
+        if not isinstance(checkpoint[name], Mapping):
+            raise damaged(path, f"{name} is no mapping")
+    calibration, states = checkpoint["calibration"], checkpoint["vocabulary"]
+    check_shapes(
+        path,
+        calibration,
+        {
+            "normal_offsets": (k,),
+            **dict.fromkeys(("class_mean", "class_std", "map_mean", "map_std"), (m,)),
+            **dict.fromkeys(("patch_mean", "patch_std"), (None, m)),
+            **dict.fromkeys(THRESHOLD_KEYS.values(), ()),
+        },
+    )
+    phrases, groups = states.get("phrases"), states.get("groups")
+    if not (isinstance(phrases, list) and isinstance(groups, list) and len(phrases) == len(groups)):
+        raise damaged(path, "the states have no phrases or no groups")
+    check_shapes(path, states, {"directions": (len(phrases), d), "mean": (len(phrases),), "std": (len(phrases),)})
+    for name, numbers in checkpoint["normal_scores"].items():
+        if name not in ("image", "peaks") or not (isinstance(numbers, list) and len(numbers) == 2):
+            raise damaged(path, f"normal_scores.{name} is no location and scale")
+    if memory := checkpoint["memory"]:
+        layers = dict.fromkeys(layer_keys(len(encoder.layer_indices)), (None, encoder.width))
+        numbers = {"patch_mean": (None,), "patch_std": (None,), "map_mean": (), "map_std": ()}
+        check_shapes(path, memory, layers | numbers)
+        if memory.keys() != layers.keys() | numbers.keys():
+            raise damaged(path, f"its memory bank has {len(memory) - 4} layers, {backbone.settings.name} {len(layers)}")
+    for place, values in (("calibration", calibration), ("states", states), ("memory", memory)):
+        for name, value in values.items():
+            if name.endswith(("std", "spread")) and not bool((value > 0).all()):
+                raise damaged(path, f"{place}.{name} is not above 0")
 
 
 def layer_keys(count: int) -> tuple[str, ...]:

@@ -11,7 +11,6 @@ from promptad.backbones.base import TextEncoder
 from promptad.backbones.clip import Backbone
 from promptad.backbones.prompt_trees import PromptTrees
 from promptad.errors import InputError
-from promptad.prompts.encode import END_OF_TEXT, START_OF_TEXT
 from promptad.prompts.prompt_learner import context_rows
 from promptad.prompts.states import StateGroup
 from promptad.settings import PromptSettings
@@ -107,7 +106,8 @@ def prompt_tokens(
 
 
 def _row(backbone: Backbone, text: str, contexts: int) -> list[int]:
-    return [START_OF_TEXT, *[PLACE] * contexts, *backbone.token_ids(text), END_OF_TEXT]
+    start, *rest = backbone.prompt_ids(text)
+    return [start, *[PLACE] * contexts, *rest]
 
 
 def average_anchors(text: TextFeatures) -> Tensor:

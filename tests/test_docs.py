@@ -1,4 +1,4 @@
-"""The papers tell the truth: their code runs, and the options, files and links that they name exist."""
+"""The docs tell the truth: their code runs, and the options, files and links that they name exist."""
 
 import re
 import runpy
@@ -13,7 +13,7 @@ from promptad.cli.options import COMMANDS
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PAPERS = {
+DOCS = {
     file.relative_to(ROOT).as_posix(): file.read_text(encoding="utf-8")
     for file in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "tests/README.md", ROOT / "benchmarks/README.md")
 }
@@ -51,7 +51,7 @@ def test_the_example_of_evaluating_a_folder_runs(
     drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copytree(drawn / "demo" / "carpet", tmp_path / "rug")
-    run_example("evaluate_folder.py", tmp_path / "rug", "carpet")
+    run_example("evaluate_folder.py", tmp_path / "rug", "carpet", "tiny")
     shown = capsys.readouterr().out
     assert re.search(r"^image_auroc: \d+\.\d %$", shown, flags=re.MULTILINE)
     assert re.search(r"^aupro: \d+\.\d %$", shown, flags=re.MULTILINE)
@@ -64,38 +64,38 @@ def run_example(name: str, *arguments: object) -> None:
         runpy.run_path(str(ROOT / "examples" / name), run_name="__main__")
 
 
-WITH_OPTIONS = [name for name in PAPERS if not name.startswith(("benchmarks", "CHANGELOG", "tests"))]
+WITH_OPTIONS = [name for name in DOCS if not name.startswith(("benchmarks", "CHANGELOG", "tests"))]
 
 
-@pytest.mark.parametrize("paper", WITH_OPTIONS)
-def test_every_option_that_is_named_exists(paper: str) -> None:
+@pytest.mark.parametrize("doc", WITH_OPTIONS)
+def test_every_option_that_is_named_exists(doc: str) -> None:
     flags = {option.flag.replace("_", "-") for _, options in COMMANDS.values() for option in options}
-    named = {flag.replace("_", "-") for flag in re.findall(r"--[A-Za-z][\w-]*", PAPERS[paper])}
-    allowed = flags | OTHER_TOOLS | {"--help", "--shots", "--weight-", "--weight-entropy"}
+    named = {flag.replace("_", "-") for flag in re.findall(r"--[A-Za-z][\w-]*", DOCS[doc])}
+    allowed = flags | OTHER_TOOLS | {"--help", "--shots", "--weight-", "--weight-shrinking"}
     assert named <= allowed
 
 
 def test_every_option_of_a_training_is_explained() -> None:
-    explained = {flag.replace("_", "-") for flag in re.findall(r"--[A-Za-z][\w-]*", PAPERS["docs/settings.md"])}
+    explained = {flag.replace("_", "-") for flag in re.findall(r"--[A-Za-z][\w-]*", DOCS["docs/settings.md"])}
     for option in COMMANDS["train"][1]:
         assert option.flag.replace("_", "-") in explained or option.flag.startswith("--weight-"), option.flag
 
 
-@pytest.mark.parametrize("paper", PAPERS)
-def test_every_link_leads_to_a_file_and_a_heading(paper: str) -> None:
-    for target in re.findall(r"\]\(([^)\s]+)\)", PAPERS[paper]):
+@pytest.mark.parametrize("doc", DOCS)
+def test_every_link_leads_to_a_file_and_a_heading(doc: str) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", DOCS[doc]):
         place, _, heading = target.partition("#")
-        file = (ROOT / paper).parent / place if place else ROOT / paper
+        file = (ROOT / doc).parent / place if place else ROOT / doc
         assert file.exists(), target
         if heading:
             headings = re.findall(r"^#+ (.*)$", file.read_text(encoding="utf-8"), flags=re.MULTILINE)
             assert heading in {re.sub(r"[^\w\- ]", "", words.lower()).replace(" ", "-") for words in headings}, target
 
 
-@pytest.mark.parametrize("paper", ["README.md", "CONTRIBUTING.md", "docs/extending.md", "tests/README.md"])
-def test_every_file_that_is_named_exists(paper: str) -> None:
+@pytest.mark.parametrize("doc", ["README.md", "CONTRIBUTING.md", "docs/extending.md", "tests/README.md"])
+def test_every_file_that_is_named_exists(doc: str) -> None:
     places = (ROOT, ROOT / "src" / "promptad", ROOT / "tests")
-    for name in re.findall(r"`([\w./]+(?:\.py|\.sh|\.md|/))`", PAPERS[paper]):
+    for name in re.findall(r"`([\w./]+(?:\.py|\.sh|\.md|/))`", DOCS[doc]):
         assert any((place / name).exists() for place in places) or name.startswith("data/"), name
 
 
