@@ -35,6 +35,7 @@ class ClassDataset:
     class_name: str
     normal: tuple[Path, ...]
     test: tuple[TestImage, ...]
+    notes: tuple[str, ...] = ()  # what a user should know of how they were read
 
     @property
     def can_be_evaluated(self) -> bool:

@@ -135,8 +135,6 @@ def test_incomplete_classes_are_refused(tmp_path: Path) -> None:
     draw(carpet / "test/003.png")
     assert f"{carpet / 'test/003.png'} has no label: move it" in refusal(read_class, "mvtec", tmp_path, "carpet")
     (carpet / "test/003.png").unlink()
-    (carpet / "test/good").rename(carpet / "test/Good")
-    assert "Good would count as a defect: rename it" in refusal(read_class, "mvtec", tmp_path, "carpet")
     for image in (carpet / "train/good").iterdir():
         image.unlink()
     message = refusal(read_class, "mvtec", tmp_path, "carpet")
@@ -192,3 +190,39 @@ def test_a_data_set_is_one_reader_in_the_registry(tmp_path: Path, monkeypatch: p
     assert class_names("flat", folder) == ("gear",)
     assert read_class("flat", folder, "gear").normal == (good,)
     assert read_class("flat", folder, "gear").test == (TestImage(bad, "burn", None),)
+
+
+@pytest.mark.parametrize("name", ["ok", "OK", "normal", "Good", "good"])
+def test_good_has_several_names(name: str, tmp_path: Path) -> None:
+    for path in (f"nut/train/{name}/0.png", f"nut/test/{name}/0.png", "nut/test/bent/0.png"):
+        draw(tmp_path / path)
+    dataset = read_class("mvtec", tmp_path, "nut")
+    assert [image.is_anomalous for image in dataset.test] == [True, False]
+    assert [image.defect for image in dataset.test] == ["bent", "good"]
+    assert dataset.notes == (() if name == "good" else (f"{tmp_path / 'nut' / 'test' / name} counts as good",))
+
+
+@pytest.mark.parametrize("dataset", ["mvtec", "folder"])
+@pytest.mark.parametrize("normal", ["train/good", "good"])
+@pytest.mark.parametrize("one", [True, False])
+def test_a_class_or_a_tree_of_classes_is_read_in_either_layout(
+    dataset: str, normal: str, one: bool, tmp_path: Path
+) -> None:
+    part = tmp_path / "data" / "nut"
+    for path in (f"{normal}/0.png", "test/good/0.png", "test/bent/0.png"):
+        draw(part / path)
+    folder = part if one else part.parent
+    assert class_names(dataset, folder) == ("nut",)
+    found = read_class(dataset, folder, "nut")
+    assert found.normal == (part / normal / "0.png",)
+    assert [image.path for image in found.test] == [part / "test/bent/0.png", part / "test/good/0.png"]
+    assert all(image.mask_path is None for image in found.test)
+
+
+def test_images_deeper_in_a_kind_are_read_with_their_masks(tmp_path: Path) -> None:
+    for path in ("train/good/a/0.png", "test/hole/b/1.png", "test/good/0.png"):
+        draw(tmp_path / "nut" / path)
+    mask = draw(tmp_path / "nut/ground_truth/hole/b/1_mask.png", 255, "L")
+    found = read_class("mvtec", tmp_path, "nut")
+    assert found.normal == (tmp_path / "nut/train/good/a/0.png",)
+    assert [image.mask_path for image in found.test] == [None, mask]

@@ -8,7 +8,8 @@ import torch
 from helpers import RED, draw, refusal
 from PIL import Image
 
-from promptad.data.images import find_images, list_images, read_image, read_mask
+from promptad.data.images import read_image, read_mask
+from promptad.data.search import find_images, list_images
 
 WHITE = (255, 255, 255)
 
@@ -113,7 +114,7 @@ def test_images_are_found_by_file_folder_and_pattern_each_once(tmp_path: Path) -
     (tmp_path / "a" / "notes.txt").touch()
 
     def found(*named: str) -> list[str]:
-        images = find_images([str(tmp_path / name) for name in named], besides=tmp_path / "out")
+        images = find_images([str(tmp_path / name) for name in named], besides=tmp_path / "out").images
         return [path.relative_to(tmp_path).as_posix() for path in images]
 
     assert found("") == ["a/1.jpg", "a/deep/3.png", "b/2.png"]

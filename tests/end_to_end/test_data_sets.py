@@ -160,3 +160,14 @@ def test_images_of_every_kind_are_read(mvtec: Path, tmp_path: Path) -> None:
     outcome = train_mvtec(mvtec, tmp_path / "result", "--k-shot", "4")
     assert (outcome.code, outcome.errors) == (0, "")
     assert only_row(tmp_path / "result" / "mvtec" / "k_4")["test_images"] == "8"
+
+
+def test_a_part_in_a_data_sets_layout_given_as_good_learns_from_its_good_images_alone(
+    mvtec: Path, tmp_path: Path
+) -> None:
+    outcome = call("train", "--good", mvtec, "--name", "rug", "--root-dir", tmp_path / "result", *TINY, *LIGHTEST)
+    assert outcome.code == 0, outcome.errors
+    assert "learning from 4 of 4 pictures" in outcome.output
+    shutil.rmtree(mvtec / "train")
+    refused = call("train", "--good", mvtec, "--name", "rug", "--root-dir", tmp_path / "result", *TINY, *LIGHTEST)
+    assert_refused(refused, "--good", "holds test/")

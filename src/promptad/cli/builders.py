@@ -17,7 +17,8 @@ from promptad.cli.parser import Arguments
 from promptad.data.datasets import dataset_folder, default_data_root, read_class
 from promptad.data.demo import DEFECT_FOLDERS, make_demo_class, write_sheet
 from promptad.data.few_shot import choose_support, read_support_list
-from promptad.data.images import find_images
+from promptad.data.mvtec import normal_folder
+from promptad.data.search import find_images
 from promptad.engine.runs import Job, RunContext
 from promptad.errors import InputError, check_choice
 from promptad.reports.comparison.rows import Choice
@@ -44,7 +45,7 @@ def make_choice(given: Arguments, k_shot: tuple[int, ...]) -> Choice:
     )
 
 
-def read_part(given: Arguments) -> tuple[ClassDataset, Arguments]:
+def read_part(given: Arguments, console: Console) -> tuple[ClassDataset, Arguments]:
     """Return the images of the user's own part, and the options with what follows from them."""
     usual = {"dataset": "mvtec", "seeds": None, "support_list": None, "class_name": None}
     check_alone(given, usual, "`good`: leave it out (the part's name is `name`)")
@@ -55,9 +56,32 @@ def read_part(given: Arguments) -> tuple[ClassDataset, Arguments]:
     for word in named:
         if not (Path(word).exists() or glob.has_magic(word)):
             raise InputError(f"`good` {word}: there is no such file or folder")
-    images = find_images(named)
+    found = find_images([str(_good_folder(Path(word)) or word) for word in named])
+    images = found.images
+    for note in found.notes():
+        console.print(note, soft_wrap=True)
     more = {"dataset": "own", "k_shot": given.get("k_shot", min(len(images), MAX_SUPPORT))}
     return ClassDataset("own", given["name"], images, ()), given | more
+
+
+def _good_folder(folder: Path) -> Path | None:
+    """Return the folder of good images in a part's folder, if it is laid out as a data set is.
+
+    Raises:
+        InputError: it holds test images, but no folder of good ones.
+    """
+    if not folder.is_dir():
+        return None
+    good = normal_folder(folder)
+    if good is None and (folder / "test").is_dir():
+        raise InputError(f"`good` {folder} holds test/, which is not learned from: name the folder of good pictures")
+    return good
+
+
+def print_notes(classes: Sequence[ClassDataset], console: Console) -> None:
+    """Print what a user should know of how the classes were read."""
+    for note in dict.fromkeys(note for dataset in classes for note in dataset.notes):
+        console.print(note, soft_wrap=True)
 
 
 def check_alone(given: Arguments, usual: Mapping[str, Any], words: str) -> None:
@@ -81,7 +105,9 @@ def read_one_class(given: Arguments, console: Console) -> ClassDataset:
     if name is None:
         raise InputError("`class_name` is missing: name the part, such as `class_name` carpet")
     _check_plain("class_name", name)
-    return read_class(given["dataset"], find_data(given, (name,), console), name)
+    dataset = read_class(given["dataset"], find_data(given, (name,), console), name)
+    print_notes([dataset], console)
+    return dataset
 
 
 def find_data(given: Arguments, demo_classes: Sequence[str], console: Console) -> Path:

@@ -19,6 +19,7 @@ from promptad.cli.builders import (
     make_choice,
     make_context,
     make_jobs,
+    print_notes,
     read_one_class,
     read_part,
     result_folder,
@@ -27,7 +28,8 @@ from promptad.cli.options import CHOICE, with_flags
 from promptad.cli.parser import Arguments, chosen_system, make_seeds, settings_of
 from promptad.data.datasets import class_names, no_classes, read_class
 from promptad.data.demo import DEMO_CLASSES
-from promptad.data.images import find_images, read_image
+from promptad.data.images import read_image
+from promptad.data.search import find_images
 from promptad.engine.predict import predict
 from promptad.engine.runs import RunContext, evaluate_class, print_seeds, train_all, train_one
 from promptad.errors import InputError
@@ -66,7 +68,7 @@ def run_train(given: Arguments, console: Console) -> None:
     """Train one class, or a part of the user's own."""
     part = None
     if given["good"]:
-        part, given = read_part(given)
+        part, given = read_part(given, console)
     elif given["name"]:
         raise InputError(f"`name` {given['name']!r} is of your own pictures: give them with `good`")
     seeds = make_seeds(given)
@@ -85,18 +87,20 @@ def run_predict(given: Arguments, console: Console) -> int:
     """Predict images without labels; return the exit code."""
     path = given["checkpoint"] / OWN_CHECKPOINT if given["checkpoint"].is_dir() else given["checkpoint"]
     check_batch_size(given)
-    images = find_images(given["pictures"], besides=given["output"])
+    found = find_images(given["pictures"], besides=given["output"])
     device = find_device(given, console)
     detector = load_with_thresholds(path, device, given["false_alarm_rate"], given["pretrained_dataset"])
     if len(detector.subject.support_images) == 1:
         console.print(ONE_IMAGE, soft_wrap=True)
-    records = write_predictions(detector, path, images, given, console)
+    records = write_predictions(detector, path, found.images, given, console)
     show_predictions(records, console)
+    for note in found.notes():
+        console.print(note, soft_wrap=True)
     console.print(f"written: {given['output'] / LINES}", soft_wrap=True)
     if all(record.error for record in records):
         raise InputError("none of the pictures could be read: see their lines above")
     bad = any(record.is_anomalous or record.error for record in records)
-    return REJECTED if bad and given["fail_on_anomaly"] else 0
+    return REJECTED if (bad or found.unread) and given["fail_on_anomaly"] else 0
 
 
 def write_predictions(
@@ -159,6 +163,7 @@ def run_train_all(given: Arguments, console: Console) -> None:
     if left_out := no_classes(given["dataset"], folder):
         console.print(f"left out, for they hold no good/: {', '.join(left_out)}", soft_wrap=True)
     classes = [read_class(given["dataset"], folder, name) for name in found]
+    print_notes(classes, console)
     jobs, context = make_jobs(given, seeds, classes, console)
     on_gpu = context.backbone.device.type == "cuda"
     train_all(jobs, context, together=on_gpu if given["together"] is None else given["together"])

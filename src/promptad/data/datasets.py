@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from promptad.data.mvtec import MVTecReader, PartsReader
+from promptad.data.mvtec import MVTecReader
 from promptad.data.reader import DatasetReader
 from promptad.data.visa import VisaReader
 from promptad.errors import InputError, check_choice
@@ -14,7 +14,12 @@ READERS: tuple[DatasetReader, ...] = (
     MVTecReader("mvtec", "no MVTec AD at {0}: unpack it there ({0}/carpet/train/good/000.png), or try `dataset` demo"),
     VisaReader(),
     MVTecReader("demo", "no demo data at {0}: draw it there with promptad demo-data"),
-    PartsReader("folder", "no folder at {0}: give the folder that holds good/, or the one above it"),
+    MVTecReader(
+        "folder",
+        "no folder at {0}: give the folder that holds good/, or the one above it",
+        expected=Path("<class>", "good"),
+        has_own_folder=False,
+    ),
 )
 DATASETS = {reader.name: reader for reader in READERS}
 

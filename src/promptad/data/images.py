@@ -1,11 +1,12 @@
 """Load any supported image as upright RGB, or raise InputError."""
 
-import glob
 import struct
 import sys
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard, Union
 
@@ -20,7 +21,22 @@ if TYPE_CHECKING:
 
 ImageLike: TypeAlias = Union[str, Path, Image.Image, np.ndarray, "Tensor"]
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
+# Pillow's decoders that are used: others start programs (EPS), or are not meant for photographs.
+FORMATS = ["PNG", "JPEG", "BMP", "DIB", "TIFF", "WEBP", "GIF", "JPEG2000", "PPM"]
+IMAGE_SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".gif", ".jp2", ".j2k"}
+    | {".ppm", ".pgm", ".pbm", ".pnm"}
+)
+UNREADABLE_SUFFIXES = frozenset(
+    {".heic", ".heif", ".avif", ".jxl", ".psd", ".exr", ".hdr", ".dcm", ".svg", ".eps"}
+    | {".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2"}
+)
+if find_spec("pillow_heif"):  # the extra "heic"
+    pillow_heif = import_module("pillow_heif")
+    pillow_heif.register_heif_opener()
+    FORMATS.append("HEIF")
+    IMAGE_SUFFIXES |= {".heic", ".heif"}
+    UNREADABLE_SUFFIXES -= {".heic", ".heif"}
 
 _JPEG_SUFFIXES = frozenset({".jpg", ".jpeg"})
 _EIGHT_BIT_MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV"})
@@ -81,55 +97,6 @@ def read_mask(path: Path, size: int, image: Path) -> NDArray[np.bool_]:
     return np.asarray(resized, dtype=np.bool_)
 
 
-def list_images(folder: Path) -> tuple[Path, ...]:
-    """The image files directly in the folder, by suffix and sorted by name; hidden files are left out."""
-    if not folder.is_dir():
-        raise InputError(f"no folder of pictures at {folder}: check the path")
-    images = [
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
-    ]
-    return tuple(sorted(images, key=lambda path: path.name))
-
-
-def find_images(named: Sequence[str], besides: Path | None = None) -> tuple[Path, ...]:
-    """The images that a user names, each once: as files, folders (with all sub-folders) or patterns with *.
-
-    A folder's images are found by their suffix, and sorted; hidden files and everything below `besides` are left out.
-    A named file is included even if it does not exist: reading it raises the error. Raises InputError for a folder or
-    a pattern without images.
-    """
-    found: dict[Path, None] = {}
-    for name in named:
-        place = Path(name)
-        if place.is_dir():
-            inside = _images_below(place, besides)
-        elif glob.has_magic(name) and not place.exists():
-            inside = _matches(name)
-        else:
-            inside = [place]
-        if not inside:
-            suffixes = ", ".join(sorted(IMAGE_SUFFIXES))
-            raise InputError(f"no pictures in {name!r}: name files, a folder that holds some ({suffixes}) or a pattern")
-        found |= dict.fromkeys(inside)
-    return tuple(found)
-
-
-def _matches(pattern: str) -> list[Path]:
-    # pathlib's own patterns cannot be absolute.
-    return [path for match in sorted(glob.glob(pattern, recursive=True)) if (path := Path(match)).is_file()]  # noqa: PTH207
-
-
-def _images_below(folder: Path, besides: Path | None) -> list[Path]:
-    def counts(path: Path) -> bool:
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        left_out = besides is not None and path.resolve().is_relative_to(besides.resolve())
-        return path.suffix.lower() in IMAGE_SUFFIXES and path.is_file() and not hidden and not left_out
-
-    return sorted(filter(counts, folder.rglob("*")), key=Path.as_posix)
-
-
 def _image_of_array(array: np.ndarray) -> Image.Image:
     """The image in an array; if the first and the last axis both have length 3, the last one is the colour axis."""
     pixels = array if array.ndim != 3 or array.shape[2] == 3 else array.transpose(1, 2, 0)
@@ -158,14 +125,14 @@ def _open_upright(path: Path) -> Image.Image:
             raise InputError(f"{path} is a folder, not a picture: name a picture in it")
         if path.stat().st_size == 0:
             raise InputError(f"empty picture {path}: the file has no bytes; replace it or remove it")
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             return ImageOps.exif_transpose(image)
 
 
 def _upright_size(path: Path) -> tuple[int, int]:
     """Width and height as `read_image` gives them, from the header alone where that is certain."""
     if path.is_file():
-        with _decoding_in_words(str(path)), Image.open(path) as image:
+        with _decoding_in_words(str(path)), Image.open(path, formats=FORMATS) as image:
             # A TIFF keeps its orientation among its own tags, and Pillow's versions differ in when they apply it.
             if image.format != "TIFF" and not _ORIENTATION_KEYS & {str(key) for key in image.info}:
                 return image.size
@@ -213,7 +180,7 @@ def _decoding_in_words(name: str) -> Iterator[None]:
         raise
     except UnidentifiedImageError as error:
         raise InputError(
-            f"not a picture: {name} is damaged or of another kind; give a PNG, JPEG, BMP, TIFF or WebP file"
+            f"not a picture: {name} is damaged or of another kind; give a PNG, JPEG, BMP, TIFF, WebP or GIF file"
         ) from error
     except Image.DecompressionBombError as error:
         raise InputError(
