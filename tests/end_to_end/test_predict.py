@@ -1,7 +1,9 @@
 """A user's own part: trained on good images only, then used to predict others."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +12,9 @@ from helpers import LIGHT, LIGHTEST, TINY, Own, assert_refused, call, contents, 
 from matplotlib.figure import Figure
 
 from promptad import PromptAD
+from promptad.cli import commands
 from promptad.data.images import read_image
+from promptad.engine.predict import predict
 from promptad.results.predictions import ONE_IMAGE
 
 pytestmark = pytest.mark.slow
@@ -167,3 +171,86 @@ def test_a_single_good_image_gives_a_warning(own: Own, tmp_path: Path) -> None:
     for outcome in (call(*learn), call("predict", tmp_path / "c", good, "--output", tmp_path)):
         assert outcome.code == 0, outcome.errors
         assert ONE_IMAGE in outcome.output
+
+
+def interrupted_after(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the next predictions end by Ctrl-C after so many images."""
+
+    def some(*arguments: Any, **options: Any) -> Iterator[Any]:
+        for number, item in enumerate(predict(*arguments, **options)):
+            if number == count:
+                raise KeyboardInterrupt
+            yield item
+
+    monkeypatch.setattr(commands, "predict", some)
+
+
+def test_an_interrupted_run_keeps_its_lines_and_goes_on(
+    own: Own, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    complete = own.lines(tmp_path / "whole", "--overlays")
+    output = tmp_path / "out"
+    arguments = ("predict", own.part, own.new, "--output", output, "--overlays")
+    with monkeypatch.context() as patch:
+        interrupted_after(3, patch)
+        outcome = call(*arguments)
+        assert (outcome.code, outcome.errors) == (130, "promptad: interrupted; what was finished is kept\n")
+    assert not (output / "predictions.jsonl").exists()
+    part = output / "predictions.jsonl.part"
+    assert len(part.read_text().splitlines()) == 3
+    part.write_text(part.read_text() + '{"path": "cut sho')  # as a killed process may leave it
+    outcome = call(*arguments)
+    assert outcome.code == 0
+    assert "going on behind 3 pictures" in outcome.output
+    again = read_lines(output)
+    assert [line["path"] for line in again] == [line["path"] for line in complete]
+    for one, other in zip(again, complete, strict=True):
+        assert one.get("score") == pytest.approx(other.get("score"), abs=1e-4)
+    assert {path.name for path in output.iterdir()} == {"predictions.jsonl", "run.json", "overlays"}
+    with monkeypatch.context() as patch:
+        interrupted_after(2, patch)
+        assert call(*arguments).code == 130
+    assert read_lines(output) == again  # the finished run stays until the next one ends
+    assert "going on" not in call("predict", own.part, own.new / "good.png", "--output", output).output
+
+
+def test_a_mistyped_path_keeps_the_earlier_predictions(own: Own, tmp_path: Path) -> None:
+    before = own.lines(tmp_path)
+    outcome = call("predict", own.part, own.new / "god.png", "--output", tmp_path)
+    assert_refused(outcome, "none of the pictures could be read", "the earlier predictions are kept")
+    assert read_lines(tmp_path) == before
+    assert {path.name for path in tmp_path.iterdir()} == {"predictions.jsonl", "run.json"}
+
+
+def test_overlays_of_an_earlier_run_go_and_are_never_images(own: Own, tmp_path: Path) -> None:
+    new = shutil.copytree(own.new, tmp_path / "new")
+    output = new / "out"
+    call("predict", own.part, new, "--output", output, "--overlays")
+    assert len(list((output / "overlays").iterdir())) == len(list(own.new.iterdir())) - 1
+    (output / "overlays" / "own.png").write_bytes(b"the user's")
+    call("predict", own.part, new / "good.png", "--output", output, "--overlays")
+    assert {path.name for path in (output / "overlays").iterdir()} == {"0001_good.png", "own.png"}
+    found = call("predict", own.part, new, "--output", tmp_path / "elsewhere")
+    assert f"{len(list(own.new.iterdir()))} pictures" in found.output
+
+
+def test_a_long_name_and_a_vanished_image_stop_nobody(
+    own: Own, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new = tmp_path / "new"
+    new.mkdir()
+    shutil.copy(own.new / "good.png", new / f"{'a' * 240}.png")
+    for name in ("b", "c"):
+        shutil.copy(own.new / "good.png", new / f"{name}.png")
+
+    def vanishing(*arguments: Any, **options: Any) -> Iterator[Any]:
+        for item in predict(*arguments, **options):
+            (new / "b.png").unlink(missing_ok=True)
+            yield item
+
+    monkeypatch.setattr(commands, "predict", vanishing)
+    outcome = call("predict", own.part, new, "--output", tmp_path / "out", "--overlays")
+    assert outcome.code == 0, outcome.errors
+    lines = read_lines(tmp_path / "out")
+    assert ["error" in line for line in lines] == [False, True, False]
+    assert [Path(line["overlay"]).is_file() for line in lines if "error" not in line] == [True, True]

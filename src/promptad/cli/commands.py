@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from rich.console import Console
 
 from promptad.cli.builders import (
@@ -51,6 +52,7 @@ from promptad.results.predictions import (
     ONE_IMAGE,
     PredictionRecord,
     PredictionRun,
+    discard_part,
     predictions_file,
     read_predictions,
 )
@@ -61,6 +63,7 @@ from promptad.visualization.overlays import Overlay, draw_overlays
 from promptad.visualization.prediction import overlay_title
 
 REJECTED = 3  # exit code of predict --fail-on-anomaly
+MAX_STEM = 60  # letters of an image's name that the name of its overlay has
 MAX_NAMED = 20  # anomalous or unreadable images that predict names in the terminal
 
 
@@ -107,26 +110,48 @@ def write_predictions(
     detector: AnomalyDetector, path: Path, images: Sequence[Path], given: Arguments, console: Console
 ) -> list[PredictionRecord]:
     """Predict images with a progress bar, write each record, and draw it if asked; return them without regions."""
-    records, run = [], PredictionRun.of(path, detector)
-    with predictions_file(given["output"], run) as write, progress_bar(console) as progress:
+    output, run = given["output"], PredictionRun.of(path, detector)
+    with predictions_file(output, run, images) as file, progress_bar(console) as progress:
+        records = [replace(record, regions=()) for record in file.known]
+        if records:
+            console.print(f"going on behind {len(records)} pictures of an interrupted run", soft_wrap=True)
         bar = add_task(progress, "judge", len(images))
-        for number, (record, anomaly_map) in enumerate(predict(detector, images, given["batch_size"]), 1):
+        progress.advance(bar, len(records))
+        coming = predict(detector, images[len(records) :], given["batch_size"])
+        for number, (record, anomaly_map) in enumerate(coming, len(records) + 1):
+            written = record
             if given["overlays"] and anomaly_map is not None:
-                file = given["output"] / "overlays" / f"{number:04}_{Path(record.path).stem}.png"
-                draw_record(detector, record, anomaly_map, file)
-                write(replace(record, overlay=str(file)))
-            else:
-                write(record)
-            records.append(replace(record, regions=()))
+                name = f"{number:04}_{Path(record.path).stem[:MAX_STEM]}.png"
+                written = _drawn(detector, record, anomaly_map, output / "overlays" / name)
+            file.write(written)
+            records.append(replace(written, regions=()))
             progress.advance(bar)
+        if all(record.error for record in records) and (output / LINES).is_file():
+            discard_part(output)
+            show_predictions(records, console)
+            raise InputError("none of the pictures could be read: see above; the earlier predictions are kept")
     return records
 
 
-def draw_record(detector: AnomalyDetector, record: PredictionRecord, anomaly_map: np.ndarray, file: Path) -> None:
+def _drawn(
+    detector: AnomalyDetector, record: PredictionRecord, anomaly_map: np.ndarray, file: Path
+) -> PredictionRecord:
+    """Draw a record, and return it with the overlay's name, or with its error if the image has gone by now."""
+    try:
+        image = read_image(record.path)
+    except InputError as error:
+        return PredictionRecord(record.path, error=str(error))
+    draw_record(detector, record, image, anomaly_map, file)
+    return replace(record, overlay=str(file))
+
+
+def draw_record(
+    detector: AnomalyDetector, record: PredictionRecord, image: Image.Image, anomaly_map: np.ndarray, file: Path
+) -> None:
     """Draw an image with its regions, and beside it its anomaly map."""
     canvas_size, _ = detector.backbone.square_of(detector.settings.scoring.resolution)
     title = overlay_title(record.score, record.max_score, record.label, record.nearest_states)
-    overlay = Overlay(read_image(record.path), anomaly_map, canvas_size, record.regions, title)
+    overlay = Overlay(image, anomaly_map, canvas_size, record.regions, title)
     save(draw_overlays([overlay]), file, "output")
 
 

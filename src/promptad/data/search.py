@@ -98,7 +98,7 @@ def _below(folder: Path, besides: Path | None) -> FoundImages:
         except (OSError, RuntimeError):  # no right to read it, or links that lead to each other
             unread.append(place)
             continue
-        if real in visited or (excluded is not None and real.is_relative_to(excluded)):
+        if real in visited or (excluded is not None and real.is_relative_to(excluded)) or _is_drawn(real):
             continue
         visited.add(real)
         for child in (child for child in children if not child.name.startswith(".")):
@@ -112,6 +112,11 @@ def _below(folder: Path, besides: Path | None) -> FoundImages:
             else:
                 (unread if suffix in UNREADABLE_SUFFIXES else others).append(child)
     return FoundImages(*(tuple(sorted(paths, key=Path.as_posix)) for paths in (images, unread, others)))
+
+
+def _is_drawn(folder: Path) -> bool:
+    """Whether a folder holds the overlays of predictions."""
+    return folder.name == "overlays" and (folder.parent / "predictions.jsonl").is_file()
 
 
 def _named(paths: Sequence[Path]) -> str:

@@ -1,20 +1,21 @@
 """The files of `predict`: a line for each image, and the record of the detector; read again for a report page."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from promptad.data.fingerprints import file_sha256
 from promptad.errors import InputError
 from promptad.models.base import AnomalyDetector
 from promptad.settings import Settings
 from promptad.structures import ANOMALY, GOOD, Explanation, Region
-from promptad.utils.files import whole_file
+from promptad.utils.files import writable_folder
 
-LINES, RUN = "predictions.jsonl", "run.json"
+LINES, RUN, PART = "predictions.jsonl", "run.json", ".part"
 ONE_IMAGE = (
     "learned from one good picture: how much good parts differ is only guessed; where they differ much, more of them"
     " will be rejected than the false-alarm rate says, and a second picture helps"
@@ -118,24 +119,72 @@ class PredictionRecord:
         )
 
 
+class PredictionsFile:
+    """The file of lines of a run while it is being written; `known` are the lines of an interrupted run of the same."""
+
+    def __init__(self, lines: IO[str], known: Sequence[PredictionRecord]) -> None:
+        self.lines, self.known = lines, known
+
+    def write(self, record: PredictionRecord) -> None:
+        """Write the line of a record, so that it survives whatever happens to the next one."""
+        self.lines.write(record.to_line())
+        self.lines.flush()
+
+
 @contextmanager
-def predictions_file(folder: Path, run: PredictionRun) -> Iterator[Callable[[PredictionRecord], None]]:
-    """Yield a function that writes a record's line; at the end, both files appear whole in the folder.
+def predictions_file(folder: Path, run: PredictionRun, images: Sequence[Path]) -> Iterator[PredictionsFile]:
+    """Open a file that takes the records of images, in their order, as they come.
+
+    The lines go to a file beside the one of an earlier run, and take its place at the end, with the run. After an error
+    or Ctrl-C they stay there, and the same run goes on behind them. Overlays of the earlier run are deleted at the end.
 
     Raises:
         InputError: the folder cannot be written to.
     """
-    with (
-        whole_file(folder / RUN, "output") as run_file,  # renamed right after the file of lines
-        whole_file(folder / LINES, "output") as temporary,
-        temporary.open("w", encoding="utf-8") as lines,
-    ):
-        run_file.write_text(run.to_json(), encoding="utf-8")
+    part, run_part = (folder / f"{name}{PART}" for name in (LINES, RUN))
+    with writable_folder(folder, "output"):
+        known = _resumed(part, run_part, run, images)
+        run_part.write_text(run.to_json(), encoding="utf-8")
+        with part.open("w", encoding="utf-8") as lines:
+            file = PredictionsFile(lines, known)
+            for record in known:
+                file.write(record)
+            yield file
+            os.fsync(lines.fileno())
+        stale = _overlays(folder / LINES) - _overlays(part)
+        part.replace(folder / LINES)
+        run_part.replace(folder / RUN)
+        for overlay in stale:
+            if overlay.resolve().is_relative_to((folder / "overlays").resolve()):
+                overlay.unlink(missing_ok=True)
 
-        def write(record: PredictionRecord) -> None:
-            lines.write(record.to_line())
 
-        yield write
+def discard_part(folder: Path) -> None:
+    """Delete what an unfinished run has written."""
+    for name in (LINES, RUN):
+        (folder / f"{name}{PART}").unlink(missing_ok=True)
+
+
+def _resumed(part: Path, run_part: Path, run: PredictionRun, images: Sequence[Path]) -> list[PredictionRecord]:
+    """Return the records of an interrupted run, if it was the same and its images are the first of these."""
+    try:
+        if run_part.read_text(encoding="utf-8") != run.to_json():
+            return []
+        whole = part.read_text(encoding="utf-8").rpartition("\n")[0]
+        known = [PredictionRecord.from_line(line) for line in whole.split("\n") if line]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []
+    paths = [record.path for record in known]
+    return known if paths == list(map(str, images[: len(paths)])) else []
+
+
+def _overlays(file: Path) -> set[Path]:
+    """Return the overlays that a file of lines names; none if it cannot be read."""
+    try:
+        records = [PredictionRecord.from_line(line) for line in file.read_text(encoding="utf-8").split("\n") if line]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return set()
+    return {Path(record.overlay) for record in records if record.overlay}
 
 
 def read_predictions(place: Path) -> tuple[PredictionRun, tuple[PredictionRecord, ...]]:
