@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers import refusal
 from PIL import Image
 
 from promptad import InputError, PromptAD, Settings
@@ -244,3 +245,26 @@ def test_settings_are_frozen() -> None:
 def test_settings_refuse_invalid_values(part: type[Any], name: str, value: object, flag: str) -> None:
     with pytest.raises(InputError, match=f"^{flag}: "):
         part(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "value"),
+    [
+        (PromptSettings, "n_pro", 101),
+        (PromptSettings, "n_pro_ab", 10**9),
+        (PromptSettings, "n_ctx", 1001),
+        (TrainingSettings, "k_shot", 10**6),
+        (TrainingSettings, "views", 10**5),
+        (TrainingSettings, "epochs", 10**9),
+        (BackboneSettings, "resize", 10**6),
+        (ScoringSettings, "sigma", 300.0),
+    ],
+)
+def test_settings_have_a_bound_that_a_machine_can_bear(part: type, name: str, value: float) -> None:
+    with pytest.raises(InputError, match=f"`{name}` {value}: must be at most"):
+        part(**{name: value})
+
+
+def test_a_state_without_a_word_is_refused_instead_of_looping(fitted: Fitted) -> None:
+    estimator = PromptAD("carpet", backbone="tiny", states=["&nbsp;"])
+    assert "`states`" in refusal(estimator.fit, fitted.paths[:1])

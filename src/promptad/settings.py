@@ -17,6 +17,8 @@ TINY_BACKBONE = "tiny"  # the bundled backbone
 HEALTHY_USAGE = 0.4  # relative: a normal prototype's share of the patches is healthy within 1/K ± 0.4/K
 HEALTHY_SEPARATION = 0.3  # healthy: a mean cosine of abnormal prototypes to the mean normal one below this
 LARGEST_MAP = 4096  # pixels a side; the maps of a test split are in memory together
+LARGEST_IMAGE = 4096  # pixels a side that a backbone is given
+MOST_PROTOTYPES, MOST_CONTEXT, MOST_VIEWS, MOST_EPOCHS, MOST_SUPPORT = 100, 1000, 256, 1_000_000, 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +34,7 @@ class BackboneSettings:
     def __post_init__(self) -> None:
         for name in ("resize", "crop"):
             if (size := getattr(self, name)) is not None:
-                _whole(1, name, size)
+                _whole(1, name, size, LARGEST_IMAGE)
         _one_of("precision", self.precision, ("float32", "bfloat16", "float16"))
         if self.name == TINY_BACKBONE:
             object.__setattr__(self, "pretrained", "embedded")
@@ -50,8 +52,10 @@ class PromptSettings:
     states: tuple[str, ...] = ()  # user states that replace the built-in ones
 
     def __post_init__(self) -> None:
-        for name in ("n_pro", "n_pro_ab", "n_ctx", "n_ctx_ab"):
-            _whole(1, name, getattr(self, name))
+        for name in ("n_pro", "n_pro_ab"):
+            _whole(1, name, getattr(self, name), MOST_PROTOTYPES)
+        for name in ("n_ctx", "n_ctx_ab"):
+            _whole(1, name, getattr(self, name), MOST_CONTEXT)
         if isinstance(self.states, str):
             raise InputError(f"`states` {self.states!r}: give a list of phrases")
         _one_of("start", self.start, ("words", "random"))
@@ -91,12 +95,12 @@ class TrainingSettings:
     weights: LossWeights = field(default_factory=LossWeights)
 
     def __post_init__(self) -> None:
-        _whole(1, "k_shot", self.k_shot)
-        _whole(0, "epochs", self.epochs)
+        _whole(1, "k_shot", self.k_shot, MOST_SUPPORT)
+        _whole(0, "epochs", self.epochs, MOST_EPOCHS)
         _whole(0, "seed", self.seed)
         if self.seed >= 2**63:
             raise InputError(f"`seed` {self.seed}: must be below 2 ** 63")
-        _whole(2, "views", self.views)
+        _whole(2, "views", self.views, MOST_VIEWS)
         for name in ("lr", "momentum", "weight_decay"):
             _at_least(0, name, getattr(self, name))
         if self.trust is not None and not 0 <= self.trust <= 1:
@@ -124,6 +128,8 @@ class ScoringSettings:
         if self.resolution > LARGEST_MAP:
             raise InputError(f"`resolution` {self.resolution}: must be at most {LARGEST_MAP}")
         _at_least(0, "sigma", self.sigma)
+        if self.sigma > self.resolution:
+            raise InputError(f"`sigma` {self.sigma}: must be at most the `resolution`, {self.resolution}")
         if not 0 < self.false_alarm_rate < 1:
             raise InputError(f"`false_alarm_rate` {self.false_alarm_rate}: must be between 0 and 1, such as 0.01")
         _one_of("calibration", self.calibration, ("position", "prototype", "none"))
@@ -199,9 +205,11 @@ def _at_least(bound: float, name: str, value: float) -> None:
         raise InputError(f"`{name}` {value}: must be a number of at least {bound}")
 
 
-def _whole(bound: int, name: str, value: int) -> None:
+def _whole(bound: int, name: str, value: int, most: int | None = None) -> None:
     if not isinstance(value, int) or value < bound:
         raise InputError(f"`{name}` {value}: must be a whole number of at least {bound}")
+    if most is not None and value > most:
+        raise InputError(f"`{name}` {value}: must be at most {most}")
 
 
 def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:

@@ -212,3 +212,7 @@ def test_advice_in_the_diagnostics_names_flags(drawn: Path, tmp_path: Path) -> N
     advice = " ".join(verdict["advice"] for verdict in json.loads(file.read_text())["verdicts"])
     assert "(--n_pro_ab)" in advice
     assert "`" not in advice
+
+
+def test_a_range_of_seeds_has_a_bound() -> None:
+    assert_refused(call("train", "--class-name", "carpet", "--seeds", "0-999999999"), "--seeds", "0-999999999")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import CHECKPOINT, CSV, LIGHTEST, Trained, call, contents, only_row, read_checkpoint, without_seconds
+from helpers import CHECKPOINT, CSV, LIGHTEST, TINY, Trained, call, contents, only_row, read_checkpoint, without_seconds
 from PIL import Image
 
 from promptad.results.table import METRIC_TITLES
@@ -154,3 +154,14 @@ def test_underscores_and_dashes_are_alike(trained: Trained, tmp_path: Path) -> N
     assert torch.equal(first["normal_prototypes"], second["normal_prototypes"])
     assert torch.equal(first["abnormal_prototypes"], second["abnormal_prototypes"])
     assert without_seconds(only_row(folders[0])) == without_seconds(only_row(folders[1]))
+
+
+def test_images_that_are_far_from_square_are_named(drawn: Path, tmp_path: Path) -> None:
+    good = tmp_path / "good"
+    good.mkdir()
+    for number in range(2):
+        with Image.open(drawn / "demo" / "carpet" / "train" / "good" / f"00{number}.png") as image:
+            image.resize((300, 100)).save(good / f"{number}.png")
+    outcome = call("train", "--good", good, "--name", "rail", "--root-dir", tmp_path / "result", *TINY, *LIGHTEST)
+    assert outcome.code == 0, outcome.errors
+    assert "pictures of 300 x 100 pixels are squeezed to a square" in outcome.output

@@ -1,7 +1,10 @@
 """The command line: `promptad` and its commands, which the scripts call too."""
 
+import re
 import sys
+import warnings
 from collections.abc import Sequence
+from io import TextIOWrapper
 from typing import Any
 
 import torch
@@ -12,13 +15,20 @@ from promptad.cli.options import with_flags
 from promptad.cli.parser import applicable, parse
 from promptad.errors import InputError
 
+CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")  # a file's name may hold codes that command a terminal
+
 
 class FlagConsole(Console):
-    """A console that writes flags for the settings that messages name."""
+    """A console that writes flags for the settings that messages name, and no control codes that names hold."""
 
     def print(self, *objects: Any, **options: Any) -> None:
-        """Print, with a flag for each setting in backticks."""
-        super().print(*(with_flags(one) if isinstance(one, str) else one for one in objects), **options)
+        """Print, with a flag for each setting in backticks, and with control codes in words."""
+        super().print(*(printable(with_flags(one)) if isinstance(one, str) else one for one in objects), **options)
+
+
+def printable(text: str) -> str:
+    """Return a text with its control codes and broken letters as escapes; line breaks stay."""
+    return CONTROL.sub(lambda code: repr(code[0])[1:-1], text).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,6 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     `predict` may return 3, for what it rejected.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # where the terminal's encoding has no such letter
+    warnings.filterwarnings("ignore", module="PIL")  # of large or odd images, which are read or refused in words
     console = FlagConsole(highlight=False, markup=False)
     try:
         command, given = parse(sys.argv[1:] if arguments is None else arguments)

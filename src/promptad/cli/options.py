@@ -11,6 +11,8 @@ from promptad.models.base import BATCH_SIZE
 from promptad.reports.comparison.rows import BASELINE, OURS
 from promptad.settings import MULTI_PROTOTYPE, SINGLE_ANCHOR, Settings
 
+MAX_NUMBERS = 10_000  # of a range
+
 
 def truth(text: str) -> bool:
     """Read a yes or no as the original PromptAD writes it.
@@ -51,6 +53,8 @@ def numbers(text: str) -> tuple[int, ...]:
     found: list[int] = []
     for part in names(text):
         first, _, last = part.partition("-")
+        if int(last or first) - int(first) >= MAX_NUMBERS:
+            raise ValueError(text)
         found += range(int(first), int(last or first) + 1)
     if not found or len(set(found)) < len(found):
         raise ValueError(text)

@@ -2,9 +2,10 @@
 
 import struct
 import sys
+import threading
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -38,6 +39,9 @@ if find_spec("pillow_heif"):  # the extra "heic"
     IMAGE_SUFFIXES |= {".heic", ".heif"}
     UNREADABLE_SUFFIXES -= {".heic", ".heif"}
 
+LARGE = 2**24  # pixels of an image that is not decoded beside another one
+_ONE_AT_A_TIME = threading.Lock()
+
 _JPEG_SUFFIXES = frozenset({".jpg", ".jpeg"})
 _EIGHT_BIT_MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV"})
 _MODE_WORDS = {"I": "32-bit integers", "F": "32-bit floats"}
@@ -69,6 +73,19 @@ def read_image(image: ImageLike) -> Image.Image:
     )
 
 
+@contextmanager
+def large_images_singly(path: Path) -> Iterator[None]:
+    """Let only one thread at a time into the body with a large image, which takes many times its file's size."""
+    size = 0
+    with suppress(Exception), Image.open(path, formats=FORMATS) as image:  # whoever reads it says what is wrong
+        size = image.width * image.height
+    if size <= LARGE:
+        yield
+        return
+    with _ONE_AT_A_TIME:
+        yield
+
+
 def is_tensor(value: Any) -> "TypeGuard[Tensor]":
     """Whether a value is a torch tensor; torch is not imported for this."""
     torch = sys.modules.get("torch")
@@ -84,7 +101,7 @@ def read_mask(path: Path, size: int, image: Path) -> NDArray[np.bool_]:
     if path.suffix.lower() in _JPEG_SUFFIXES:
         raise InputError(f"mask {path} is a JPEG, whose compression smears a defect's border: export it as PNG")
     mask = _open_upright(path)
-    width, height = _upright_size(image)
+    width, height = image_size(image)
     if mask.size != (width, height):
         raise InputError(
             f"mask {path} has {mask.width} x {mask.height} pixels, its picture {image} {width} x {height}: "
@@ -129,8 +146,8 @@ def _open_upright(path: Path) -> Image.Image:
             return ImageOps.exif_transpose(image)
 
 
-def _upright_size(path: Path) -> tuple[int, int]:
-    """Width and height as `read_image` gives them, from the header alone where that is certain."""
+def image_size(path: Path) -> tuple[int, int]:
+    """Width and height of an image file as `read_image` gives them, from the header alone where that is certain."""
     if path.is_file():
         with _decoding_in_words(str(path)), Image.open(path, formats=FORMATS) as image:
             # A TIFF keeps its orientation among its own tags, and Pillow's versions differ in when they apply it.

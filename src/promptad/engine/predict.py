@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from promptad.data.images import read_image
+from promptad.data.images import large_images_singly, read_image
 from promptad.data.transforms import square_image
 from promptad.errors import InputError
 from promptad.models.base import BATCH_SIZE, AnomalyDetector
@@ -44,11 +44,12 @@ def predict(
 
 
 def _load(path: Path, side: int) -> Loaded | InputError:
-    try:
-        image = read_image(path)
-    except InputError as error:
-        return error
-    return image.size, square_image(image, side, side)
+    with large_images_singly(path):
+        try:
+            image = read_image(path)
+        except InputError as error:
+            return error
+        return image.size, square_image(image, side, side)
 
 
 def _record(

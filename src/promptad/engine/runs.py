@@ -9,6 +9,7 @@ from rich.console import Console
 
 from promptad.backbones.clip import Backbone
 from promptad.data.fingerprints import files_sha256, support_sha256
+from promptad.data.images import image_size
 from promptad.engine.evaluate import (
     HASH_DIGITS,
     configuration_of,
@@ -33,6 +34,8 @@ from promptad.results.table import read_results, results_table, seeds_table
 from promptad.settings import Settings
 from promptad.structures import ClassDataset
 from promptad.utils.progress import add_task, progress_bar
+
+MAX_ASPECT = 4 / 3  # of images that are squeezed to a square without a word
 
 
 @dataclass(frozen=True)
@@ -128,6 +131,13 @@ def _prepare(job: Job, context: RunContext) -> tuple[TrainTask, TestSplit | None
         f"learning from {len(names)} of {len(job.dataset.normal)} pictures: {', '.join(names)}", soft_wrap=True
     )
     support = encode_support(context.backbone, job.support_images, job.settings, context.batch_size)
+    width, height = image_size(job.support_images[0])
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        context.console.print(
+            f"pictures of {width} x {height} pixels are squeezed to a square, in which small defects can be lost: cut"
+            " long parts into nearly square pieces",
+            soft_wrap=True,
+        )
     split = context.read_test_split(job.dataset, job.settings)
     subject = Subject(job.dataset.dataset, job.class_name, names, support_sha256(job.support_images))
     return TrainTask(subject, support, job.settings), split

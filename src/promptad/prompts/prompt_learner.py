@@ -113,6 +113,8 @@ def _without_repeats(starts: Tensor, generator: torch.Generator) -> Tensor:
 def _embed_last(backbone: Backbone, text: str, count: int) -> Tensor:
     """Return the embeddings [count, width] of the last `count` tokens of `text`, which is repeated if it is short."""
     ids = backbone.token_ids(text)
+    if not ids:
+        raise InputError(f'`states` {text!r}: CLIP reads no word in it; write such as "with hole"')
     while len(ids) < count:
         ids = ids + ids
     return backbone.text_encoder.embed(torch.tensor(ids[-count:], device=backbone.device))

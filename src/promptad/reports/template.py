@@ -1,5 +1,6 @@
 """The template of all pages: one HTML file that includes its styles and images and loads nothing from a network."""
 
+import re
 from collections.abc import Iterator, Mapping
 from datetime import date
 from importlib.metadata import version
@@ -12,6 +13,7 @@ from markupsafe import Markup
 from promptad.utils.files import whole_file
 from promptad.visualization.figures import number_text
 
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # no page may hold these
 RATE_DIGITS = 1  # of a share in percent
 
 
@@ -37,7 +39,7 @@ def write_page(text: str, file: Path) -> None:
         InputError: the folder cannot be written to.
     """
     with whole_file(file, "output") as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
+        temporary.write_text(CONTROL.sub("\ufffd", text), encoding="utf-8", errors="replace", newline="\n")
 
 
 def flat(settings: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, str]]:

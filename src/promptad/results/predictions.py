@@ -145,7 +145,7 @@ def predictions_file(folder: Path, run: PredictionRun, images: Sequence[Path]) -
     with writable_folder(folder, "output"):
         known = _resumed(part, run_part, run, images)
         run_part.write_text(run.to_json(), encoding="utf-8")
-        with part.open("w", encoding="utf-8") as lines:
+        with part.open("w", encoding="utf-8", errors="backslashreplace") as lines:  # \udc80 is JSON's own escape
             file = PredictionsFile(lines, known)
             for record in known:
                 file.write(record)

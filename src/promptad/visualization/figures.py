@@ -227,7 +227,7 @@ def panel_title(axes: Axes, title: str, note: str) -> None:
 
 def caption(axes: Axes, text: str) -> None:
     """A short line above an image."""
-    axes.set_title(text, loc="left", fontsize=11, color=INK)
+    axes.set_title(text, loc="left", fontsize=11, color=INK, parse_math=False)
 
 
 def plain_frame(axes: Axes) -> None:

@@ -1,0 +1,54 @@
+"""What reaches a terminal: flags instead of settings, and no control codes or broken letters of names."""
+
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from helpers import Own, read_lines
+
+from promptad.cli.main import FlagConsole, printable
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a\x1b[31mb", "a\\x1b[31mb"),
+        ("a\rb\tc\nd", "a\\rb\\tc\nd"),
+        ("a\x9b31mb\x7f", "a\\x9b31mb\\x7f"),
+        ("a\udc80b", "a\\udc80b"),
+        ("Dichtung 垫圈", "Dichtung 垫圈"),
+    ],
+)
+def test_control_codes_and_broken_letters_become_escapes(text: str, expected: str) -> None:
+    assert printable(text) == expected
+
+
+def test_a_console_prints_flags_and_no_control_codes() -> None:
+    shown = io.StringIO()
+    FlagConsole(file=shown, markup=False, highlight=False).print("`n_pro` 3: \x1b[2Jgone")
+    assert shown.getvalue() == "--n_pro 3: \\x1b[2Jgone\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("encoding", ["utf-8", "cp1252", "ascii"])
+def test_odd_names_cost_no_line(own: Own, encoding: str, tmp_path: Path) -> None:
+    new = tmp_path / "new"
+    new.mkdir()
+    names = [b"plain.png", "垫圈.png".encode(), b"\xff\xfe.png", b"a\x1b[31m.png", b"two\nlines.png"]
+    good = (own.new / "good.png").read_bytes()
+    for name in names:
+        Path(os.fsdecode(os.fsencode(new) + b"/" + name)).write_bytes(good)
+    command = (sys.executable, "-m", "promptad", "predict", own.part, new, "--output", tmp_path / "out", "--overlays")
+    environment = os.environ | {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
+    outcome = subprocess.run(command, check=False, capture_output=True, env=environment)
+    assert (outcome.returncode, outcome.stderr) == (0, b"")
+    assert b"\x1b" not in outcome.stdout
+    lines = read_lines(tmp_path / "out")
+    assert {os.fsencode(Path(line["path"]).name) for line in lines} == set(names)
+    assert not any("error" in line for line in lines)
+    report = ("report", "--predictions", tmp_path / "out", "--output", tmp_path / "r.html")
+    assert subprocess.run((*command[:3], *report), check=False, capture_output=True, env=environment).returncode == 0
+    assert "\x1b" not in (tmp_path / "r.html").read_text(encoding="utf-8")
