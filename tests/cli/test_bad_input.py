@@ -216,3 +216,28 @@ def test_advice_in_the_diagnostics_names_flags(drawn: Path, tmp_path: Path) -> N
 
 def test_a_range_of_seeds_has_a_bound() -> None:
     assert_refused(call("train", "--class-name", "carpet", "--seeds", "0-999999999"), "--seeds", "0-999999999")
+
+
+@pytest.mark.parametrize("name", ["..", ".", "../outside", "a/b", "/etc", "a\\b"])
+def test_no_class_name_leads_out_of_the_result_folder(name: str, drawn: Path, tmp_path: Path) -> None:
+    results, good = tmp_path / "result", drawn / "demo" / "carpet" / "train" / "good"
+    shutil.copytree(good, tmp_path / "part" / "good")
+    where = ("--dataset", "folder", "--data-root", tmp_path / "part", "--root-dir", results)
+    before = contents(tmp_path)
+    for command, setting in (
+        (("train", "--good", good, "--root-dir", results, f"--name={name}"), "--name"),
+        (("train", *where, f"--class-name={name}"), "--class-name"),
+        (("train-all", *where, f"--classes={name},x"), "--classes"),
+    ):
+        assert_refused(call(*command), setting, "give a plain name")
+    assert contents(tmp_path) == before
+
+
+def test_no_name_of_a_visa_table_leads_out_of_the_result_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "visa"
+    (folder / "split_csv").mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save(folder / "a.png")
+    table = "object,split,label,image,mask\n../../x,train,normal,a.png,\n"
+    (folder / "split_csv" / "1cls.csv").write_text(table)
+    outcome = call("train-all", "--dataset", "visa", "--data-root", tmp_path, "--root-dir", tmp_path / "result")
+    assert_refused(outcome, "'../../x'", "give a plain name")

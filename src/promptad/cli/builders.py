@@ -22,7 +22,7 @@ from promptad.data.search import find_images
 from promptad.engine.runs import Job, RunContext
 from promptad.errors import InputError, check_choice
 from promptad.reports.comparison.rows import Choice
-from promptad.results.paths import PartFolder, ResultFolder
+from promptad.results.paths import PartFolder, ResultFolder, check_plain_name
 from promptad.settings import Settings
 from promptad.structures import ClassDataset
 from promptad.utils.files import writable_folder
@@ -51,7 +51,7 @@ def read_part(given: Arguments, console: Console) -> tuple[ClassDataset, Argumen
     check_alone(given, usual, "`good`: leave it out (the part's name is `name`)")
     if given["name"] is None:
         raise InputError("`name` is missing: say what the part is, such as `name` 'metal bracket'")
-    _check_plain("name", given["name"])
+    check_plain_name("name", given["name"])
     named = [part for word in given["good"] for part in ([word] if Path(word).exists() else names(word))]
     for word in named:
         if not (Path(word).exists() or glob.has_magic(word)):
@@ -94,17 +94,12 @@ def check_alone(given: Arguments, usual: Mapping[str, Any], words: str) -> None:
             raise InputError(f"`{name}` {given[name]} does not go with {words}")
 
 
-def _check_plain(setting: str, name: str) -> None:
-    if not name.strip() or Path(name).name != name:
-        raise InputError(f"`{setting}` {name!r}: give a plain name, such as carpet; files are called by it")
-
-
 def read_one_class(given: Arguments, console: Console) -> ClassDataset:
     """Return the images of the class that is asked for."""
     name = given["class_name"]
     if name is None:
         raise InputError("`class_name` is missing: name the part, such as `class_name` carpet")
-    _check_plain("class_name", name)
+    check_plain_name("class_name", name)
     dataset = read_class(given["dataset"], find_data(given, (name,), console), name)
     print_notes([dataset], console)
     return dataset

@@ -46,7 +46,7 @@ from promptad.reports.predictions_summary import PredictionsSummary, health_of, 
 from promptad.reports.run_page import render_run_page
 from promptad.reports.run_summary import summarize_run
 from promptad.reports.template import write_page
-from promptad.results.paths import OWN_CHECKPOINT, ResultFolder
+from promptad.results.paths import OWN_CHECKPOINT, ResultFolder, check_plain_name
 from promptad.results.predictions import (
     LINES,
     ONE_IMAGE,
@@ -187,6 +187,8 @@ def run_train_all(given: Arguments, console: Console) -> None:
     found = given["classes"] or class_names(given["dataset"], folder)
     if left_out := no_classes(given["dataset"], folder):
         console.print(f"left out, for they hold no good/: {', '.join(left_out)}", soft_wrap=True)
+    for name in found:
+        check_plain_name("classes", name)
     classes = [read_class(given["dataset"], folder, name) for name in found]
     print_notes(classes, console)
     jobs, context = make_jobs(given, seeds, classes, console)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard, Union
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
+from scipy import ndimage
 
 from promptad.errors import InputError
 
@@ -39,6 +40,7 @@ if find_spec("pillow_heif"):  # the extra "heic"
     IMAGE_SUFFIXES |= {".heic", ".heif"}
     UNREADABLE_SUFFIXES -= {".heic", ".heif"}
 
+MAX_LABELS = 17  # values of a mask of labels, 0 among them; a mask of more has soft edges
 LARGE = 2**24  # pixels of an image that is not decoded beside another one
 _ONE_AT_A_TIME = threading.Lock()
 
@@ -93,10 +95,11 @@ def is_tensor(value: Any) -> "TypeGuard[Tensor]":
 
 
 def read_mask(path: Path, size: int, image: Path) -> NDArray[np.bool_]:
-    """Where the mask shows a defect, resized to `[size, size]` by the nearest pixel.
+    """Where the mask shows a defect, resized to `[size, size]` by the nearest pixel; no defect vanishes.
 
-    Every visible value above 0 is a defect: VisA numbers its kinds 1, 2, 3, ..., so a higher threshold would miss some.
-    Raises InputError if the mask and its `image` differ in size, or if nothing is marked.
+    Few values are labels, and every visible one above 0 is a defect: VisA numbers its kinds 1, 2, 3, ... Many values
+    are soft edges, which are cut at half of the largest. A defect that lies between the pixels of the resized mask gets
+    the nearest one. Raises InputError if the mask and its `image` differ in size, or if nothing is marked.
     """
     if path.suffix.lower() in _JPEG_SUFFIXES:
         raise InputError(f"mask {path} is a JPEG, whose compression smears a defect's border: export it as PNG")
@@ -110,8 +113,16 @@ def read_mask(path: Path, size: int, image: Path) -> NDArray[np.bool_]:
     defect = _defect_pixels(mask, str(path))
     if not defect.any():
         raise InputError(f"mask {path} is all black: mark the defect of {image} in it, or move the picture to good/")
-    resized = Image.fromarray(defect).resize((size, size), Image.Resampling.NEAREST)
-    return np.asarray(resized, dtype=np.bool_)
+    resized = np.array(Image.fromarray(defect).resize((size, size), Image.Resampling.NEAREST), dtype=np.bool_)
+    regions, count = ndimage.label(defect, structure=np.ones((3, 3)))  # type: ignore[attr-defined]
+    if count and size < max(width, height):
+        kept = np.unique(
+            np.asarray(Image.fromarray(regions.astype(np.int32)).resize((size, size), Image.Resampling.NEAREST))
+        )
+        for number in set(range(1, count + 1)) - set(kept.tolist()):
+            rows, columns = np.nonzero(regions == number)
+            resized[int((rows.mean() + 0.5) * size / height), int((columns.mean() + 0.5) * size / width)] = True
+    return resized
 
 
 def _image_of_array(array: np.ndarray) -> Image.Image:
@@ -169,14 +180,18 @@ def _to_rgb(image: Image.Image, name: str) -> Image.Image:
 
 
 def _defect_pixels(mask: Image.Image, name: str) -> NDArray[np.bool_]:
-    """The mask's visible pixels that are not black, `[height, width]`."""
+    """The mask's visible pixels that are marked, `[height, width]`: see `read_mask`."""
     _check_pixels(mask, name)
     if mask.mode.startswith("I;16"):
         return np.asarray(mask) > 0
     with _decoding_in_words(name):
         pixels = np.asarray(mask.convert("RGBA"))  # [height, width, 4]
     red, green, blue, alpha = (pixels[..., channel] for channel in range(4))
-    defect: NDArray[np.bool_] = ((red | green | blue) > 0) & (alpha > 0)  # any() over so short an axis is slow
+    brightest = np.maximum(np.maximum(red, green), blue)  # max() over so short an axis is slow
+    brightest[alpha == 0] = 0
+    values = np.flatnonzero(np.bincount(brightest.ravel(), minlength=256))
+    least = 1 if len(values) <= MAX_LABELS else (int(values[-1]) + 1) // 2
+    defect: NDArray[np.bool_] = brightest >= least
     return defect
 
 

@@ -4,10 +4,21 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from promptad.errors import InputError
 from promptad.settings import MULTI_PROTOTYPE
 from promptad.utils.files import writable_folder
 
 OWN_CHECKPOINT = "detector.pt"
+
+
+def check_plain_name(setting: str, name: str) -> None:
+    """Check that a class may name files: that no file of it leaves its folder.
+
+    Raises:
+        InputError: it is empty, a path, or holds what a file's name cannot.
+    """
+    if not name.strip() or Path(name).name != name or name in (".", "..") or not set(name).isdisjoint("\0/\\"):
+        raise InputError(f"`{setting}` {name!r}: give a plain name, such as carpet; files are called by it")
 
 
 @dataclass(frozen=True)
@@ -36,6 +47,7 @@ class ResultFolder:
 
     def checkpoint(self, class_name: str) -> Path:
         """The detector of a class."""
+        check_plain_name("class_name", class_name or "any")
         return self._of_system("checkpoint") / f"{self._kind}-Seed_{self.seed}-{class_name}-check_point.pt"
 
     def scores(self, class_name: str) -> Path:
@@ -48,6 +60,7 @@ class ResultFolder:
 
     def images(self, class_name: str) -> Path:
         """The folder of a class's drawn predictions."""
+        check_plain_name("class_name", class_name)
         return self._of_system("imgs") / self._of_level(class_name)
 
     @property
