@@ -378,3 +378,12 @@ def test_a_crop_keeps_the_centre() -> None:
     assert backbone.image_encoder.image_size == 32
     assert torch.equal(backbone.pixels([image]), complete[:, :, 16:48, 16:48])
     assert backbone.square_of(256) == (512, 256)
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused(number: float) -> None:
+    clip = CLIP(**SMALL)
+    with torch.no_grad():
+        clip.text_projection[0, 0] = number
+    with pytest.raises(InputError, match="`pretrained` mine: text_projection holds NaN or infinite numbers"):
+        make_backbone(clip, BackboneSettings(name="small", pretrained="mine"), CPU)

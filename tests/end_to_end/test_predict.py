@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import LIGHT, LIGHTEST, TINY, Own, assert_refused, call, contents, read_lines
+from helpers import LIGHT, LIGHTEST, TINY, Own, Trained, assert_refused, call, contents, read_lines
 from matplotlib.figure import Figure
 
 from promptad import PromptAD
@@ -254,3 +254,22 @@ def test_a_long_name_and_a_vanished_image_stop_nobody(
     lines = read_lines(tmp_path / "out")
     assert ["error" in line for line in lines] == [False, True, False]
     assert [Path(line["overlay"]).is_file() for line in lines if "error" not in line] == [True, True]
+
+
+def test_a_detector_is_found_by_its_folder_or_its_name(
+    own: Own, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = own.new / "good.png"
+    assert call("predict", trained.folder, good, "--output", tmp_path / "a").code == 0
+    monkeypatch.chdir(own.part.parents[1])
+    assert call("predict", "my carpet", good, "--output", tmp_path / "b").code == 0
+    shutil.copytree(trained.folder / "checkpoint", tmp_path / "two")
+    shutil.copy(own.part / "detector.pt", tmp_path / "two")
+    (tmp_path / "two" / "detector.pt").rename(tmp_path / "two" / "other.pt")
+    assert_refused(call("predict", tmp_path / "two", good, "--output", tmp_path / "c"), "other.pt", "name the file")
+    assert_refused(call("predict", own.new, good, "--output", tmp_path / "c"), "holds no checkpoint")
+
+
+def test_an_empty_name_is_refused(own: Own, tmp_path: Path) -> None:
+    assert_refused(call("predict", own.part, "", "--output", tmp_path / "a"), "the name of a picture is empty")
+    assert list(tmp_path.iterdir()) == []

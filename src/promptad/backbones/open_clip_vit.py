@@ -45,7 +45,16 @@ def input_size(settings: BackboneSettings, vision: dict[str, Any]) -> int:
 
 
 def make_backbone(clip: CLIP, settings: BackboneSettings, device: torch.device) -> Backbone:
-    """Freeze a CLIP as the backbone named in `settings`, with the normalisation that its weights were trained with."""
+    """Freeze a CLIP as the backbone named in `settings`, with the normalisation that its weights were trained with.
+
+    Raises:
+        InputError: a weight is NaN or infinite.
+    """
+    for name, value in clip.state_dict().items():
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise InputError(
+                f"`pretrained` {settings.pretrained}: {name} holds NaN or infinite numbers; give other weights"
+            )
     clip = clip.eval().requires_grad_(requires_grad=False).to(device)
     precision = getattr(torch, settings.precision)
     source = get_pretrained_cfg(settings.name, settings.pretrained)

@@ -22,7 +22,7 @@ from promptad.data.search import find_images
 from promptad.engine.runs import Job, RunContext
 from promptad.errors import InputError, check_choice
 from promptad.reports.comparison.rows import Choice
-from promptad.results.paths import PartFolder, ResultFolder, check_plain_name
+from promptad.results.paths import OWN_CHECKPOINT, PartFolder, ResultFolder, check_plain_name
 from promptad.settings import Settings
 from promptad.structures import ClassDataset
 from promptad.utils.files import writable_folder
@@ -178,6 +178,23 @@ def find_device(given: Arguments, console: Console) -> torch.device:
     if remark and asked is not None:
         console.print(remark)
     return device
+
+
+def find_checkpoint(place: Path) -> Path:
+    """Return the checkpoint that a user names: its file, the folder of results that holds it, or a part in result/.
+
+    Raises:
+        InputError: the folder holds none, or several.
+    """
+    if not place.exists() and (part := Path("result") / "_".join(str(place).split()) / OWN_CHECKPOINT).is_file():
+        return part
+    if not place.is_dir() or (place / OWN_CHECKPOINT).is_file():
+        return place / OWN_CHECKPOINT if place.is_dir() else place
+    found = sorted(place.glob("checkpoint/*.pt")) or sorted(place.glob("*.pt"))
+    if len(found) != 1:
+        several = ", ".join(file.name for file in found)
+        raise InputError(f"{place} holds {several or 'no checkpoint'}: name the file of one detector")
+    return found[0]
 
 
 def check_batch_size(given: Arguments) -> None:

@@ -15,6 +15,7 @@ from promptad.cli.builders import (
     check_batch_size,
     draw_demo,
     draw_sheet,
+    find_checkpoint,
     find_data,
     find_device,
     make_choice,
@@ -46,7 +47,7 @@ from promptad.reports.predictions_summary import PredictionsSummary, health_of, 
 from promptad.reports.run_page import render_run_page
 from promptad.reports.run_summary import summarize_run
 from promptad.reports.template import write_page
-from promptad.results.paths import OWN_CHECKPOINT, ResultFolder, check_plain_name
+from promptad.results.paths import ResultFolder, check_plain_name
 from promptad.results.predictions import (
     LINES,
     ONE_IMAGE,
@@ -88,7 +89,7 @@ def run_train(given: Arguments, console: Console) -> None:
 
 def run_predict(given: Arguments, console: Console) -> int:
     """Predict images without labels; return the exit code."""
-    path = given["checkpoint"] / OWN_CHECKPOINT if given["checkpoint"].is_dir() else given["checkpoint"]
+    path = find_checkpoint(given["checkpoint"])
     check_batch_size(given)
     found = find_images(given["pictures"], besides=given["output"])
     device = find_device(given, console)

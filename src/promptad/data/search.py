@@ -64,6 +64,8 @@ def find_images(named: Sequence[str], besides: Path | None = None) -> FoundImage
     others: dict[Path, None] = {}
     for name in named:
         place = Path(name)
+        if not name.strip():
+            raise InputError("the name of a picture is empty: name files or folders, such as . for this one")
         if place.is_dir():
             inside = _below(place, besides)
         elif glob.has_magic(name) and not place.exists():
