@@ -61,7 +61,9 @@ def test_a_rate_at_training_is_kept(own: Own, tmp_path: Path) -> None:
     learn = ("train", "--good", own.good, "--name", "my carpet", "--root-dir", tmp_path, *TINY, *LIGHT)
     assert call(*learn, "--false-alarm-rate", "0.3").code == 0
     again = Own(own.good, tmp_path / "my_carpet", own.new).lines(tmp_path / "again")
-    assert again[-1]["threshold"] == own.lines(tmp_path / "lax", "--false-alarm-rate", "0.3")[-1]["threshold"]
+    lax = own.lines(tmp_path / "lax", "--false-alarm-rate", "0.3")
+    # Of two trainings, whose last bits differ on a busy machine.
+    assert again[-1]["threshold"] == pytest.approx(lax[-1]["threshold"], rel=1e-4)
 
 
 def test_the_exit_code_reports_rejected_and_unreadable_images(own: Own, tmp_path: Path) -> None:

@@ -187,7 +187,7 @@ def test_training_lowers_the_loss_and_every_epoch_is_yielded(tiny: Backbone) -> 
         tokens = prompt_tokens(tiny, "carpet", GROUPS, settings.prompts)
         prompts = AnchorPrompts(tiny.text_encoder, tokens, *starts)
         trainer = Trainer(prompts, features, tiny.log_temperature, replace(settings, level=level))
-        epochs = [(number, float(trainer.losses.total), trainer.anchors) for number in run_epochs(trainer)]
+        epochs = [(number, float(trainer.losses.total.detach()), trainer.anchors) for number in run_epochs(trainer)]
         assert [number for number, *_ in epochs] == [0, 1, 2, 3, 4, 5]
         assert epochs[-1][1] < epochs[0][1]
         assert not torch.equal(epochs[0][2], epochs[-1][2])
