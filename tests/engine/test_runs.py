@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from promptad.data.datasets import read_class
 from promptad.data.few_shot import choose_support
@@ -61,3 +62,12 @@ def test_predictions_are_records_in_order_and_write_nothing(
     assert list(tmp_path.iterdir()) == [broken]
     for record in (first, second, replace(third, overlay="overlays/3.png")):
         assert PredictionRecord.from_line(record.to_line()) == record
+
+
+@pytest.mark.parametrize("colour", ["black", "white", "grey", "red"])
+def test_an_image_of_one_colour_is_an_error_in_its_record(colour: str, tmp_path: Path) -> None:
+    Image.new("RGB", (64, 48), colour).save(tmp_path / "dark.png")
+    ((record, anomaly_map),) = predict(load_detector(DETECTOR, CPU), [tmp_path / "dark.png"])
+    assert "shows one colour throughout" in record.error
+    assert not record.label
+    assert anomaly_map is None

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from PIL import Image
@@ -49,6 +50,9 @@ def _load(path: Path, side: int) -> Loaded | InputError:
             image = read_image(path)
         except InputError as error:
             return error
+        bands = cast(tuple[tuple[int, int], ...], image.getextrema())  # of RGB: lowest and highest value of each
+        if all(low == high for low, high in bands):
+            return InputError(f"{path} shows one colour throughout: check the camera, or take it out")
         return image.size, square_image(image, side, side)
 
 
