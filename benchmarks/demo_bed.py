@@ -116,10 +116,12 @@ def trained(
         )
         yield BASELINE, last.detector
         return
+    known = support  # all three have the bank of the same support images, if any
+    if last.detector.head.memory is not None:
+        known = add_leave_one_out_distances(support, settings.training.views)
     for name, state, memory in ((WORDS, start, False), (TEXT, last, False), (MEMORY, last, True)):
         assert isinstance(state.detector, MultiPrototypeDetector)
         head = state.detector.head
-        known = support if head.memory is None else add_leave_one_out_distances(support, settings.training.views)
         thresholds = ranking_thresholds(head, known)
         head = head.with_memory(head.memory if memory else None).with_thresholds(thresholds)
         yield name, replace(state.detector, head=head)

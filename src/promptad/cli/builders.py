@@ -188,8 +188,10 @@ def find_checkpoint(place: Path) -> Path:
     """
     if not place.exists() and (part := Path("result") / "_".join(str(place).split()) / OWN_CHECKPOINT).is_file():
         return part
-    if not place.is_dir() or (place / OWN_CHECKPOINT).is_file():
-        return place / OWN_CHECKPOINT if place.is_dir() else place
+    if not place.is_dir():
+        return place
+    if (place / OWN_CHECKPOINT).is_file():
+        return place / OWN_CHECKPOINT
     found = sorted(place.glob("checkpoint/*.pt")) or sorted(place.glob("*.pt"))
     if len(found) != 1:
         several = ", ".join(file.name for file in found)

@@ -220,7 +220,7 @@ def run_test(given: Arguments, console: Console) -> None:
         tested.append((settings, result_folder(given, settings)))
         evaluate_class(detector, dataset, tested[-1][1], context)
     if len(tested) > 1:
-        print_seeds([of[0] for of in tested], [of[1] for of in tested], {dataset.class_name}, console)
+        print_seeds(tested[0][0], [folder for _, folder in tested], {dataset.class_name}, console)
 
 
 def run_compare(given: Arguments, console: Console) -> None:

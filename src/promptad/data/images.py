@@ -114,8 +114,8 @@ def read_mask(path: Path, size: int, image: Path) -> NDArray[np.bool_]:
     if not defect.any():
         raise InputError(f"mask {path} is all black: mark the defect of {image} in it, or move the picture to good/")
     resized = np.array(Image.fromarray(defect).resize((size, size), Image.Resampling.NEAREST), dtype=np.bool_)
-    regions, count = ndimage.label(defect, structure=np.ones((3, 3)))  # type: ignore[attr-defined]
-    if count and size < max(width, height):
+    if size < max(width, height):
+        regions, count = ndimage.label(defect, structure=np.ones((3, 3)))  # type: ignore[attr-defined]
         kept = np.unique(
             np.asarray(Image.fromarray(regions.astype(np.int32)).resize((size, size), Image.Resampling.NEAREST))
         )

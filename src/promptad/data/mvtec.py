@@ -28,7 +28,7 @@ class MVTecReader(DatasetReader):
         """Return the names of the folders that hold normal images."""
         if self.is_one_class(folder):
             return {folder.resolve().name}
-        children = {child for child in folder.iterdir() if not child.name.startswith(".") and child.is_dir()}
+        children = _visible_folders(folder)
         return {child.name for child in children if normal_folder(child) or (child / "train").is_dir()}
 
     def read_class(self, folder: Path, class_name: str) -> ClassDataset:
@@ -54,22 +54,24 @@ class MVTecReader(DatasetReader):
         """Return the sub-folders of the user's own parts without good/: a misspelt name may be among them."""
         if self.has_own_folder or self.is_one_class(folder):
             return ()
-        children = {child.name for child in folder.iterdir() if child.is_dir() and not child.name.startswith(".")}
-        return tuple(sorted(children - self.class_names(folder)))
+        classes = self.class_names(folder)
+        return tuple(child.name for child in _visible_folders(folder) if child.name not in classes)
 
 
 def normal_folder(class_folder: Path) -> Path | None:
     """Return the folder of a class's normal images, train/good/ or good/ under one of its names, if there is one."""
     for place in (class_folder / "train", class_folder):
-        named = {child.name.lower(): child for child in _sub_folders(place)}
+        named = {child.name.lower(): child for child in _visible_folders(place)}
         for name in GOOD_NAMES:
             if name in named:
                 return named[name]
     return None
 
 
-def _sub_folders(folder: Path) -> list[Path]:
-    return sorted(child for child in folder.iterdir() if child.is_dir()) if folder.is_dir() else []
+def _visible_folders(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
 
 
 def _read_test_split(class_folder: Path) -> tuple[tuple[TestImage, ...], tuple[str, ...]]:
@@ -81,7 +83,7 @@ def _read_test_split(class_folder: Path) -> tuple[tuple[TestImage, ...], tuple[s
         raise InputError(f"{loose[0]} has no label: move it into {test_folder / 'good'} or {test_folder / '<defect>'}")
     images: list[TestImage] = []
     notes = []
-    for kind in (place for place in _sub_folders(test_folder) if not place.name.startswith(".")):
+    for kind in _visible_folders(test_folder):
         paths = images_below(kind)
         if kind.name.lower() in GOOD_NAMES:
             images += [TestImage(path, GOOD, None) for path in paths]

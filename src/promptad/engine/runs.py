@@ -214,9 +214,7 @@ def train_one(jobs: Sequence[Job], context: RunContext) -> None:
             context.console.rule(_name_of(job, jobs))
         train_class(job, context)
     if len(jobs) > 1:
-        print_seeds(
-            [job.settings for job in jobs], [job.results for job in jobs], {jobs[0].class_name}, context.console
-        )
+        print_seeds(jobs[0].settings, [job.results for job in jobs], {jobs[0].class_name}, context.console)
 
 
 def train_all(jobs: Sequence[Job], context: RunContext, *, together: bool = False) -> None:
@@ -289,17 +287,10 @@ def is_finished(job: Job, backbone: Backbone) -> bool:
     return bool(rows) and rows[0]["data"] == files_sha256(job.dataset.test)[:HASH_DIGITS]
 
 
-def print_seeds(
-    settings: Sequence[Settings], results: Sequence[ResultFolder], names: set[str], console: Console
-) -> None:
-    """Print mean and standard deviation over the seeds of these settings, which differ in nothing else."""
-    configuration = configuration_of(settings[0]).items()
-    rows = [
-        row
-        for folder in results
-        for row in read_results(folder.csv)
-        if row["class"] in names and configuration <= row.items()
-    ]
+def print_seeds(settings: Settings, results: Sequence[ResultFolder], names: set[str], console: Console) -> None:
+    """Print mean and standard deviation over seeds, with a folder each, of settings that differ in nothing else."""
+    configuration = configuration_of(settings).items()
+    rows = [row for folder in results for row in _rows_of(folder, names) if configuration <= row.items()]
     if rows:
         console.print(seeds_table(sorted(rows, key=lambda row: row["class"])))
 
@@ -309,12 +300,16 @@ def _print_tables(jobs: Sequence[Job], console: Console) -> None:
     names = {job.class_name for job in jobs}
     by_seed = {job.settings.training.seed: job for job in jobs}
     if len(by_seed) > 1:
-        print_seeds([j.settings for j in by_seed.values()], [j.results for j in by_seed.values()], names, console)
+        print_seeds(jobs[0].settings, [job.results for job in by_seed.values()], names, console)
         return
     (job,) = by_seed.values()
-    rows = sorted((r for r in read_results(job.results.csv) if r["class"] in names), key=lambda row: row["class"])
-    if rows:
-        console.print(results_table(rows))
+    if rows := _rows_of(job.results, names):
+        console.print(results_table(sorted(rows, key=lambda row: row["class"])))
+
+
+def _rows_of(folder: ResultFolder, names: set[str]) -> list[dict[str, str]]:
+    """Return the saved rows of some classes."""
+    return [row for row in read_results(folder.csv) if row["class"] in names]
 
 
 def _name_of(job: Job, jobs: Sequence[Job]) -> str:

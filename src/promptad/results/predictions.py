@@ -21,6 +21,7 @@ ONE_IMAGE = (
     " will be rejected than the false-alarm rate says, and a second picture helps"
 )
 AGAIN = "judge the pictures again, with promptad predict"
+NO_RECORD = (ValueError, KeyError, TypeError, AttributeError)  # what reading a wrong line raises
 # Names in a line that differ from the names in the code.
 RECORD_KEYS = {"label": "decision", "raw_score": "raw", "max_score": "peak"}
 REGION_KEYS = {"max_score": "peak"}
@@ -171,8 +172,8 @@ def _resumed(part: Path, run_part: Path, run: PredictionRun, images: Sequence[Pa
         if run_part.read_text(encoding="utf-8") != run.to_json():
             return []
         whole = part.read_text(encoding="utf-8").rpartition("\n")[0]
-        known = [PredictionRecord.from_line(line) for line in whole.split("\n") if line]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        known = _records_of(whole)
+    except (OSError, *NO_RECORD):
         return []
     paths = [record.path for record in known]
     return known if paths == list(map(str, images[: len(paths)])) else []
@@ -181,10 +182,15 @@ def _resumed(part: Path, run_part: Path, run: PredictionRun, images: Sequence[Pa
 def _overlays(file: Path) -> set[Path]:
     """Return the overlays that a file of lines names; none if it cannot be read."""
     try:
-        records = [PredictionRecord.from_line(line) for line in file.read_text(encoding="utf-8").split("\n") if line]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        records = _records_of(file.read_text(encoding="utf-8"))
+    except (OSError, *NO_RECORD):
         return set()
     return {Path(record.overlay) for record in records if record.overlay}
+
+
+def _records_of(text: str) -> list[PredictionRecord]:
+    # Not splitlines, which breaks at rare characters that a path may hold.
+    return [PredictionRecord.from_line(line) for line in text.split("\n") if line]
 
 
 def read_predictions(place: Path) -> tuple[PredictionRun, tuple[PredictionRecord, ...]]:
@@ -225,7 +231,7 @@ def _read_lines(file: Path) -> tuple[PredictionRecord, ...]:
 def _read_line(file: Path, number: int, line: str) -> PredictionRecord:
     try:
         return PredictionRecord.from_line(line)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except NO_RECORD as error:
         raise InputError(f"`predictions` {file}: line {number} is no prediction of this promptad: {AGAIN}") from error
 
 

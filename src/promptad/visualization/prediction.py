@@ -37,8 +37,8 @@ class ImagePrediction(Prediction):
 
     def _overlay(self, number: int) -> Overlay:
         image = read_image(self.images[number])
-        regions = find_regions(self.anomaly_map[number], self.canvas_size, *image.size)
         score, anomaly_map = float(self.score[number]), self.anomaly_map[number]
+        regions = find_regions(anomaly_map, self.canvas_size, *image.size)
         explained = () if self.threshold is None else (self.label[number], self.explanations[number].nearest_states)
         title = overlay_title(score, float(anomaly_map.max()), *explained)
         return Overlay(image, anomaly_map, self.canvas_size, regions, title)

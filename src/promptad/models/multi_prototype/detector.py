@@ -32,11 +32,10 @@ THRESHOLD_KEYS = {
     "image_scale": "image_spread",
     "pixel_scale": "map_spread",
 }
+CALIBRATION_KEYS = {"normal_bias": "normal_offsets"}
 LAYER_KEYS = ("first", "second")  # further ones are layer_3, layer_4 …
-LEARNED_KEYS = (
-    *("normal_prototypes", "abnormal_prototypes", "centre", "normal_share", "abnormal_share", "calibration"),
-    *("memory", "normal_scores", "vocabulary"),
-)
+PROTOTYPE_KEYS = ("normal_prototypes", "abnormal_prototypes", "centre", "normal_share", "abnormal_share")
+LEARNED_KEYS = (*PROTOTYPE_KEYS, "calibration", "memory", "normal_scores", "vocabulary")
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,10 +99,9 @@ class MultiPrototypeDetector(AnomalyDetector):
 
     def learned(self) -> dict[str, Any]:
         """Return prototypes, calibration and states, and memory and normal scores, empty if there are none."""
-        prototypes, calibration = self.head.prototypes, vars(self.head.calibration)
+        prototypes = self.head.prototypes
         thresholds = {THRESHOLD_KEYS[name]: number for name, number in vars(self.thresholds).items()}
-        calibration = {"normal_offsets": calibration["normal_bias"], **calibration}
-        del calibration["normal_bias"]
+        calibration = {CALIBRATION_KEYS.get(name, name): number for name, number in vars(self.head.calibration).items()}
         return {
             "normal_prototypes": prototypes.normal.cpu(),
             "abnormal_prototypes": prototypes.abnormal.cpu(),
@@ -128,7 +126,7 @@ def restore(path: Path, checkpoint: Mapping[str, Any], backbone: Backbone) -> Mu
     def moved(values: Mapping[str, Any]) -> dict[str, Any]:
         return {n: v.to(backbone.device) if isinstance(v, Tensor) else tuple(v) for n, v in values.items()}
 
-    learned = moved({name: checkpoint[name] for name in LEARNED_KEYS[:5]})
+    learned = moved({name: checkpoint[name] for name in PROTOTYPE_KEYS})
     calibration, memory = moved(checkpoint["calibration"]), moved(checkpoint["memory"])
     thresholds = Thresholds(**{name: calibration.pop(key) for name, key in THRESHOLD_KEYS.items()})
     settings: Settings = checkpoint["settings"]
