@@ -23,7 +23,6 @@ from rich.table import Table
 from promptad.backbones.clip import Backbone
 from promptad.cli.options import numbers
 from promptad.data.few_shot import choose_support
-from promptad.data.images import read_image
 from promptad.engine.support import encode_support
 from promptad.features import ImageFeatures
 from promptad.models.base import Subject, TrainTask
@@ -68,7 +67,7 @@ def measure_class(
     backbone: Backbone, images: ClassDataset, shots: Sequence[int], seeds: Sequence[int]
 ) -> Iterator[dict[str, Any]]:
     """Yield a row for each draw, k, memory and rate of one class."""
-    test = backbone.encode_images([p.path for p in images.test], 32, read_image, layers=True)
+    test = backbone.encode_images([p.path for p in images.test], 32, layers=True)
     labels = np.array([image.is_anomalous for image in images.test])
     for seed in seeds:
         settings = settings_of(MULTI_PROTOTYPE, seed, None)

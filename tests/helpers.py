@@ -33,6 +33,7 @@ CHECKPOINT = "checkpoint/CLS-Seed_111-{}-check_point.pt"
 ONLY_CARPET = ("--classes", "carpet")
 CSV = "csv/Seed_111-results.csv"
 RED = (255, 0, 0)
+WHITE = (255, 255, 255)
 
 
 @dataclass(frozen=True)

@@ -137,7 +137,7 @@ def test_no_test_label_reaches_training_or_model_selection(module: str) -> None:
 def test_training_imports_only_data_modules_without_labels() -> None:
     for module in (m for m in MODULES if package_of(m) in ("models", "prompts", "backbones")):
         data = {reached.split(".")[2] for reached in reached_from(module) if reached.startswith("promptad.data.")}
-        assert data <= {"images", "transforms", "fingerprints"}, module
+        assert data <= {"images", "bit_depth", "transforms", "fingerprints"}, module
 
 
 def test_only_fit_hands_out_the_test_oracle() -> None:

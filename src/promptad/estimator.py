@@ -13,7 +13,7 @@ from promptad.backbones.factory import choose_device, load_backbone
 from promptad.data.fingerprints import support_sha256
 from promptad.data.images import ImageLike, is_tensor
 from promptad.engine.model_selection import ModelSelection
-from promptad.engine.support import encode_support
+from promptad.engine.support import encode_support, with_bit_depth
 from promptad.errors import InputError
 from promptad.export.registry import export
 from promptad.models.base import AnomalyDetector, Subject, TrainTask
@@ -76,11 +76,12 @@ class PromptAD:
         images = _as_list(images)
         if len(images) == 0:
             raise InputError("no images to learn from: give at least one picture of a good part")
-        settings = replace(self.settings, training=replace(self.settings.training, k_shot=len(images)))
+        training = replace(self.settings.training, k_shot=len(images))
+        settings = with_bit_depth(replace(self.settings, training=training), images)
         backbone = load_backbone(settings.backbone, self.device)
         support = encode_support(backbone, images, settings)
         names = tuple(Path(i).name if isinstance(i, str | Path) else f"image {n}" for n, i in enumerate(images))
-        subject = Subject("own", self.class_name, names, support_sha256(images))
+        subject = Subject("own", self.class_name, names, support_sha256(images, settings.bit_depth))
         selection = ModelSelection(settings.training)
         for (state,) in train(backbone, [TrainTask(subject, support, settings)]):
             selection.update(state)
@@ -110,7 +111,10 @@ class PromptAD:
         """
         given, detector = _as_list(images), self.detector
         canvas_size, _ = detector.backbone.square_of(detector.settings.scoring.resolution)
-        return ImagePrediction(**vars(detector.predict(given)), images=given, canvas_size=canvas_size)
+        bit_depth = detector.settings.bit_depth
+        return ImagePrediction(
+            **vars(detector.predict(given)), images=given, canvas_size=canvas_size, bit_depth=bit_depth
+        )
 
     def score_samples(self, images: Iterable[ImageLike] | ImageLike) -> np.ndarray:
         """Return the scores [N] of N images, without anomaly maps: faster if scores use the class token only."""

@@ -16,6 +16,7 @@ SELECTIONS = ("last", "train-loss", TEST_ORACLE)
 TINY_BACKBONE = "tiny"  # the bundled backbone
 HEALTHY_USAGE = 0.4  # relative: a normal prototype's share of the patches is healthy within 1/K ± 0.4/K
 HEALTHY_SEPARATION = 0.3  # healthy: a mean cosine of abnormal prototypes to the mean normal one below this
+MIN_BIT_DEPTH, MAX_BIT_DEPTH = 8, 16  # of the pixels of 16-bit images
 LARGEST_MAP = 4096  # pixels a side; the maps of a test split are in memory together
 LARGEST_IMAGE = 4096  # pixels a side that a backbone is given
 MOST_PROTOTYPES, MOST_CONTEXT, MOST_VIEWS, MOST_EPOCHS, MOST_SUPPORT = 100, 1000, 256, 1_000_000, 10_000
@@ -159,10 +160,13 @@ class Settings:
     training: TrainingSettings = field(default_factory=TrainingSettings)
     scoring: ScoringSettings = field(default_factory=ScoringSettings)
     single_anchor: SingleAnchorSettings = field(default_factory=SingleAnchorSettings)
+    bit_depth: int | None = None  # bits that the pixels of 16-bit images fill; None: decided by the support images
 
     def __post_init__(self) -> None:
         _one_of("system", self.system, METHODS)
         _one_of("level", self.level, LEVELS)
+        if self.bit_depth is not None:
+            _whole(MIN_BIT_DEPTH, "bit_depth", self.bit_depth, MAX_BIT_DEPTH)
 
     @property
     def support_views(self) -> int:
@@ -190,6 +194,7 @@ class Settings:
             training=TrainingSettings(**training | {"weights": LossWeights(**training["weights"])}),
             scoring=ScoringSettings(**data["scoring"]),
             single_anchor=SingleAnchorSettings(**data["single_anchor"]),
+            bit_depth=data.get("bit_depth", MAX_BIT_DEPTH),  # what an older promptad took it for
         )
 
 

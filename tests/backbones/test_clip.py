@@ -19,6 +19,7 @@ from promptad.backbones.clip import Backbone
 from promptad.backbones.factory import choose_device, load_backbone
 from promptad.backbones.image_encoder import ViTImageEncoder
 from promptad.backbones.open_clip_vit import clip_of, make_backbone
+from promptad.data.images import ImageLike, read_image
 from promptad.errors import InputError
 from promptad.features import ImageFeatures
 from promptad.prompts.encode import encode_texts
@@ -135,7 +136,7 @@ def test_layers_are_read_between_attention_and_mlp(layers: int, indices: tuple[i
 
 def test_batches_keep_the_order_of_layers(tiny: Backbone) -> None:
     images = [random_image(112, 112).rotate(90 * turn) for turn in range(3)]
-    found = tiny.encode_images(range(3), 2, lambda number: images[number], layers=True).layers
+    found = tiny.encode_images(images, 2, layers=True).layers
     expected = tiny.image_encoder.encode(tiny.pixels(images), layers=True).layers
     assert found
     assert expected
@@ -153,7 +154,7 @@ def test_an_image_has_the_same_features_alone_and_among_others(tiny: Backbone) -
 def test_batches_of_images_keep_their_order_and_are_counted(tiny: Backbone) -> None:
     images = [random_image(112, 112).rotate(90 * turn) for turn in range(3)]
     done: list[int] = []
-    features = tiny.encode_images(range(3), 2, lambda number: images[number], done.append)
+    features = tiny.encode_images(images, 2, advance=done.append)
     expected = tiny.image_encoder.encode(tiny.pixels(images))
     torch.testing.assert_close(features.class_token, expected.class_token, rtol=0, atol=1e-5)
     torch.testing.assert_close(features.patch_tokens, expected.patch_tokens, rtol=0, atol=1e-5)
@@ -177,20 +178,21 @@ def test_a_cpu_encodes_as_many_images_at_once_as_fit_its_caches(
 
 
 def test_a_cpu_does_not_read_while_it_encodes(tiny: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
-    image, complete = random_image(112, 112), ViTImageEncoder.encode
-    opened: list[int] = []
+    images, complete = [random_image(112, 112)] * 5, ViTImageEncoder.encode
+    opened: list[ImageLike] = []
     before: list[int] = []  # how many were open when a batch was encoded
 
-    def read(number: int) -> Image.Image:
-        opened.append(number)
-        return image
+    def read(image: ImageLike, bit_depth: int | None) -> Image.Image:
+        opened.append(image)
+        return read_image(image, bit_depth)
 
     def encode(self: ViTImageEncoder, pixels: torch.Tensor, *asked: bool) -> ImageFeatures:
         before.append(len(opened))
         return complete(self, pixels, *asked)
 
+    monkeypatch.setattr("promptad.backbones.clip.read_image", read)
     monkeypatch.setattr(ViTImageEncoder, "encode", encode)
-    tiny.encode_images(range(5), 2, read)
+    tiny.encode_images(images, 2)
     assert before == [2, 4, 5]
 
 

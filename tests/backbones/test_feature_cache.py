@@ -15,7 +15,6 @@ from PIL import Image
 from promptad.backbones.clip import Backbone
 from promptad.backbones.factory import load_backbone
 from promptad.backbones.feature_cache import FeatureCache, default_cache_folder
-from promptad.data.images import read_image
 from promptad.errors import InputError
 from promptad.features import ImageFeatures
 from promptad.settings import BackboneSettings
@@ -42,7 +41,7 @@ def files(tmp_path: Path) -> list[Path]:
 
 
 def encode(backbone: Backbone, images: list[Path], layers: bool = False) -> ImageFeatures:
-    return backbone.encode_images(images, 2, read_image, layers=layers)
+    return backbone.encode_images(images, 2, layers=layers)
 
 
 def assert_same(one: ImageFeatures, other: ImageFeatures) -> None:
@@ -68,7 +67,7 @@ def test_known_images_do_not_go_through_the_image_encoder(
 def test_progress_counts_each_image_once(cached: Backbone, files: list[Path]) -> None:
     for counts in ([2, 1], [3]):
         done: list[int] = []
-        cached.encode_images(files, 2, read_image, done.append)
+        cached.encode_images(files, 2, advance=done.append)
         assert done == counts
 
 
@@ -95,11 +94,11 @@ def test_the_key_is_the_content_not_the_name(
 
 def test_images_in_memory_are_cached_by_their_pixels(cached: Backbone, read_count: Count) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
-    first = cached.encode_images([pixels], 2, read_image)
-    again = cached.encode_images([Image.fromarray(pixels)], 2, read_image)
+    first = cached.encode_images([pixels], 2)
+    again = cached.encode_images([Image.fromarray(pixels)], 2)
     assert read_count() == 1
     assert_same(first, again)
-    cached.encode_images([pixels.reshape(30, 20, 3)], 2, read_image)
+    cached.encode_images([pixels.reshape(30, 20, 3)], 2)
     assert read_count() == 2
 
 

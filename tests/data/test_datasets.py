@@ -6,7 +6,7 @@ import pytest
 from helpers import draw, refusal
 
 from promptad.data.datasets import DATASETS, class_names, dataset_folder, default_data_root, read_class
-from promptad.data.images import read_mask
+from promptad.data.masks import read_mask
 from promptad.data.reader import DatasetReader
 from promptad.structures import ClassDataset, TestImage
 

@@ -5,14 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import RED, draw, refusal
+from helpers import RED, WHITE, draw, refusal
 from PIL import Image
 
-from promptad.data.images import read_image, read_mask
+from promptad.data.images import read_image
+from promptad.data.masks import read_mask
 from promptad.data.search import find_images, list_images
-
-WHITE = (255, 255, 255)
-
 
 # Images
 
@@ -26,7 +24,6 @@ WHITE = (255, 255, 255)
         ("a.png", "1", 1, WHITE),
         ("a.png", "I;16", 65535, WHITE),
         ("a.tif", "I;16", 257 * 100, (100, 100, 100)),
-        ("a.png", "I;16", 300, (1, 1, 1)),
         ("a.png", "RGBA", (255, 0, 0, 255), RED),
         ("a.png", "RGBA", (255, 0, 0, 0), WHITE),
         ("a.png", "RGBA", (255, 0, 0, 51), (255, 204, 204)),
@@ -173,67 +170,3 @@ def test_images_are_listed_sorted_without_hidden_and_other_files(tmp_path: Path)
     (tmp_path / "notes.txt").touch()
     assert [path.name for path in list_images(tmp_path)] == ["a.png", "b.JPG", "c.webp"]
     assert refusal(list_images, tmp_path / "none").startswith(f"no folder of pictures at {tmp_path / 'none'}")
-
-
-# Masks
-
-
-@pytest.mark.parametrize(
-    ("mode", "defect", "ground"),
-    [
-        ("L", 255, 0),
-        ("L", 1, 0),  # VisA numbers its kinds of defect
-        ("1", 1, 0),
-        ("I;16", 3, 0),
-        ("RGB", (0, 0, 1), (0, 0, 0)),
-        ("RGBA", (255, 255, 255, 255), (255, 255, 255, 0)),
-    ],
-)
-def test_every_value_above_zero_is_a_defect(tmp_path: Path, mode: str, defect: object, ground: object) -> None:
-    image = draw(tmp_path / "picture.png", size=(8, 4))
-    mask = Image.new(mode, (8, 4), ground)  # type: ignore[arg-type]
-    mask.paste(defect, (4, 0, 8, 2))  # type: ignore[arg-type]
-    mask.save(tmp_path / "mask.png")
-    read = read_mask(tmp_path / "mask.png", 4, image)
-    assert read.dtype == np.bool_
-    assert read.tolist() == [[False, False, True, True]] * 2 + [[False] * 4] * 2
-
-
-def test_a_mask_of_another_size_than_its_image_is_refused(tmp_path: Path) -> None:
-    image, mask = draw(tmp_path / "picture.png"), draw(tmp_path / "mask.png", size=(6, 8))
-    message = refusal(read_mask, mask, 4, image)
-    assert message.startswith(f"mask {mask} has 6 x 8 pixels, its picture {image} 8 x 6: export the mask")
-    assert "no picture at" in refusal(read_mask, mask, 4, tmp_path / "none.png")
-    assert "is a JPEG" in refusal(read_mask, draw(tmp_path / "mask.jpg"), 4, image)
-    assert "its pixels are 32-bit floats" in refusal(read_mask, draw(tmp_path / "mask.tif", 1, "F"), 4, image)
-
-
-def test_soft_edges_of_a_mask_are_cut_at_half(tmp_path: Path) -> None:
-    image = draw(tmp_path / "a.png", size=(64, 64))
-    ramp = np.zeros((64, 64), np.uint8)
-    ramp[:, :32] = np.arange(32) * 8  # 0 to 248
-    Image.fromarray(ramp).save(tmp_path / "mask.png")
-    np.testing.assert_array_equal(read_mask(tmp_path / "mask.png", 64, image), ramp >= 124)
-
-
-@pytest.mark.parametrize("values", [(1, 2), (1, 255), (3,), (50, 120, 200)])
-def test_every_value_of_a_mask_of_labels_is_a_defect(values: tuple[int, ...], tmp_path: Path) -> None:
-    image = draw(tmp_path / "a.png", size=(64, 64))
-    labels = np.zeros((64, 64), np.uint8)
-    for number, value in enumerate(values):
-        labels[8 * number : 8 * number + 4] = value
-    Image.fromarray(labels).save(tmp_path / "mask.png")
-    np.testing.assert_array_equal(read_mask(tmp_path / "mask.png", 64, image), labels > 0)
-
-
-def test_a_defect_of_few_pixels_does_not_vanish(tmp_path: Path) -> None:
-    image = draw(tmp_path / "a.png", size=(2048, 1024))
-    marked = np.zeros((1024, 2048), np.uint8)
-    marked[100:102, 900:902] = 255
-    marked[701, 33] = 255
-    marked[512:700, 1024:1400] = 255
-    Image.fromarray(marked).save(tmp_path / "mask.png")
-    read = read_mask(tmp_path / "mask.png", 256, image)
-    assert read[25, 112]
-    assert read[175, 4]
-    assert read.sum() == 2 + 47 * 47

@@ -162,6 +162,35 @@ def test_images_of_every_kind_are_read(mvtec: Path, tmp_path: Path) -> None:
     assert only_row(tmp_path / "result" / "mvtec" / "k_4")["test_images"] == "8"
 
 
+def test_a_camera_of_10_bits_is_known_by_its_support_images(mvtec: Path, tmp_path: Path) -> None:
+    def measured(result: Path, *more: str) -> tuple[str, str]:
+        outcome = train_mvtec(mvtec, result, *more)
+        assert (outcome.code, outcome.errors) == (0, "")
+        row = only_row(result / "mvtec" / "k_2")
+        return outcome.output, row["i_roc"]
+
+    images = [*mvtec.glob("train/good/*.png"), *mvtec.glob("test/*/*.png")]
+    for image in images:
+        Image.open(image).convert("L").save(image)
+    _, plain = measured(tmp_path / "plain")
+    for image in images:
+        levels = np.asarray(Image.open(image)).astype(np.uint16)
+        Image.fromarray(levels * 4 + 3).save(image)
+    output, deep = measured(tmp_path / "deep")
+    assert "16-bit pictures are read as of 10 bits, white being 1023" in output
+    assert deep == plain
+
+    checkpoint = tmp_path / "deep" / "mvtec" / "k_2" / CHECKPOINT.format("carpet")
+    Image.fromarray(np.arange(4096, dtype=np.uint16).reshape(64, 64)).save(tmp_path / "12_bits.png")
+    outcome = call(
+        "predict", checkpoint, tmp_path / "12_bits.png", *mvtec.glob("test/good"), "--output", tmp_path / "p"
+    )
+    assert "brighter than --bit-depth 10 allows: its pixels go up to 4095" in outcome.output
+    assert "1 unreadable" in outcome.output
+    output, _ = measured(tmp_path / "told", "--bit-depth", "12")
+    assert "white being 4095" in output
+
+
 def test_a_part_in_a_data_sets_layout_given_as_good_learns_from_its_good_images_alone(
     mvtec: Path, tmp_path: Path
 ) -> None:

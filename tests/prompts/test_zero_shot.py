@@ -10,7 +10,6 @@ from PIL import Image
 
 from promptad.backbones.clip import Backbone
 from promptad.data.demo.writer import draw_good
-from promptad.data.images import read_image
 from promptad.features import ImageFeatures
 from promptad.models.multi_prototype.trainer import Trainer, trust_weighted
 from promptad.prompts.states import known_parts, user_states
@@ -24,7 +23,7 @@ WEIGHTS = LossWeights(contrastive=3.0, closeness=5.0)
 def zippers(tiny: Backbone) -> ImageFeatures:
     """Features of two good zippers."""
     images = [Image.fromarray(draw_good("zipper", 7, part)) for part in range(2)]
-    return tiny.encode_images(images, 2, read_image)
+    return tiny.encode_images(images, 2)
 
 
 def test_a_part_is_recognised_by_its_name_alone(tiny: Backbone, zippers: ImageFeatures) -> None:

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import PIL
@@ -19,11 +19,12 @@ from torch import Tensor
 from promptad.backbones.base import ImageEncoder, TextEncoder, Tokenizer
 from promptad.backbones.feature_cache import FeatureCache
 from promptad.data.fingerprints import image_sha256
+from promptad.data.images import ImageLike, read_image
 from promptad.data.transforms import square_image
 from promptad.features import ImageFeatures
 from promptad.settings import BackboneSettings
 
-CACHED_FORMAT = 2  # to be increased whenever the features change
+CACHED_FORMAT = 3  # to be increased whenever the features change
 LIBRARIES = (PIL.__version__, torch.__version__)  # other versions may differ in the last bits
 
 Item = TypeVar("Item")
@@ -64,9 +65,9 @@ class Backbone:
 
     def encode_images(
         self,
-        images: Sequence[Any],
+        images: Sequence[ImageLike],
         batch_size: int,
-        read: Callable[[Any], Image.Image],
+        bit_depth: int | None = None,
         advance: Callable[[int], None] = lambda _: None,
         layers: bool = False,
         local: bool = True,
@@ -74,21 +75,22 @@ class Backbone:
         """Encode N images, `batch_size` at a time, or look them up in the cache; a GPU encodes while the next are read.
 
         Args:
-            images: anything that `read` opens; no more than two batches of pixels are in memory at a time.
+            images: paths, PIL images, arrays or tensors; no more than two batches of pixels are in memory at a time.
             batch_size: images that go through the image encoder together.
-            read: opens one image; it is called in several threads.
+            bit_depth: bits that the pixels of 16-bit images fill.
             advance: called after each batch with its number of images, for a progress bar.
             layers: whether to return the intermediate layers for a memory bank too.
             local: whether to return patch tokens; features computed without them are not cached.
         """
         with ThreadPoolExecutor() as pool:
-            keys = [None] * len(images) if self.cache is None else list(pool.map(self._key, images))
+            key_of = partial(self._key, bit_depth=bit_depth)
+            keys = [None] * len(images) if self.cache is None else list(pool.map(key_of, images))
             features = list(pool.map(partial(self._look_up, layers=layers, local=local), keys))
             missing = [number for number, known in enumerate(features) if known is None]
             if len(missing) < len(images):
                 advance(len(images) - len(missing))
             batches = [missing[start : start + batch_size] for start in range(0, len(missing), batch_size)]
-            reading = (pool.map(lambda i: self._square(read(images[i])), batch) for batch in batches)
+            reading = (pool.map(lambda i: self._square(read_image(images[i], bit_depth)), batch) for batch in batches)
             # On a CPU, reading threads would delay the encoding threads, which wait for each other at every layer.
             ahead = reading if self.device.type == "cpu" else _one_ahead(reading)
             for batch, squares in zip(batches, ahead, strict=True):
@@ -112,12 +114,13 @@ class Backbone:
             stacked = stacked.pin_memory().to(self.device, non_blocking=True)
         return (stacked.permute(0, 3, 1, 2) / 255 - self.mean) / self.std
 
-    def _key(self, image: Any) -> str:
+    def _key(self, image: ImageLike, bit_depth: int | None) -> str:
         """Return the cache key of an image, which covers everything that its features depend on."""
         prepared = (self.resize, self.image_encoder.image_size, self.mean.tolist(), self.std.tolist())
         layers = self.image_encoder.layer_indices
         by = (self.settings.name, self.settings.precision, self.weights_sha256, self.device.type, *LIBRARIES)
-        return hashlib.sha256(repr((CACHED_FORMAT, image_sha256(image), prepared, layers, by)).encode()).hexdigest()
+        content = (CACHED_FORMAT, image_sha256(image, bit_depth), bit_depth, prepared, layers, by)
+        return hashlib.sha256(repr(content).encode()).hexdigest()
 
     def _look_up(self, key: str | None, layers: bool, local: bool) -> ImageFeatures | None:
         if self.cache is None or key is None:

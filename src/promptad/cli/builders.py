@@ -20,6 +20,7 @@ from promptad.data.few_shot import choose_support, read_support_list
 from promptad.data.mvtec import normal_folder
 from promptad.data.search import find_images
 from promptad.engine.runs import Job, RunContext
+from promptad.engine.support import with_bit_depth
 from promptad.errors import InputError, check_choice
 from promptad.reports.comparison.rows import Choice
 from promptad.results.paths import OWN_CHECKPOINT, PartFolder, ResultFolder, check_plain_name
@@ -146,13 +147,14 @@ def make_jobs(
     given: Arguments, seeds: Sequence[Settings], classes: Sequence[ClassDataset], console: Console
 ) -> tuple[list[Job], RunContext]:
     """Return the jobs of each class and seed, those of a class one after another, and what they run with."""
-    jobs = [
-        Job(dataset, settings, _choose_support(given, settings, dataset), result_folder(given, settings))
-        for dataset in classes
-        for settings in seeds
-    ]
+    jobs = [_make_job(given, dataset, settings) for dataset in classes for settings in seeds]
     backbone = load_backbone(seeds[0].backbone, find_device(given, console))
     return jobs, make_context(given, console, backbone)
+
+
+def _make_job(given: Arguments, dataset: ClassDataset, settings: Settings) -> Job:
+    support = _choose_support(given, settings, dataset)
+    return Job(dataset, with_bit_depth(settings, support), support, result_folder(given, settings))
 
 
 def _choose_support(given: Arguments, settings: Settings, images: ClassDataset) -> tuple[Path, ...]:

@@ -139,7 +139,7 @@ def _drawn(
 ) -> PredictionRecord:
     """Draw a record, and return it with the overlay's name, or with its error if the image has gone by now."""
     try:
-        image = read_image(record.path)
+        image = read_image(record.path, detector.settings.bit_depth)
     except InputError as error:
         return PredictionRecord(record.path, error=str(error))
     draw_record(detector, record, image, anomaly_map, file)

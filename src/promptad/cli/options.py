@@ -181,6 +181,12 @@ BACKBONE = (
     Option(
         "--img-resize", int, "pixels a side that pictures are resized to (default: the backbone's)", "backbone.resize"
     ),
+    Option(
+        "--bit-depth",
+        int,
+        "bits that a camera's 16-bit pictures fill, such as 12 (default: what the support images need)",
+        "bit_depth",
+    ),
     Option("--img-cropsize", int, "pixels a side of the central square that is kept (default: all)", "backbone.crop"),
 )
 SCORING = (

@@ -11,11 +11,11 @@ from promptad.errors import InputError
 from promptad.structures import TestImage
 
 
-def support_sha256(images: Sequence[ImageLike]) -> str:
-    """Return the SHA-256 of the pixels of support images."""
+def support_sha256(images: Sequence[ImageLike], bit_depth: int | None = None) -> str:
+    """Return the SHA-256 of the pixels of support images, as `read_image` gives them."""
     digest = hashlib.sha256()
     for image in images:
-        pixels = read_image(image)
+        pixels = read_image(image, bit_depth)
         digest.update(f"{pixels.size}".encode() + pixels.tobytes())
     return digest.hexdigest()
 
@@ -40,17 +40,17 @@ def files_sha256(images: Sequence[TestImage]) -> str:
     return hashlib.sha256("\n".join([*labels, *digests]).encode()).hexdigest()
 
 
-def image_sha256(image: ImageLike) -> str:
+def image_sha256(image: ImageLike, bit_depth: int | None = None) -> str:
     """Return the SHA-256 of an image's content: the bytes of a file, else size and pixels.
 
     Raises:
         InputError: the file cannot be read, or it is not an image.
     """
     if not isinstance(image, str | Path):
-        pixels: Image.Image = read_image(image)
+        pixels: Image.Image = read_image(image, bit_depth)
         return hashlib.sha256(f"pixels {pixels.size}".encode() + pixels.tobytes()).hexdigest()
     try:
         return hashlib.sha256(b"file" + Path(image).read_bytes()).hexdigest()
     except OSError as error:
-        read_image(image)  # raises an InputError that gives the reason
+        read_image(image, bit_depth)  # raises an InputError that gives the reason
         raise InputError(f"cannot open picture {image}: {error.strerror}; check the path and its rights") from error

@@ -4,7 +4,7 @@ import struct
 import sys
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from importlib.util import find_spec
@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard, Union
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
-from scipy import ndimage
 
+from promptad.data.bit_depth import deep_pixels, highest_value, needed_bits, to_eight_bits
 from promptad.errors import InputError
 
 if TYPE_CHECKING:
@@ -40,39 +39,44 @@ if find_spec("pillow_heif"):  # the extra "heic"
     IMAGE_SUFFIXES |= {".heic", ".heif"}
     UNREADABLE_SUFFIXES -= {".heic", ".heif"}
 
-MAX_LABELS = 17  # values of a mask of labels, 0 among them; a mask of more has soft edges
 LARGE = 2**24  # pixels of an image that is not decoded beside another one
 _ONE_AT_A_TIME = threading.Lock()
 
-_JPEG_SUFFIXES = frozenset({".jpg", ".jpeg"})
 _EIGHT_BIT_MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV"})
 _MODE_WORDS = {"I": "32-bit integers", "F": "32-bit floats"}
 # Pillow's keys of an orientation that is not yet applied; without any of these the header's size is the upright size.
 _ORIENTATION_KEYS = frozenset({"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"})
 
 
-def read_image(image: ImageLike) -> Image.Image:
+def read_image(image: ImageLike, bit_depth: int | None = None) -> Image.Image:
     """The image as upright 8-bit RGB.
 
-    EXIF orientation is applied, transparent pixels are composited over white, 16-bit grey is divided by 257 (white
-    stays white, nothing is clipped), and only the first of several frames is used. An array or tensor is RGB
-    `[height, width, 3]` or `[3, height, width]`, uint8 or floats from 0 to 1. Raises InputError for a file or a value
-    that is not such an image.
+    EXIF orientation is applied, transparent pixels are composited over white, 16-bit pixels are scaled so that
+    `bit_depth` bits of white are 255 (see `to_eight_bits`), and only the first of several frames is used. An array or
+    tensor is RGB `[height, width, 3]` or `[3, height, width]`, uint8 or floats from 0 to 1. Raises InputError for a
+    file or a value that is not such an image, or does not fit the bit depth.
     """
     if is_tensor(image):
         image = (image.detach().float() if image.is_floating_point() else image.detach()).cpu().numpy()
     if isinstance(image, np.ndarray):
         return _image_of_array(image)
-    if isinstance(image, str | Path):
-        return _to_rgb(_open_upright(Path(image)), str(image))
-    if isinstance(image, Image.Image):
-        name = str(getattr(image, "filename", "")) or "given as a PIL image"
-        with _decoding_in_words(name):
-            upright = ImageOps.exif_transpose(image)
-        return _to_rgb(upright, name)
-    raise InputError(
-        f"cannot read a picture from a {type(image).__name__}: give a path, a PIL image, or an RGB array or tensor"
-    )
+    with _opened(image) as (opened, name):
+        return _to_rgb(_upright_eight_bits(opened, name, bit_depth), name)
+
+
+def find_bit_depth(images: Iterable[ImageLike]) -> int | None:
+    """The bits that the brightest pixel of the 16-bit images needs; None if none has 16 bits.
+
+    Images that cannot be read are passed over: whoever reads them says what is wrong.
+    """
+    highest = []
+    for image in images:
+        if is_tensor(image) or isinstance(image, np.ndarray):
+            continue
+        with suppress(InputError), _opened(image) as (opened, _):
+            if (pixels := deep_pixels(opened)) is not None:
+                highest.append(highest_value(pixels))
+    return needed_bits(max(highest)) if highest else None
 
 
 @contextmanager
@@ -94,37 +98,6 @@ def is_tensor(value: Any) -> "TypeGuard[Tensor]":
     return torch is not None and isinstance(value, torch.Tensor)
 
 
-def read_mask(path: Path, size: int, image: Path) -> NDArray[np.bool_]:
-    """Where the mask shows a defect, resized to `[size, size]` by the nearest pixel; no defect vanishes.
-
-    Few values are labels, and every visible one above 0 is a defect: VisA numbers its kinds 1, 2, 3, ... Many values
-    are soft edges, which are cut at half of the largest. A defect that lies between the pixels of the resized mask gets
-    the nearest one. Raises InputError if the mask and its `image` differ in size, or if nothing is marked.
-    """
-    if path.suffix.lower() in _JPEG_SUFFIXES:
-        raise InputError(f"mask {path} is a JPEG, whose compression smears a defect's border: export it as PNG")
-    mask = _open_upright(path)
-    width, height = image_size(image)
-    if mask.size != (width, height):
-        raise InputError(
-            f"mask {path} has {mask.width} x {mask.height} pixels, its picture {image} {width} x {height}: "
-            "export the mask at the picture's size"
-        )
-    defect = _defect_pixels(mask, str(path))
-    if not defect.any():
-        raise InputError(f"mask {path} is all black: mark the defect of {image} in it, or move the picture to good/")
-    resized = np.array(Image.fromarray(defect).resize((size, size), Image.Resampling.NEAREST), dtype=np.bool_)
-    if size < max(width, height):
-        regions, count = ndimage.label(defect, structure=np.ones((3, 3)))  # type: ignore[attr-defined]
-        kept = np.unique(
-            np.asarray(Image.fromarray(regions.astype(np.int32)).resize((size, size), Image.Resampling.NEAREST))
-        )
-        for number in set(range(1, count + 1)) - set(kept.tolist()):
-            rows, columns = np.nonzero(regions == number)
-            resized[int((rows.mean() + 0.5) * size / height), int((columns.mean() + 0.5) * size / width)] = True
-    return resized
-
-
 def _image_of_array(array: np.ndarray) -> Image.Image:
     """The image in an array; if the first and the last axis both have length 3, the last one is the colour axis."""
     pixels = array if array.ndim != 3 or array.shape[2] == 3 else array.transpose(1, 2, 0)
@@ -144,58 +117,67 @@ def _image_of_array(array: np.ndarray) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(pixels))
 
 
-def _open_upright(path: Path) -> Image.Image:
+def open_upright(path: Path) -> Image.Image:
     """The file's image with its EXIF orientation applied, in its own mode."""
-    with _decoding_in_words(str(path)):
+    with _opened(path) as (image, _):
+        return ImageOps.exif_transpose(image)
+
+
+@contextmanager
+def _opened(image: ImageLike) -> Iterator[tuple[Image.Image, str]]:
+    """Yield a file, open, or a PIL image as it is, and its name; errors of the body are put in words."""
+    if isinstance(image, Image.Image):
+        name = str(getattr(image, "filename", "")) or "given as a PIL image"
+        with decoding_in_words(name):
+            yield image, name
+        return
+    if not isinstance(image, str | Path):
+        raise InputError(
+            f"cannot read a picture from a {type(image).__name__}: give a path, a PIL image, or an RGB array or tensor"
+        )
+    path = Path(image)
+    with decoding_in_words(str(path)):
         if not path.exists():
             raise InputError(f"no picture at {path}: check the path")
         if path.is_dir():
             raise InputError(f"{path} is a folder, not a picture: name a picture in it")
         if path.stat().st_size == 0:
             raise InputError(f"empty picture {path}: the file has no bytes; replace it or remove it")
-        with Image.open(path, formats=FORMATS) as image:
-            return ImageOps.exif_transpose(image)
+        with Image.open(path, formats=FORMATS) as opened:
+            yield opened, str(path)
 
 
 def image_size(path: Path) -> tuple[int, int]:
     """Width and height of an image file as `read_image` gives them, from the header alone where that is certain."""
     if path.is_file():
-        with _decoding_in_words(str(path)), Image.open(path, formats=FORMATS) as image:
+        with decoding_in_words(str(path)), Image.open(path, formats=FORMATS) as image:
             # A TIFF keeps its orientation among its own tags, and Pillow's versions differ in when they apply it.
             if image.format != "TIFF" and not _ORIENTATION_KEYS & {str(key) for key in image.info}:
                 return image.size
-    return _open_upright(path).size
+    return open_upright(path).size
+
+
+def _upright_eight_bits(image: Image.Image, name: str, bit_depth: int | None) -> Image.Image:
+    """The image with its EXIF orientation applied, its 16-bit pixels scaled to 8 bits."""
+    if min(image.size) > 0 and (pixels := deep_pixels(image)) is not None:
+        shallow = Image.fromarray(to_eight_bits(pixels, bit_depth, name))
+        if image.format != "TIFF":  # which is upright since it was decoded
+            shallow.info = {key: value for key, value in image.info.items() if key in _ORIENTATION_KEYS}
+        image = shallow
+    return ImageOps.exif_transpose(image)
 
 
 def _to_rgb(image: Image.Image, name: str) -> Image.Image:
-    _check_pixels(image, name)
-    if image.mode.startswith("I;16"):
-        grey = np.asarray(image).astype(np.uint32)
-        return Image.fromarray(((grey + 128) // 257).astype(np.uint8)).convert("RGB")  # 257 = 65535 / 255; rounded
-    with _decoding_in_words(name):
+    check_pixels(image, name)
+    with decoding_in_words(name):
         if image.has_transparency_data:
             white = Image.new("RGBA", image.size, "white")
             return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
         return image.convert("RGB")
 
 
-def _defect_pixels(mask: Image.Image, name: str) -> NDArray[np.bool_]:
-    """The mask's visible pixels that are marked, `[height, width]`: see `read_mask`."""
-    _check_pixels(mask, name)
-    if mask.mode.startswith("I;16"):
-        return np.asarray(mask) > 0
-    with _decoding_in_words(name):
-        pixels = np.asarray(mask.convert("RGBA"))  # [height, width, 4]
-    red, green, blue, alpha = (pixels[..., channel] for channel in range(4))
-    brightest = np.maximum(np.maximum(red, green), blue)  # max() over so short an axis is slow
-    brightest[alpha == 0] = 0
-    values = np.flatnonzero(np.bincount(brightest.ravel(), minlength=256))
-    least = 1 if len(values) <= MAX_LABELS else (int(values[-1]) + 1) // 2
-    defect: NDArray[np.bool_] = brightest >= least
-    return defect
-
-
-def _check_pixels(image: Image.Image, name: str) -> None:
+def check_pixels(image: Image.Image, name: str) -> None:
+    """Raise InputError for an image without pixels, or with pixels of more than 8 bits that are not grey of 16."""
     if min(image.size) == 0:
         raise InputError(f"empty picture {name}: it has {image.width} x {image.height} pixels; replace it or remove it")
     if image.mode not in _EIGHT_BIT_MODES and not image.mode.startswith("I;16"):
@@ -204,7 +186,7 @@ def _check_pixels(image: Image.Image, name: str) -> None:
 
 
 @contextmanager
-def _decoding_in_words(name: str) -> Iterator[None]:
+def decoding_in_words(name: str) -> Iterator[None]:
     """Convert what Pillow raises on a bad file into a one-line InputError."""
     try:
         yield

@@ -134,9 +134,10 @@ def show_diagnostics(diagnostics: dict[str, Any] | None, file: Path, console: Co
 def draw_predictions(record: RunRecord, folder: Path, advance: Callable[[int], None] = lambda _: None) -> None:
     """Draw each test image with its anomaly map, mask and contours; `advance` is called after each."""
     split, prediction, backbone = record.split, record.prediction, record.detector.backbone
-    sizes = backbone.square_of(record.detector.settings.scoring.resolution)
+    settings = record.detector.settings
+    sizes = backbone.square_of(settings.scoring.resolution)
     for number, image in enumerate(split.images):
-        square = square_image(read_image(image.path), *sizes)
+        square = square_image(read_image(image.path, settings.bit_depth), *sizes)
         mask = None if split.masks is None else split.masks[number]
         file = folder / f"{image.defect}_{image.path.stem}.png"
         draw_prediction(square, float(prediction.score[number]), prediction.anomaly_map[number], mask, file)

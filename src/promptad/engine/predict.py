@@ -27,10 +27,11 @@ def predict(
 
     An image that cannot be read has its error in its record, and no map. One batch is in memory at a time.
     """
+    load = partial(_load, side=detector.backbone.resize, bit_depth=detector.settings.bit_depth)
     with ThreadPoolExecutor() as pool:
         for start in range(0, len(paths), batch_size):
             batch = paths[start : start + batch_size]
-            loaded = list(pool.map(partial(_load, side=detector.backbone.resize), batch))
+            loaded = list(pool.map(load, batch))
             squares = [square for read in loaded if isinstance(read, tuple) for square in read[1:]]
             prediction = detector.predict(squares, batch_size) if squares else None
             rows = iter(range(len(squares)))
@@ -44,10 +45,10 @@ def predict(
                     yield PredictionRecord(str(path), error=error), None
 
 
-def _load(path: Path, side: int) -> Loaded | InputError:
+def _load(path: Path, side: int, bit_depth: int | None) -> Loaded | InputError:
     with large_images_singly(path):
         try:
-            image = read_image(path)
+            image = read_image(path, bit_depth)
         except InputError as error:
             return error
         bands = cast(tuple[tuple[int, int], ...], image.getextrema())  # of RGB: lowest and highest value of each

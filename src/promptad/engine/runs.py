@@ -59,7 +59,7 @@ class TestSplitCache:
     __test__ = False  # keeps pytest from collecting the class for its name
 
     def __init__(self) -> None:
-        self.dataset: ClassDataset | None = None
+        self.key: tuple[ClassDataset, int | None] | None = None  # with the bit depth that it was read with
         self.split: TestSplit | None = None
 
 
@@ -79,7 +79,8 @@ class RunContext:
         """Encode the test split of a class with a progress bar; None if it cannot be evaluated on."""
         if not dataset.can_be_evaluated:
             return None
-        if self.splits.split is None or self.splits.dataset != dataset:
+        key = dataset, settings.bit_depth
+        if self.splits.split is None or self.splits.key != key:
             with progress_bar(self.console) as progress:
                 bar = add_task(progress, f"read {dataset.class_name}", len(dataset.test))
                 self.splits.split = read_test_split(
@@ -87,10 +88,11 @@ class RunContext:
                     dataset.test,
                     settings.scoring.resolution,
                     self.batch_size,
+                    settings.bit_depth,
                     lambda count: progress.advance(bar, count),
                     settings.scoring.memory,
                 )
-            self.splits.dataset = dataset
+            self.splits.key = key
         return self.splits.split
 
 
@@ -130,6 +132,12 @@ def _prepare(job: Job, context: RunContext) -> tuple[TrainTask, TestSplit | None
     context.console.print(
         f"learning from {len(names)} of {len(job.dataset.normal)} pictures: {', '.join(names)}", soft_wrap=True
     )
+    if job.settings.bit_depth is not None:
+        context.console.print(
+            f"16-bit pictures are read as of {job.settings.bit_depth} bits, white being"
+            f" {2**job.settings.bit_depth - 1}; another camera is told by `bit_depth`",
+            soft_wrap=True,
+        )
     support = encode_support(context.backbone, job.support_images, job.settings, context.batch_size)
     width, height = image_size(job.support_images[0])
     if max(width, height) > MAX_ASPECT * min(width, height):
@@ -139,7 +147,9 @@ def _prepare(job: Job, context: RunContext) -> tuple[TrainTask, TestSplit | None
             soft_wrap=True,
         )
     split = context.read_test_split(job.dataset, job.settings)
-    subject = Subject(job.dataset.dataset, job.class_name, names, support_sha256(job.support_images))
+    subject = Subject(
+        job.dataset.dataset, job.class_name, names, support_sha256(job.support_images, job.settings.bit_depth)
+    )
     return TrainTask(subject, support, job.settings), split
 
 
@@ -278,7 +288,7 @@ def is_finished(job: Job, backbone: Backbone) -> bool:
     if "settings" not in checkpoint:
         return False
     trained = run_id(checkpoint["settings"], checkpoint["support_sha256"])
-    wanted = run_id(job.settings, support_sha256(job.support_images))
+    wanted = run_id(job.settings, support_sha256(job.support_images, job.settings.bit_depth))
     if trained != wanted or checkpoint["weights_sha256"] != backbone.weights_sha256:
         return False
     if not job.dataset.can_be_evaluated:

@@ -8,7 +8,7 @@ import numpy as np
 
 from promptad.backbones.clip import Backbone
 from promptad.data.fingerprints import files_sha256
-from promptad.data.images import read_image, read_mask
+from promptad.data.masks import read_mask
 from promptad.data.transforms import central_part
 from promptad.errors import InputError
 from promptad.evaluation.metrics import average_precision, f1_max, image_auroc, pixel_metrics
@@ -36,6 +36,7 @@ def read_test_split(
     images: Sequence[TestImage],
     resolution: int,
     batch_size: int,
+    bit_depth: int | None = None,
     advance: Callable[[int], None] = lambda _: None,
     layers: bool = False,
 ) -> TestSplit:
@@ -44,7 +45,7 @@ def read_test_split(
     Raises:
         InputError: an image or mask cannot be read, or all defects vanish at this resolution.
     """
-    features = backbone.encode_images([p.path for p in images], batch_size, read_image, advance, layers)
+    features = backbone.encode_images([p.path for p in images], batch_size, bit_depth, advance, layers)
     labels = np.array([image.is_anomalous for image in images])
     masked = all(image.mask_path for image in images if image.is_anomalous)
     masks = None

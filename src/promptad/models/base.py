@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from promptad.backbones.clip import Backbone
-from promptad.data.images import ImageLike, read_image
+from promptad.data.images import ImageLike
 from promptad.errors import InputError
 from promptad.features import ImageFeatures
 from promptad.models.anomaly_map import Scores
@@ -81,7 +81,7 @@ class AnomalyDetector(ABC):
         if len(images) == 0:
             raise InputError("no images to score: give at least one")
         layers = self.settings.scoring.memory
-        return self.backbone.encode_images(images, batch_size, read_image, advance, layers, local)
+        return self.backbone.encode_images(images, batch_size, self.settings.bit_depth, advance, layers, local)
 
     @abstractmethod
     def add_memory_distances(self, features: ImageFeatures) -> ImageFeatures:

@@ -115,7 +115,7 @@ def render_item(
     `mask` reads its true mask [SIDE, SIDE] bool, if it has one.
     """
     try:
-        image = read_image(shown.path)
+        image = read_image(shown.path, detector.settings.bit_depth)
         defect = None if mask is None else mask()
     except InputError as error:
         return replace(shown, note=str(error))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from io import BytesIO
 
 from matplotlib.figure import Figure
+from PIL import Image
 
 from promptad.data.images import ImageLike, read_image
 from promptad.runtime.regions import find_regions
@@ -20,6 +21,7 @@ class ImagePrediction(Prediction):
 
     images: Sequence[ImageLike] = ()  # as they were given; they are read again when they are drawn
     canvas_size: int = 0  # pixels a side of the square whose central part a map shows
+    bit_depth: int | None = None  # bits that the pixels of 16-bit images fill
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -27,7 +29,7 @@ class ImagePrediction(Prediction):
 
     def regions(self, number: int) -> tuple[Region, ...]:
         """Return where image `number`, counted from 0, is anomalous, highest maximum first."""
-        return find_regions(self.anomaly_map[number], self.canvas_size, *read_image(self.images[number]).size)
+        return find_regions(self.anomaly_map[number], self.canvas_size, *self._image(number).size)
 
     def plot(self, numbers: Sequence[int] | int | None = None) -> Figure:
         """Draw images, counted from 0, with their maps, regions and scores; by default the first eight."""
@@ -35,8 +37,11 @@ class ImagePrediction(Prediction):
             numbers = range(min(len(self), MAX_SHOWN))
         return draw_overlays([self._overlay(number) for number in ([numbers] if isinstance(numbers, int) else numbers)])
 
+    def _image(self, number: int) -> Image.Image:
+        return read_image(self.images[number], self.bit_depth)
+
     def _overlay(self, number: int) -> Overlay:
-        image = read_image(self.images[number])
+        image = self._image(number)
         score, anomaly_map = float(self.score[number]), self.anomaly_map[number]
         regions = find_regions(anomaly_map, self.canvas_size, *image.size)
         explained = () if self.threshold is None else (self.label[number], self.explanations[number].nearest_states)

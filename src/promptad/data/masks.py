@@ -1,0 +1,61 @@
+"""Read the true mask of a defect, at the size of an anomaly map."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy import ndimage
+
+from promptad.data.images import check_pixels, decoding_in_words, image_size, open_upright
+from promptad.errors import InputError
+
+MAX_LABELS = 17  # values of a mask of labels, 0 among them; a mask of more has soft edges
+JPEG_SUFFIXES = frozenset({".jpg", ".jpeg"})
+
+
+def read_mask(path: Path, size: int, image: Path) -> NDArray[np.bool_]:
+    """Where the mask shows a defect, resized to `[size, size]` by the nearest pixel; no defect vanishes.
+
+    Few values are labels, and every visible one above 0 is a defect: VisA numbers its kinds 1, 2, 3, ... Many values
+    are soft edges, which are cut at half of the largest. A defect that lies between the pixels of the resized mask gets
+    the nearest one. Raises InputError if the mask and its `image` differ in size, or if nothing is marked.
+    """
+    if path.suffix.lower() in JPEG_SUFFIXES:
+        raise InputError(f"mask {path} is a JPEG, whose compression smears a defect's border: export it as PNG")
+    mask = open_upright(path)
+    width, height = image_size(image)
+    if mask.size != (width, height):
+        raise InputError(
+            f"mask {path} has {mask.width} x {mask.height} pixels, its picture {image} {width} x {height}: "
+            "export the mask at the picture's size"
+        )
+    defect = _defect_pixels(mask, str(path))
+    if not defect.any():
+        raise InputError(f"mask {path} is all black: mark the defect of {image} in it, or move the picture to good/")
+    resized = np.array(Image.fromarray(defect).resize((size, size), Image.Resampling.NEAREST), dtype=np.bool_)
+    if size < max(width, height):
+        regions, count = ndimage.label(defect, structure=np.ones((3, 3)))  # type: ignore[attr-defined]
+        kept = np.unique(
+            np.asarray(Image.fromarray(regions.astype(np.int32)).resize((size, size), Image.Resampling.NEAREST))
+        )
+        for number in set(range(1, count + 1)) - set(kept.tolist()):
+            rows, columns = np.nonzero(regions == number)
+            resized[int((rows.mean() + 0.5) * size / height), int((columns.mean() + 0.5) * size / width)] = True
+    return resized
+
+
+def _defect_pixels(mask: Image.Image, name: str) -> NDArray[np.bool_]:
+    """The mask's visible pixels that are marked, `[height, width]`: see `read_mask`."""
+    check_pixels(mask, name)
+    if mask.mode.startswith("I;16"):
+        return np.asarray(mask) > 0
+    with decoding_in_words(name):
+        pixels = np.asarray(mask.convert("RGBA"))  # [height, width, 4]
+    red, green, blue, alpha = (pixels[..., channel] for channel in range(4))
+    brightest = np.maximum(np.maximum(red, green), blue)  # max() over so short an axis is slow
+    brightest[alpha == 0] = 0
+    values = np.flatnonzero(np.bincount(brightest.ravel(), minlength=256))
+    least = 1 if len(values) <= MAX_LABELS else (int(values[-1]) + 1) // 2
+    defect: NDArray[np.bool_] = brightest >= least
+    return defect
