@@ -19,6 +19,7 @@ from promptad.data.demo import DEFECT_FOLDERS, make_demo_class, write_sheet
 from promptad.data.few_shot import choose_support, read_support_list
 from promptad.data.mvtec import normal_folder
 from promptad.data.search import find_images
+from promptad.data.stray_masks import sort_out_masks
 from promptad.engine.runs import Job, RunContext
 from promptad.engine.support import with_bit_depth
 from promptad.errors import InputError, check_choice
@@ -58,8 +59,9 @@ def read_part(given: Arguments, console: Console) -> tuple[ClassDataset, Argumen
         if not (Path(word).exists() or glob.has_magic(word)):
             raise InputError(f"`good` {word}: there is no such file or folder")
     found = find_images([str(_good_folder(Path(word)) or word) for word in named])
-    images = found.images
-    for note in found.notes():
+    sorted_out = sort_out_masks(found.images)
+    images = sorted_out.images
+    for note in (*found.notes(), *sorted_out.notes()):
         console.print(note, soft_wrap=True)
     more = {"dataset": "own", "k_shot": given.get("k_shot", min(len(images), MAX_SUPPORT))}
     return ClassDataset("own", given["name"], images, ()), given | more

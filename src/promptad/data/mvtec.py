@@ -5,6 +5,7 @@ from pathlib import Path
 
 from promptad.data.reader import DatasetReader
 from promptad.data.search import images_below, list_images
+from promptad.data.stray_masks import sort_out_masks
 from promptad.errors import InputError
 from promptad.structures import GOOD, ClassDataset, TestImage
 
@@ -16,7 +17,7 @@ class MVTecReader(DatasetReader):
     """A folder for each class: train/good/ or good/, and test/good/, test/<defect>/ and ground_truth/<defect>/.
 
     A folder that holds train/good/ or good/ itself is one class, under any name. Without ground_truth/ there are no
-    masks; with it, every anomalous image has one.
+    masks, but those that lie beside their images; with it, every anomalous image has one.
     """
 
     name: str
@@ -35,12 +36,12 @@ class MVTecReader(DatasetReader):
         """Return the images of a class, sorted."""
         class_folder = folder if self.is_one_class(folder) else folder / class_name
         place = normal_folder(class_folder)
-        normal = images_below(place) if place else ()
-        if not normal:
+        found = sort_out_masks(images_below(place) if place else ())
+        if not found.images:
             wanted = place or class_folder / Path(*self.expected.parts[1:])
             raise InputError(f"no pictures in {wanted}: put normal pictures of {class_name} there")
         test, notes = _read_test_split(class_folder)
-        return ClassDataset(self.name, class_name, normal, test, notes)
+        return ClassDataset(self.name, class_name, found.images, test, (*found.notes(), *notes))
 
     def looks_like(self, folder: Path) -> bool:
         """Whether a folder holds a class in this layout."""
@@ -84,15 +85,16 @@ def _read_test_split(class_folder: Path) -> tuple[tuple[TestImage, ...], tuple[s
     images: list[TestImage] = []
     notes = []
     for kind in _visible_folders(test_folder):
-        paths = images_below(kind)
+        found = sort_out_masks(images_below(kind))
+        notes += found.notes()
         if kind.name.lower() in GOOD_NAMES:
-            images += [TestImage(path, GOOD, None) for path in paths]
+            images += [TestImage(path, GOOD, None) for path in found.images]
             if kind.name != GOOD:
                 notes.append(f"{kind} counts as good")
             continue
         masks = _masks(truth / kind.name)
-        for path in paths:
-            mask = masks.get(path.relative_to(kind).with_suffix("").as_posix())
+        for path in found.images:
+            mask = masks.get(path.relative_to(kind).with_suffix("").as_posix(), found.masks.get(path))
             if mask is None and truth.is_dir():
                 wanted = truth / kind.name / f"{path.stem}_mask.png"
                 raise InputError(f"no mask for {path}: put it at {wanted}")

@@ -26,7 +26,7 @@ class FoundImages:
             (self.unread, "NOT LOOKED AT, as they cannot be read here"),
             (self.others, "left out, as they are no pictures by their suffix"),
         )
-        return [f"{len(paths)} {words}: {_named(paths)}" for paths, words in kinds if paths]
+        return [f"{len(paths)} {words}: {joined_names(paths)}" for paths, words in kinds if paths]
 
 
 def list_images(folder: Path) -> tuple[Path, ...]:
@@ -121,6 +121,7 @@ def _is_drawn(folder: Path) -> bool:
     return folder.name == "overlays" and (folder.parent / "predictions.jsonl").is_file()
 
 
-def _named(paths: Sequence[Path]) -> str:
+def joined_names(paths: Sequence[Path]) -> str:
+    """Return the first paths, and how many more there are."""
     more = f" and {len(paths) - MAX_NAMED} more" if len(paths) > MAX_NAMED else ""
     return ", ".join(map(str, paths[:MAX_NAMED])) + more
