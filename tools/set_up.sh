@@ -17,6 +17,10 @@ find_python() {
 
 set_up() {
     local stamp=.venv/installed wanted base
+    if command -v flock >/dev/null; then # of two set-ups at once, the second waits and finds it done
+        exec 9>.set_up.lock
+        flock 9
+    fi
     wanted=$(cat requirements.lock pyproject.toml | sha256sum)
     if [ "$(cat "$stamp" 2>/dev/null)" = "$wanted $PWD" ]; then
         return
@@ -32,3 +36,4 @@ set_up() {
 }
 
 set_up || exit
+exec 9>&- # lets the next one go on

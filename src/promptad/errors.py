@@ -12,6 +12,16 @@ class InputError(ValueError):
     """
 
 
+def in_words(error: OSError) -> str:
+    """Return the message of an error of the operating system that nothing nearer to its cause has put in words.
+
+    >>> in_words(PermissionError(13, "Permission denied", "parts/test"))
+    'parts/test: permission denied; check the path and its rights'
+    """
+    reason = (error.strerror or str(error) or type(error).__name__).lower()
+    return f"{error.filename or 'the output'}: {reason}; check the path and its rights"
+
+
 def check_choice(what: str, name: str, choices: Iterable[str]) -> None:
     """Check that a name is among the choices.
 

@@ -1,6 +1,7 @@
 """The feature cache: it returns what it stores, tolerates damaged files, and changes no result."""
 
 import os
+import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -231,3 +232,48 @@ def test_it_can_be_switched_off(drawn: Path, tmp_path: Path, monkeypatch: pytest
     assert call("train", *data, *LIGHTEST, "--cache-size", "0").code == 0
     assert not contents(tmp_path / "cache")
     assert_refused(call("train", *data, *LIGHTEST, "--cache-size", "-1"), "--cache-size -1.0: must be a number")
+
+
+def test_content_of_something_else_with_a_right_checksum_is_not_used(
+    cached: Backbone, files: list[Path], read_count: Count
+) -> None:
+    plain = encode(cached, files, layers=True)
+    assert cached.cache is not None
+    first, second = sorted(cached.cache.folder.glob("*/*.tokens"))[:2]
+    before = read_count()
+    first.write_bytes(second.read_bytes())  # of another image
+    found = encode(cached, files, layers=True)
+    torch.testing.assert_close(found.patch_tokens, plain.patch_tokens, rtol=0, atol=1e-5)
+    assert read_count() == before + 1
+    keys = [file.stem for file in cached.cache.folder.glob("*/*.layers")]
+    tokens, layer = torch.ones(1, 4, 3), torch.ones(1, 4, 5)
+    for wrong in (
+        ImageFeatures(torch.ones(2, 3), tokens, ()),
+        ImageFeatures(torch.ones(1, 4), tokens, ()),
+        ImageFeatures(torch.ones(1, 3), torch.ones(1, 3), ()),
+        ImageFeatures(torch.ones(1, 3), tokens, (layer[:, :2],)),
+        ImageFeatures(torch.ones(1, 3), tokens * torch.nan, ()),
+    ):
+        cached.cache.write(keys[0], wrong)
+        assert cached.cache.read(keys[0], layers=bool(wrong.layers)) is None
+
+
+def test_a_user_without_home_and_name_has_a_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PROMPTAD_CACHE", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+
+    def nobody() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", nobody)
+    assert default_cache_folder().parent == Path(tempfile.gettempdir())
+
+
+def test_partial_files_in_the_cache_are_swept(cached: Backbone, files: list[Path]) -> None:
+    assert cached.cache is not None
+    partial = cached.cache.folder / "ab" / f".{'ab' * 32}.tokens.{'0' * 32}"
+    partial.parent.mkdir(parents=True)
+    partial.touch()
+    os.utime(partial, (0, 0))
+    encode(cached, files)
+    assert not partial.exists()

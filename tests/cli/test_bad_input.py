@@ -3,6 +3,8 @@
 import json
 import resource
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,7 @@ from PIL import Image
 from rich.console import Console
 
 from promptad.cli.commands import RUNNERS
+from promptad.engine import runs
 from promptad.estimator import PromptAD
 
 
@@ -241,3 +244,73 @@ def test_no_name_of_a_visa_table_leads_out_of_the_result_folder(tmp_path: Path) 
     (folder / "split_csv" / "1cls.csv").write_text(table)
     outcome = call("train-all", "--dataset", "visa", "--data-root", tmp_path, "--root-dir", tmp_path / "result")
     assert_refused(outcome, "'../../x'", "give a plain name")
+
+
+@pytest.mark.parametrize(
+    "error", [PermissionError(13, "Permission denied", "parts/x"), OSError(36, "File name too long", "parts/x")]
+)
+def test_what_the_operating_system_refuses_is_one_line(
+    error: OSError, drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise error
+
+    monkeypatch.setitem(RUNNERS, "compare", refuse)
+    reason = str(error.strerror).lower()
+    assert_refused(call("compare"), f"parts/x: {reason}; check the path and its rights")
+
+    plain = runs.train_class
+    monkeypatch.setattr(
+        runs, "train_class", lambda job, run: refuse() if job.class_name == "carpet" else plain(job, run)
+    )
+    arguments = ("--dataset", "demo", "--data-root", drawn, "--root-dir", tmp_path / "result", *LIGHTEST)
+    outcome = call("train-all", *arguments, "--classes", "carpet,grid")
+    assert_refused(outcome, f"1 of 2 classes failed; carpet: parts/x: {reason}")
+    assert (tmp_path / "result" / "demo" / "k_2" / CHECKPOINT.format("grid")).is_file()
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "loop"])
+def test_a_path_that_cannot_be_is_one_line_wherever_it_is_given(
+    name: str, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "loop").symlink_to("loop")
+    checkpoint = trained.folder / CHECKPOINT.format("carpet")
+    for arguments in (
+        ("train", *trained.arguments, "--support-list", name),
+        ("train", *trained.arguments, "--data-root", name),
+        ("train", *trained.arguments, "--root-dir", name),
+        ("train", *trained.arguments, "--backbone", "ViT-B-32", "--pretrained-dataset", name),
+        ("train", "--good", name, "--name", "part"),
+        ("test", *trained.arguments, "--checkpoint", name),
+        ("predict", name, tmp_path),
+        ("predict", checkpoint, name),
+        ("compare", "--dataset", "demo", "--root-dir", name),
+        ("report", "--dataset", "demo", "--root-dir", name),
+        ("report", "--predictions", name),
+        ("demo-data", "--classes", "carpet", "--output", name),
+    ):
+        outcome = call(*arguments)
+        assert outcome.code == 2, (arguments, outcome)
+        assert outcome.errors.count("\n") == 1, (arguments, outcome)
+
+
+def test_a_reader_that_closes_early_does_not_stop_the_work(trained: Trained, tmp_path: Path) -> None:
+    checkpoint, images = trained.folder / CHECKPOINT.format("carpet"), trained.arguments[3]
+    command = [sys.executable, "-m", "promptad", "predict", checkpoint, images, "--output", tmp_path / "p"]
+    with subprocess.Popen([*map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
+    assert (tmp_path / "p" / "predictions.jsonl").is_file()
+
+
+def test_a_full_disk_behind_the_output_is_one_line(trained: Trained, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "promptad", "report", "--dataset", "demo", "--root-dir", trained.results]
+    command += ["--output", tmp_path / "page.html"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(list(map(str, command)), stdout=full, stderr=subprocess.PIPE, check=False)
+    assert done.returncode == 2
+    assert done.stderr == b"promptad: the output: no space left on device; check the path and its rights\n"

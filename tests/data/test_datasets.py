@@ -100,7 +100,16 @@ def test_a_data_root_that_is_the_data_set_is_accepted(tmp_path: Path) -> None:
     assert dataset_folder("visa", visa) == visa
     demo = make_mvtec(tmp_path / "drawn" / "demo")
     assert dataset_folder("demo", demo) == demo
-    assert "no MVTec AD at" in refusal(dataset_folder, "mvtec", demo)  # drawn images never count as MVTec AD
+    assert "by `dataset` folder" in refusal(dataset_folder, "mvtec", demo)  # drawn images never count as MVTec AD
+
+
+def test_visa_in_the_layout_of_mvtec_ad_is_told_how_to_be_read(tmp_path: Path) -> None:
+    visa = make_mvtec(tmp_path / "data" / "visa")
+    cure = f"{visa} has MVTec AD's layout: read it by `dataset` folder `data_root` {visa}"
+    assert refusal(class_names, "visa", dataset_folder("visa", tmp_path / "data")) == cure
+    for dataset in ("mvtec", "visa"):
+        assert refusal(dataset_folder, dataset, visa) == cure
+    assert class_names("folder", dataset_folder("folder", visa)) == ("bottle", "carpet")
 
 
 def test_a_missing_data_set_is_refused_with_the_place_to_put_it(tmp_path: Path) -> None:

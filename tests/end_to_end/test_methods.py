@@ -5,7 +5,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import CHECKPOINT, LIGHTEST, Trained, assert_refused, call, contents, read_checkpoint, without_seconds
+from helpers import (
+    CHECKPOINT,
+    LIGHT,
+    LIGHTEST,
+    Trained,
+    assert_refused,
+    call,
+    contents,
+    read_checkpoint,
+    without_seconds,
+)
 from rich.console import Console
 
 from promptad.results.table import METRIC_TITLES, read_results, seeds_table
@@ -188,3 +198,12 @@ def test_a_bare_upstream_checkpoint_is_measured_with_the_given_settings(
     assert_refused(call(*tested), "single-anchor PromptAD", "--system single-anchor", "train again")
     other = copied.folder / CHECKPOINT.format("carpet")
     assert_refused(call(*tested[:-1], other, *ANCHOR), "multi-prototype system", "without --system")
+
+
+def test_seeds_have_diagnostics_and_drawings_of_their_own(drawn: Path, tmp_path: Path) -> None:
+    arguments = ("--dataset", "demo", "--data-root", drawn, "--class-name", "carpet", "--root-dir", tmp_path, *LIGHT)
+    assert call("train", *arguments, "--seeds", "111,7", "--vis", "True").code == 0
+    folder = tmp_path / "demo" / "k_2"
+    names = {path.name for path in (folder / "diagnostics").glob("*.json")}
+    assert names == {"carpet_k2_diagnostics.json", "carpet-Seed_7_k2_diagnostics.json"}
+    assert {path.name for path in (folder / "imgs").iterdir()} == {"carpet", "carpet-Seed_7"}

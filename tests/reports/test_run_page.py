@@ -303,6 +303,14 @@ def test_a_page_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     assert {name for name in contents(tmp_path) if not name.startswith("result/")} == {"file"}
 
 
+def test_classes_that_were_trained_and_not_measured_are_told_apart_from_none(tmp_path: Path) -> None:
+    checkpoint = tmp_path / "demo" / "k_2" / "checkpoint" / "CLS-Seed_0-carpet-check_point.pt"
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.touch()
+    outcome = report(tmp_path, tmp_path / "page.html")
+    assert_refused(outcome, "was measured, though some are trained", "test pictures, good and defective ones")
+
+
 def test_counts_equal_those_of_a_loop() -> None:
     chance = np.random.default_rng(0)
     images = scored(*chance.random(40)) + scored(*chance.random(30), defect="cut") + scored(0.5, defect="cut")

@@ -1,6 +1,7 @@
 """The feature cache: the image encoder's features, stored on disk for later runs."""
 
 import os
+import tempfile
 import zlib
 from collections.abc import Mapping
 from contextlib import suppress
@@ -12,6 +13,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from promptad.features import ImageFeatures
+from promptad.utils.files import remove_partials
 
 CHECKSUM = 4  # bytes before a file's tensors
 
@@ -21,8 +23,9 @@ class FeatureCache:
 
     A key covers the image's content, its preprocessing, the backbone and its weights. Class and patch tokens are in
     one file, the larger intermediate layers in a second one that is read only if needed. Files are written whole, with
-    a checksum: a damaged one counts as absent. A folder that cannot be written to is ignored: the cache may cost time
-    but never a result. Above the size limit, the least recently used files are deleted first.
+    a checksum of name and content: one that is damaged, or of something else, counts as absent. A folder that cannot be
+    written to is ignored: the cache may cost time but never a result. Above the size limit, the least recently used
+    files are deleted first.
     """
 
     def __init__(self, folder: Path, limit: float) -> None:
@@ -35,8 +38,12 @@ class FeatureCache:
         intermediate = _read_file(self._file(key, "layers")) if layers and tokens else {}
         if tokens is None or intermediate is None:
             return None
-        in_order = tuple(intermediate[str(number)] for number in range(len(intermediate)))
-        return ImageFeatures(tokens["class_token"], tokens["patch_tokens"], in_order)
+        try:
+            in_order = tuple(intermediate[str(number)] for number in range(len(intermediate)))
+            features = ImageFeatures(tokens["class_token"], tokens["patch_tokens"], in_order)
+        except KeyError:
+            return None
+        return features if _is_of_one_image(features) else None
 
     def write(self, key: str, features: ImageFeatures) -> None:
         """Store the features of one image."""
@@ -47,7 +54,8 @@ class FeatureCache:
             _write_file(self._file(key, "layers"), {str(n): layer for n, layer in enumerate(features.layers)})
 
     def prune(self) -> None:
-        """Delete the least recently used files until all together are within the limit."""
+        """Delete the least recently used files until all together are within the limit, and abandoned partial files."""
+        remove_partials(self.folder.glob("*/.*"))
         found = []
         for file in self.folder.glob("*/*"):
             try:
@@ -68,17 +76,22 @@ class FeatureCache:
 
 
 def default_cache_folder() -> Path:
-    """The cache folder: $PROMPTAD_CACHE, else `promptad` in the user's cache folder."""
+    """The cache folder: $PROMPTAD_CACHE, else `promptad` in the user's cache folder, or without a home in /tmp."""
     if own := os.environ.get("PROMPTAD_CACHE"):
         return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "promptad"
+    if shared := os.environ.get("XDG_CACHE_HOME"):
+        return Path(shared) / "promptad"
+    try:
+        return Path.home() / ".cache" / "promptad"
+    except RuntimeError:  # containers may run as a user of no name
+        return Path(tempfile.gettempdir()) / f"promptad-{os.getuid()}"
 
 
 def _read_file(file: Path) -> dict[str, Tensor] | None:
     """Return the tensors of a file and update its time of last use; None if it is absent or damaged."""
     try:
         content = file.read_bytes()
-        if zlib.crc32(content[CHECKSUM:]).to_bytes(CHECKSUM, "big") != content[:CHECKSUM]:
+        if _checksum(file, content[CHECKSUM:]) != content[:CHECKSUM]:
             return None
         with suppress(OSError):  # another user's folder can still be read
             os.utime(file)
@@ -87,13 +100,26 @@ def _read_file(file: Path) -> dict[str, Tensor] | None:
         return None
 
 
+def _checksum(file: Path, content: bytes) -> bytes:
+    """Return the checksum of a content under its name: what was written for another image does not pass for it."""
+    return zlib.crc32(content, zlib.crc32(file.name.encode())).to_bytes(CHECKSUM, "big")
+
+
+def _is_of_one_image(features: ImageFeatures) -> bool:
+    """Whether features have the shapes of one image's, and finite numbers."""
+    tensors = (features.patch_tokens, *features.layers)
+    shapes = all(tensor.dim() == 3 and tensor.shape[:2] == features.patch_tokens.shape[:2] for tensor in tensors)
+    sizes = features.class_token.shape == (1, features.patch_tokens.shape[-1]) and len(features.patch_tokens) == 1
+    return shapes and sizes and all(bool(tensor.isfinite().all()) for tensor in (features.class_token, *tensors))
+
+
 def _write_file(file: Path, tensors: Mapping[str, Tensor]) -> None:
     content = save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()})
     temporary = file.with_name(f".{file.name}.{uuid4().hex}")
     with suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
         try:
-            temporary.write_bytes(zlib.crc32(content).to_bytes(CHECKSUM, "big") + content)
+            temporary.write_bytes(_checksum(file, content) + content)
             temporary.replace(file)
         finally:
             temporary.unlink(missing_ok=True)

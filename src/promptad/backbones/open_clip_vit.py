@@ -3,7 +3,11 @@
 import difflib
 import hashlib
 import logging
+import os
+import re
+import tempfile
 import warnings
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -22,6 +26,9 @@ from promptad.backbones.image_encoder import ViTImageEncoder
 from promptad.backbones.text_encoder import CausalTextEncoder
 from promptad.errors import InputError
 from promptad.settings import TINY_BACKBONE, BackboneSettings
+
+ARCHIVE_NUMBERS = ("input_resolution", "context_length", "vocab_size")  # of OpenAI's archives, beside the weights
+PROXIES = {name for word in ("all", "http", "https") for name in (f"{word}_proxy", f"{word}_proxy".upper())}
 
 
 def load_open_clip(settings: BackboneSettings, device: torch.device) -> Backbone:
@@ -116,18 +123,50 @@ def _create_model(settings: BackboneSettings, size: int) -> CLIP:
             f"`pretrained` {settings.pretrained}: no file, and no tag of {settings.name} (its tags: {tags})"
         )
     try:
-        hub = _offline_without_hub() if tag else nullcontext()
-        with warnings.catch_warnings(), _quiet_logging(), hub:
+        hub = offline_without_hub() if tag else nullcontext()
+        with warnings.catch_warnings(), _quiet_logging(), hub, tempfile.TemporaryDirectory() as folder:
             warnings.simplefilter("ignore")
+            plain = None if tag else _plain_weights(Path(settings.pretrained), Path(folder))
             model = create_model(
                 settings.name,
-                settings.pretrained,
+                str(plain or settings.pretrained),
                 force_image_size=size,
-                force_quick_gelu=bool(tag.get("quick_gelu")),
+                force_quick_gelu=bool(tag.get("quick_gelu")) or plain is not None,
             )
     except Exception as error:  # a download or a foreign file may raise anything
         raise InputError(_load_failure(settings, tag, error)) from error
     return cast(CLIP, model)
+
+
+def _plain_weights(file: Path, folder: Path) -> Path | None:
+    """Write the weights of a TorchScript archive, as OpenAI published its own, as tensors; None for any other file.
+
+    Only tensors are read of the archive: its program is never run. OpenAI's models have the activation QuickGELU.
+    """
+    if not zipfile.is_zipfile(file):
+        return None
+    with zipfile.ZipFile(file) as archive:
+        if not any("/code/" in name for name in archive.namelist()):
+            return None
+    weights = torch.jit.load(file, map_location="cpu").state_dict()  # type: ignore[no-untyped-call]
+    plain = folder / "weights.pt"
+    torch.save({name: value.float() for name, value in weights.items() if name not in ARCHIVE_NUMBERS}, plain)
+    return plain
+
+
+def weights_note(settings: BackboneSettings) -> str:
+    """Return what to know of where a tag's weights come from; empty if its name says it all.
+
+    open_clip's table names the hub's repository of another epoch for some tags.
+    """
+    repository = get_pretrained_cfg(settings.name, settings.pretrained).get("hf_hub", "").strip("/")
+    asked, held = (re.search(r"_e(\d+)$", name) for name in (settings.pretrained, repository))
+    if asked is None or held is None or asked[1] == held[1]:
+        return ""
+    return (
+        f"open_clip's table takes {settings.pretrained} of {settings.name} from the hub's {repository}: by that name"
+        f" these are the weights of epoch {held[1]}, not {asked[1]}"
+    )
 
 
 def _load_failure(settings: BackboneSettings, tag: dict[str, Any], error: Exception) -> str:
@@ -143,16 +182,20 @@ def _load_failure(settings: BackboneSettings, tag: dict[str, Any], error: Except
 
 
 @contextmanager
-def _offline_without_hub() -> Iterator[None]:
+def offline_without_hub() -> Iterator[None]:
     """Use the local cache only if the hub is not reachable, instead of retrying for a minute."""
     before = huggingface_hub.constants.HF_HUB_OFFLINE
     try:
         huggingface_hub.get_session().head(huggingface_hub.constants.ENDPOINT, timeout=5)
     except Exception:  # any failure means the same: not reachable
         huggingface_hub.constants.HF_HUB_OFFLINE = True
+    # Even offline, the hub's client would fail over a proxy of a kind that it does not know.
+    unused = PROXIES & os.environ.keys() if huggingface_hub.constants.HF_HUB_OFFLINE else set[str]()
+    proxies = {name: os.environ.pop(name) for name in unused}
     try:
         yield
     finally:
+        os.environ.update(proxies)
         huggingface_hub.constants.HF_HUB_OFFLINE = before
 
 

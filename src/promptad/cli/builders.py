@@ -12,6 +12,7 @@ from rich.console import Console
 from promptad.backbones.clip import Backbone
 from promptad.backbones.factory import choose_device, load_backbone
 from promptad.backbones.feature_cache import FeatureCache, default_cache_folder
+from promptad.backbones.open_clip_vit import weights_note
 from promptad.cli.options import names, with_flags
 from promptad.cli.parser import Arguments
 from promptad.data.datasets import dataset_folder, default_data_root, read_class
@@ -150,6 +151,8 @@ def make_jobs(
 ) -> tuple[list[Job], RunContext]:
     """Return the jobs of each class and seed, those of a class one after another, and what they run with."""
     jobs = [_make_job(given, dataset, settings) for dataset in classes for settings in seeds]
+    if note := weights_note(seeds[0].backbone):
+        console.print(note, soft_wrap=True)
     backbone = load_backbone(seeds[0].backbone, find_device(given, console))
     return jobs, make_context(given, console, backbone)
 

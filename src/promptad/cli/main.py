@@ -1,5 +1,7 @@
 """The command line: `promptad` and its commands, which the scripts call too."""
 
+import logging
+import os
 import re
 import sys
 import warnings
@@ -13,7 +15,7 @@ from rich.console import Console
 from promptad.cli.commands import RUNNERS
 from promptad.cli.options import with_flags
 from promptad.cli.parser import applicable, parse
-from promptad.errors import InputError
+from promptad.errors import InputError, in_words
 
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")  # a file's name may hold codes that command a terminal
 
@@ -24,6 +26,12 @@ class FlagConsole(Console):
     def print(self, *objects: Any, **options: Any) -> None:
         """Print, with a flag for each setting in backticks, and with control codes in words."""
         super().print(*(printable(with_flags(one)) if isinstance(one, str) else one for one in objects), **options)
+
+    def on_broken_pipe(self) -> None:
+        """Go on without output where its reader, such as `head`, has seen enough: the work is still to be done."""
+        self.quiet = True
+        with open(os.devnull, "w") as nowhere:  # noqa: PTH123 it is no path on every system
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 def printable(text: str) -> str:
@@ -40,16 +48,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # where the terminal's encoding has no such letter
     warnings.filterwarnings("ignore", module="PIL")  # of large or odd images, which are read or refused in words
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)
     console = FlagConsole(highlight=False, markup=False)
     try:
         command, given = parse(sys.argv[1:] if arguments is None else arguments)
-        return RUNNERS[command](applicable(given, console), console) or 0
+        code = RUNNERS[command](applicable(given, console), console) or 0
+        sys.stdout.flush()  # a full disk is an error here, not after the end
     except InputError as error:
         return _complain(str(error), 2)
+    except OSError as error:
+        return _complain(in_words(error), 2)
     except torch.OutOfMemoryError:
         return _complain("the GPU is out of memory: lower `batch_size` or `resolution`, or use `use_cpu` True", 2)
     except KeyboardInterrupt:
         return _complain("interrupted; what was finished is kept", 130)
+    return code
 
 
 def _complain(line: str, code: int) -> int:

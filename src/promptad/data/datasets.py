@@ -40,6 +40,8 @@ def dataset_folder(dataset: str, data_root: Path) -> Path:
         return usual
     if reader.has_own_folder and _is_under_another_name(reader, data_root):
         return data_root
+    if data_root.is_dir() and DATASETS["mvtec"].looks_like(data_root):
+        raise InputError(f"{data_root} has MVTec AD's layout: read it by `dataset` folder `data_root` {data_root}")
     raise InputError(reader.missing.format(usual.as_posix()))
 
 

@@ -24,7 +24,7 @@ from promptad.engine.evaluate import (
 )
 from promptad.engine.fit import fit
 from promptad.engine.support import encode_support
-from promptad.errors import InputError
+from promptad.errors import InputError, in_words
 from promptad.evaluation.evaluator import TestSplit, read_test_split
 from promptad.features import ImageFeatures
 from promptad.models.base import BATCH_SIZE, AnomalyDetector, Subject, TrainTask
@@ -250,9 +250,10 @@ def train_all(jobs: Sequence[Job], context: RunContext, *, together: bool = Fals
             console.rule(f"{name} ({jobs.index(job) + 1} of {len(jobs)})")
             try:
                 train_class(job, context)
-            except InputError as error:
-                failures.append(f"{name}: {error}")
-                console.print(f"{name} failed: {error}", style="red", soft_wrap=True)
+            except (InputError, OSError) as error:
+                reason = in_words(error) if isinstance(error, OSError) else str(error)
+                failures.append(f"{name}: {reason}")
+                console.print(f"{name} failed: {reason}", style="red", soft_wrap=True)
             progress.advance(bar)
     _print_tables(jobs, console)
     if unmeasured := dict.fromkeys(job.class_name for job in jobs if not job.dataset.can_be_evaluated):

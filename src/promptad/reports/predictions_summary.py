@@ -35,7 +35,7 @@ class PredictionsSummary:
 
     def name(self, record: PredictionRecord) -> str:
         """Return the displayed name of an image: its path below that folder."""
-        return str(Path(record.path).relative_to(self.folder))
+        return str(Path(record.path).relative_to(self.folder)) if self.folder else record.path
 
     @cached_property
     def readable(self) -> list[PredictionRecord]:

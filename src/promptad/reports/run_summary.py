@@ -1,6 +1,5 @@
 """The summary of a run: saved rows, scores and diagnostics, class by class, and what is missing."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, reduce
@@ -25,6 +24,7 @@ from promptad.results.scores import ScoredImage, read_scores
 from promptad.results.table import METRIC_TITLES
 from promptad.settings import SINGLE_ANCHOR
 from promptad.structures import SCORE_THRESHOLD
+from promptad.utils.json_text import is_number, parse_json
 
 REQUIRED_DIAGNOSTICS = (
     "verdicts",
@@ -216,12 +216,31 @@ def read_diagnostics(file: Path, lacking: str) -> dict[str, Any]:
         InputError: they are damaged, incomplete or missing; `lacking` is the message if they are missing.
     """
     try:
-        diagnostics: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        diagnostics: dict[str, Any] = parse_json(file.read_text(encoding="utf-8"))
         missing = [name for name in REQUIRED_DIAGNOSTICS if name not in diagnostics]
+        if not missing:
+            _check_types(diagnostics)
     except FileNotFoundError as error:
         raise InputError(lacking) from error
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise InputError(f"The diagnostics in {file.name} cannot be read ({error}).") from error
     if missing:
         raise InputError(f"The diagnostics in {file.name} lack {', '.join(missing)}.")
     return diagnostics
+
+
+def _check_types(diagnostics: Mapping[str, Any]) -> None:
+    """Raise TypeError, KeyError or AttributeError for diagnostics that were edited into something else."""
+    for name in REQUIRED_DIAGNOSTICS[1:]:
+        if not _are_numbers(diagnostics[name]):
+            raise TypeError(f"{name} is no list of numbers")
+    for verdict in diagnostics["verdicts"]:
+        value, limit = verdict["value"], verdict["limit"]
+        texts = isinstance(verdict["name"], str) and isinstance(verdict["advice"], str)
+        band = is_number(limit) or (_are_numbers(limit) and len(limit) == 2)
+        if not (texts and isinstance(verdict["healthy"], bool) and band and (value is None or is_number(value))):
+            raise TypeError("a verdict is damaged")
+
+
+def _are_numbers(values: object) -> bool:
+    return isinstance(values, list) and len(values) > 0 and all(map(is_number, values))

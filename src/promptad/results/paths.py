@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from promptad.errors import InputError
-from promptad.settings import MULTI_PROTOTYPE
+from promptad.settings import MULTI_PROTOTYPE, TrainingSettings
 from promptad.utils.files import writable_folder
 
 OWN_CHECKPOINT = "detector.pt"
+DEFAULT_SEED = TrainingSettings().seed  # its diagnostics and drawings have the plain name of the class
 
 
 def check_plain_name(setting: str, name: str) -> None:
@@ -71,7 +72,8 @@ class ResultFolder:
         return self.folder / name if self.system == MULTI_PROTOTYPE else self.folder / name / self.system
 
     def _of_level(self, class_name: str) -> str:
-        return f"SEG-{class_name}" if self.level == "pixel" else class_name
+        named = f"SEG-{class_name}" if self.level == "pixel" else class_name
+        return named if self.seed == DEFAULT_SEED else f"{named}-Seed_{self.seed}"
 
     def check_writable(self) -> None:
         """Check before any work that results can be written.

@@ -14,6 +14,7 @@ from promptad.models.base import AnomalyDetector
 from promptad.settings import Settings
 from promptad.structures import ANOMALY, GOOD, Explanation, Region
 from promptad.utils.files import writable_folder
+from promptad.utils.json_text import is_number, parse_json
 
 LINES, RUN, PART = "predictions.jsonl", "run.json", ".part"
 ONE_IMAGE = (
@@ -100,11 +101,15 @@ class PredictionRecord:
         Raises:
             ValueError, KeyError, TypeError, AttributeError: it is not such a line.
         """
-        content = json.loads(line)
+        content = parse_json(line)
         if "error" in content:
             return cls(str(content["path"]), error=str(content["error"]))
         if content["decision"] not in (ANOMALY, GOOD):
             raise ValueError(content["decision"])
+        numbers = [content[name] for name in ("score", "raw", "threshold", "peak")]
+        numbers += [number for region in content["regions"] for number in region.values()]
+        if not all(map(is_number, numbers)):
+            raise TypeError(f"{numbers} are not all numbers")
         explanation = _named(content["explanation"], EXPLANATION_KEYS)
         explanation["nearest_states"] = tuple(map(str, explanation["nearest_states"]))
         return cls(
@@ -210,10 +215,14 @@ def _read_run(file: Path) -> PredictionRun:
     if not beside.is_file():
         raise InputError(f"no {RUN} beside {file}, so it is not known what made them: {AGAIN}")
     try:
-        content = json.loads(beside.read_text(encoding="utf-8"))
+        content = parse_json(beside.read_text(encoding="utf-8"))
         content |= {"settings": Settings.from_dict(content["settings"])}
-        return PredictionRun(**content | {"support_images": tuple(content["support_images"])})
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        if not all(
+            isinstance(content[name], str) for name in ("checkpoint", "checkpoint_sha256", "folder", "class_name")
+        ):
+            raise TypeError("a name is no text")
+        return PredictionRun(**content | {"support_images": tuple(map(str, content["support_images"]))})
+    except (OSError, *NO_RECORD) as error:
         raise InputError(f"{beside} does not tell what made the predictions: {AGAIN}") from error
 
 

@@ -4,10 +4,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from promptad.errors import InputError
 from promptad.structures import Prediction, TestImage
 from promptad.utils.files import whole_file
+from promptad.utils.json_text import is_number, parse_json
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ def read_scores(file: Path, run: str) -> tuple[ScoredImage, ...]:
     if not file.is_file():
         raise InputError(f"no scores of single pictures in {file.name}: {cure}")
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = parse_json(file.read_text(encoding="utf-8"))
         scored = tuple(_scored(line) for line in content["pictures"])
         known = content["run"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -62,7 +64,12 @@ def read_scores(file: Path, run: str) -> tuple[ScoredImage, ...]:
     return scored
 
 
-def _scored(line: dict[str, object]) -> ScoredImage:
-    mask = None if line["mask"] is None else Path(str(line["mask"]))
-    image = TestImage(Path(str(line["path"])), str(line["defect"]), mask)
-    return ScoredImage(image, float(str(line["score"])), float(str(line["peak"])))
+def _scored(line: dict[str, Any]) -> ScoredImage:
+    path, defect, mask, score, max_score = (line[name] for name in ("path", "defect", "mask", "score", "peak"))
+    if not (isinstance(path, str) and isinstance(defect, str) and (mask is None or isinstance(mask, str))):
+        raise TypeError(f"{path!r}, {defect!r} or {mask!r} is no text")
+    if not (is_number(score) and is_number(max_score)):
+        raise TypeError(f"{score!r} or {max_score!r} is no number")
+    return ScoredImage(
+        TestImage(Path(path), defect, None if mask is None else Path(mask)), float(score), float(max_score)
+    )

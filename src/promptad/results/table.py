@@ -22,6 +22,8 @@ RESULT_COLUMNS = (
     *METRIC_TITLES,
     *("test_images", "seconds"),
 )
+WHOLE_COLUMNS = ("k", "seed", "test_images")
+MAX_DIGITS = 20  # of a whole number
 LOCK_TIMEOUT = 60  # seconds; a row takes milliseconds
 
 
@@ -177,12 +179,13 @@ def replace_rows(csv_file: Path, rows: Iterable[Mapping[str, str]]) -> None:
 
 
 def is_result(line: Sequence[str]) -> bool:
-    """Whether `line` has a cell for each column, a class, and metrics that are numbers in percent, or empty."""
+    """Whether `line` has a cell for each column, a class, whole numbers, and metrics in percent, or empty."""
     if len(line) != len(RESULT_COLUMNS) or not line[0]:
         return False
     metrics = dict(zip(RESULT_COLUMNS, line, strict=True))
     try:
-        return all(0 <= float(metrics[column] or 0) <= 100 for column in METRIC_TITLES)
+        whole = all(len(metrics[column]) < MAX_DIGITS and int(metrics[column] or 0) >= 0 for column in WHOLE_COLUMNS)
+        return whole and all(0 <= float(metrics[column] or 0) <= 100 for column in METRIC_TITLES)
     except ValueError:
         return False
 

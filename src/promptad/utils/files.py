@@ -1,12 +1,19 @@
 """Write files whole or not at all."""
 
+import errno
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import re
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from uuid import uuid4
 
 from promptad.errors import InputError
+
+PARTIAL = re.compile(r"\..+\.[0-9a-f]{32}(\.\w+)?")  # the name of a file while it is written
+ABANDONED = 3600  # seconds since the last write
 
 
 @contextmanager
@@ -23,6 +30,7 @@ def whole_file(path: Path, setting: str = "root_dir") -> Iterator[Path]:
     temporary = path.with_name(f".{path.stem}.{uuid4().hex}{path.suffix}")
     try:
         with writable_folder(path.parent, setting):
+            _sweep(path.parent.absolute())
             temporary.touch()
             yield temporary
             with temporary.open("r+b") as written:
@@ -30,8 +38,22 @@ def whole_file(path: Path, setting: str = "root_dir") -> Iterator[Path]:
                 os.fsync(written.fileno())
             temporary.replace(path)
     finally:
-        if temporary.parent.is_dir():
-            temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # the error that led here is the one to tell
+            temporary.unlink()
+
+
+def remove_partials(files: Iterable[Path]) -> None:
+    """Delete those of the files that a process which was killed has left half-written, and that nobody writes now."""
+    for file in files:
+        with suppress(OSError):
+            if PARTIAL.fullmatch(file.name) and time.time() - file.stat().st_mtime > ABANDONED:
+                file.unlink()
+
+
+@cache
+def _sweep(folder: Path) -> None:
+    """Delete the abandoned partial files in a folder, once for each process."""
+    remove_partials(folder.glob(".*"))
 
 
 @contextmanager
@@ -44,6 +66,10 @@ def writable_folder(folder: Path, setting: str = "root_dir") -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         yield
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise InputError(
+                f"a file's name below {str(folder)!r} is too long: choose a shorter `{setting}`"
+            ) from error
         raise InputError(
             f"cannot write to {str(folder)!r} ({error.strerror or error}): choose another folder with `{setting}`"
         ) from error

@@ -160,6 +160,11 @@ def used_levels(rows: Sequence[SavedRow], choice: Choice) -> list[SavedRow]:
 def no_results(choice: Choice) -> InputError:
     """The error if there is no row at all."""
     places = " or ".join(str(root / choice.dataset) for root in choice.roots)
+    if any(file for root in choice.roots for file in (root / choice.dataset).glob("k_*/checkpoint/**/*.pt")):
+        return InputError(
+            f"no class in {places} was measured, though some are trained: that needs test pictures, good and defective"
+            " ones; with them, measure by promptad test"
+        )
     commands = [training_command(choice, system) for system in dict.fromkeys((choice.baseline, choice.ours))]
     return InputError(f"no such results in {places}: make them with {' and '.join(commands)}")
 
