@@ -20,6 +20,7 @@ from helpers import (
     call,
     contents,
     empty,
+    only_row,
     refusal,
     shorten,
     train_folder,
@@ -193,6 +194,21 @@ def test_a_bad_image_is_named_and_results_stay(
         spoil(file)
     assert_refused(train_mvtec(mvtec, results), *words)
     assert contents(results) == before
+
+
+def test_one_black_mask_is_left_out_where_pixels_are_measured(mvtec: Path, tmp_path: Path) -> None:
+    mask = mvtec / "ground_truth" / "thread" / "000_mask.png"
+    image = mvtec / "test" / "thread" / "000.png"
+    blacken(mask)
+    outcome = train_mvtec(mvtec, tmp_path / "black")
+    assert (outcome.code, outcome.errors) == (0, "")
+    assert f"1 left out where pixels are measured, as their masks are all black: {image}" in outcome.output
+    black = only_row(tmp_path / "black" / "mvtec" / "k_2")
+    image.unlink()
+    assert train_mvtec(mvtec, tmp_path / "gone").code == 0
+    gone = only_row(tmp_path / "gone" / "mvtec" / "k_2")
+    assert (black["p_roc"], black["p_pro"]) == (gone["p_roc"], gone["p_pro"])
+    assert (black["test_images"], gone["test_images"]) == ("8", "7")
 
 
 def test_python_names_the_setting_and_the_shell_its_flag() -> None:

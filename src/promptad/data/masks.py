@@ -19,7 +19,7 @@ def read_mask(path: Path, size: int, image: Path) -> NDArray[np.bool_]:
 
     Few values are labels, and every visible one above 0 is a defect: VisA numbers its kinds 1, 2, 3, ... Many values
     are soft edges, which are cut at half of the largest. A defect that lies between the pixels of the resized mask gets
-    the nearest one. Raises InputError if the mask and its `image` differ in size, or if nothing is marked.
+    the nearest one. Raises InputError if the mask and its `image` differ in size.
     """
     if path.suffix.lower() in JPEG_SUFFIXES:
         raise InputError(f"mask {path} is a JPEG, whose compression smears a defect's border: export it as PNG")
@@ -31,8 +31,6 @@ def read_mask(path: Path, size: int, image: Path) -> NDArray[np.bool_]:
             "export the mask at the picture's size"
         )
     defect = _defect_pixels(mask, str(path))
-    if not defect.any():
-        raise InputError(f"mask {path} is all black: mark the defect of {image} in it, or move the picture to good/")
     resized = np.array(Image.fromarray(defect).resize((size, size), Image.Resampling.NEAREST), dtype=np.bool_)
     if size < max(width, height):
         regions, count = ndimage.label(defect, structure=np.ones((3, 3)))  # type: ignore[attr-defined]

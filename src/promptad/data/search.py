@@ -72,6 +72,8 @@ def find_images(named: Sequence[str], besides: Path | None = None) -> FoundImage
             inside = FoundImages(tuple(_matches(name)))
         else:
             inside = FoundImages((place,))
+        if not inside.images and inside.unread:
+            raise InputError(f"{inside.unread[0]} cannot be read, and nothing else is in {name!r}: check its rights")
         if not inside.images:
             suffixes = ", ".join(sorted(IMAGE_SUFFIXES))
             raise InputError(f"no pictures in {name!r}: name files, a folder that holds some ({suffixes}) or a pattern")

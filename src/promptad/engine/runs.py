@@ -93,6 +93,8 @@ class RunContext:
                     settings.scoring.memory,
                 )
             self.splits.key = key
+            for note in self.splits.split.notes():
+                self.console.print(note, soft_wrap=True)
         return self.splits.split
 
 

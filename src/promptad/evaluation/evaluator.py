@@ -9,6 +9,7 @@ import numpy as np
 from promptad.backbones.clip import Backbone
 from promptad.data.fingerprints import files_sha256
 from promptad.data.masks import read_mask
+from promptad.data.search import joined_names
 from promptad.data.transforms import central_part
 from promptad.errors import InputError
 from promptad.evaluation.metrics import average_precision, f1_max, image_auroc, pixel_metrics
@@ -29,6 +30,22 @@ class TestSplit:
     labels: np.ndarray  # [N] bool, anomalous
     masks: np.ndarray | None  # [N, resolution, resolution] bool; None if an anomalous image has no mask
     sha256: str  # of the files
+    unmarked: tuple[int, ...] = ()  # anomalous images whose masks are all black: no measure of pixels counts them
+
+    def pixel_metrics(self, anomaly_maps: np.ndarray) -> tuple[float, float]:
+        """Return pixel AUROC and AUPRO of maps [N, resolution, resolution], where there are masks."""
+        assert self.masks is not None
+        if not self.unmarked:
+            return pixel_metrics(anomaly_maps, self.masks)
+        counted = np.setdiff1d(np.arange(len(self.labels)), self.unmarked)
+        return pixel_metrics(anomaly_maps[counted], self.masks[counted])
+
+    def notes(self) -> list[str]:
+        """Return a line on what is left out, if anything is."""
+        if not self.unmarked:
+            return []
+        paths = tuple(self.images[number].path for number in self.unmarked)
+        return [f"{len(paths)} left out where pixels are measured, as their masks are all black: {joined_names(paths)}"]
 
 
 def read_test_split(
@@ -48,21 +65,32 @@ def read_test_split(
     features = backbone.encode_images([p.path for p in images], batch_size, bit_depth, advance, layers)
     labels = np.array([image.is_anomalous for image in images])
     masked = all(image.mask_path for image in images if image.is_anomalous)
-    masks = None
+    masks: np.ndarray | None = None
+    unmarked: tuple[int, ...] = ()
     if masked:
         with ThreadPoolExecutor() as pool:
-            masks = np.stack(list(pool.map(lambda image: true_mask(backbone, image, resolution), images)))
+            read = list(pool.map(lambda image: _mask_and_mark(backbone, image, resolution), images))
+        masks = np.stack([mask for mask, _ in read])
+        unmarked = tuple(number for number, (_, marked) in enumerate(read) if labels[number] and not marked)
+        if unmarked and len(unmarked) == labels.sum():
+            raise InputError(f"all masks are black, such as {images[unmarked[0]].mask_path}: mark the defects in them")
     if masks is not None and labels.any() and not masks.any():
         raise InputError(f"`resolution` {resolution}: too small to show any of the defects; make it larger")
-    return TestSplit(tuple(images), features, labels, masks, files_sha256(images))
+    return TestSplit(tuple(images), features, labels, masks, files_sha256(images), unmarked)
 
 
 def true_mask(backbone: Backbone, image: TestImage, resolution: int) -> np.ndarray:
     """Return the true mask [resolution, resolution] bool of a test image, on the backbone's input square."""
+    return _mask_and_mark(backbone, image, resolution)[0]
+
+
+def _mask_and_mark(backbone: Backbone, image: TestImage, resolution: int) -> tuple[np.ndarray, bool]:
+    """Return the true mask, and whether anything is marked in it or beside the part that the backbone sees."""
     if image.mask_path is None:
-        return np.zeros((resolution, resolution), dtype=bool)
+        return np.zeros((resolution, resolution), dtype=bool), False
     canvas_size, central = backbone.square_of(resolution)
-    return central_part(read_mask(image.mask_path, canvas_size, image.path), central)
+    mask = read_mask(image.mask_path, canvas_size, image.path)
+    return central_part(mask, central), bool(mask.any())
 
 
 def evaluate(detector: AnomalyDetector, split: TestSplit) -> tuple[Evaluation, Prediction]:
@@ -72,7 +100,7 @@ def evaluate(detector: AnomalyDetector, split: TestSplit) -> tuple[Evaluation, P
         InputError: the split has normal images only, or anomalous ones only.
     """
     prediction = detector.to_prediction(detector.score(split.features))
-    pixel_auroc, aupro = (None, None) if split.masks is None else pixel_metrics(prediction.anomaly_map, split.masks)
+    pixel_auroc, aupro = (None, None) if split.masks is None else split.pixel_metrics(prediction.anomaly_map)
     evaluation = Evaluation(
         image_auroc=image_auroc(prediction.score, split.labels),
         image_ap=average_precision(prediction.score, split.labels),
@@ -96,4 +124,4 @@ def oracle_metric(detector: AnomalyDetector, split: TestSplit) -> float:
         raise InputError(
             "`select` test-oracle at level pixel needs masks: add ground_truth/, or choose another `select`"
         )
-    return pixel_metrics(smooth_maps(scores.patches, detector.settings.scoring), split.masks)[0]
+    return split.pixel_metrics(smooth_maps(scores.patches, detector.settings.scoring))[0]

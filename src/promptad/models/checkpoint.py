@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from promptad.backbones.clip import Backbone
-from promptad.errors import InputError
+from promptad.errors import InputError, in_words
 from promptad.settings import BackboneSettings, Settings
 from promptad.utils.files import whole_file
 
@@ -42,7 +42,11 @@ def read_archive(path: Path) -> dict[str, Any]:
     Raises:
         InputError: no such file, or a truncated one.
     """
-    if not path.is_file():
+    try:
+        exists = path.is_file()
+    except OSError as error:  # no right to look, or a name that cannot be
+        raise InputError(in_words(error)) from error
+    if not exists:
         raise InputError(f"no checkpoint {path}: train the class first, with promptad train")
     try:
         with zipfile.ZipFile(path) as records:

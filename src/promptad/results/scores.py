@@ -51,12 +51,12 @@ def read_scores(file: Path, run: str) -> tuple[ScoredImage, ...]:
         InputError: there is no such file, it is damaged, or it is of another run.
     """
     cure = "measure the class again, with promptad test"
-    if not file.is_file():
-        raise InputError(f"no scores of single pictures in {file.name}: {cure}")
     try:
         content = parse_json(file.read_text(encoding="utf-8"))
         scored = tuple(_scored(line) for line in content["pictures"])
         known = content["run"]
+    except FileNotFoundError as error:
+        raise InputError(f"no scores of single pictures in {file.name}: {cure}") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{file.name} cannot be read as scores: {cure}") from error
     if known != run:
