@@ -18,6 +18,7 @@ DOCS = {
     for file in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "tests/README.md", ROOT / "benchmarks/README.md")
 }
 OTHER_TOOLS = {"--extra", "--python-version", "--universal", "--generate-hashes", "--fix"}  # options of uv and ruff
+SOAK = {"--minutes", "--seed", "--only", "--json"}  # options of tools/soak.py
 
 
 def test_the_example_runs_as_it_stands(
@@ -71,7 +72,7 @@ WITH_OPTIONS = [name for name in DOCS if not name.startswith(("benchmarks", "CHA
 def test_every_option_that_is_named_exists(doc: str) -> None:
     flags = {option.flag.replace("_", "-") for _, options in COMMANDS.values() for option in options}
     named = {flag.replace("_", "-") for flag in re.findall(r"--[A-Za-z][\w-]*", DOCS[doc])}
-    allowed = flags | OTHER_TOOLS | {"--help", "--shots", "--weight-", "--weight-shrinking"}
+    allowed = flags | OTHER_TOOLS | SOAK | {"--help", "--shots", "--weight-", "--weight-shrinking"}
     assert named <= allowed
 
 

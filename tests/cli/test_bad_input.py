@@ -67,6 +67,7 @@ from promptad.estimator import PromptAD
         pytest.param(("--quux", "3"), ("unknown option '--quux'", "promptad train --help"), id="option"),
         pytest.param(("--vis", "perhaps"), ("--vis", "'perhaps'"), id="truth"),
         pytest.param(("--support-list", "none.txt"), ("no support list at none.txt",), id="support list"),
+        pytest.param(("--states", "a\0b"), ("'a\\x00b' holds a zero byte",), id="zero byte"),
         pytest.param(("--lr", "inf"), ("--lr inf",), id="lr inf"),
         pytest.param(("--lr", "1e30"), ("--lr",), id="lr huge"),
         pytest.param(("--weight-margin", "inf"), ("--weight-margin inf",), id="weight inf"),

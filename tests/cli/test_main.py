@@ -2,14 +2,16 @@
 
 import io
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from helpers import Own, read_lines
+from helpers import CSV, LIGHTEST, TINY, Own, read_lines
 
 from promptad.cli.main import FlagConsole, printable
+from promptad.results.table import read_results
 
 
 @pytest.mark.parametrize(
@@ -52,3 +54,25 @@ def test_odd_names_cost_no_line(own: Own, encoding: str, tmp_path: Path) -> None
     report = ("report", "--predictions", tmp_path / "out", "--output", tmp_path / "r.html")
     assert subprocess.run((*command[:3], *report), check=False, capture_output=True, env=environment).returncode == 0
     assert "\x1b" not in (tmp_path / "r.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
+def test_parts_of_any_name_are_trained_measured_and_reported(
+    drawn: Path, bracket: Path, encoding: str, tmp_path: Path
+) -> None:
+    parts, result = tmp_path / "parts", tmp_path / "result"
+    shutil.copytree(bracket, parts / "金属")
+    shutil.copytree(drawn / "demo" / "carpet", parts / "über\x1b[31m")
+    command = (sys.executable, "-m", "promptad")
+    environment = os.environ | {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
+    for arguments in (
+        ("train-all", "--dataset", "folder", "--data-root", parts, "--root-dir", result, *TINY, *LIGHTEST),
+        ("report", "--dataset", "folder", "--root-dir", result, "--output", tmp_path / "page.html"),
+    ):
+        outcome = subprocess.run((*command, *arguments), check=False, capture_output=True, env=environment)
+        assert (outcome.returncode, outcome.stderr) == (0, b"")
+        assert b"\x1b" not in outcome.stdout
+    assert "\x1b" not in (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert {row["class"] for row in read_results(result / "folder" / "k_2" / CSV)} == {"über\x1b[31m"}
+    assert len(list(result.rglob("*.pt"))) == 2

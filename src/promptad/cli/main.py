@@ -5,12 +5,13 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from io import TextIOWrapper
 from typing import Any
 
 import torch
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 
 from promptad.cli.commands import RUNNERS
 from promptad.cli.options import with_flags
@@ -24,8 +25,13 @@ class FlagConsole(Console):
     """A console that writes flags for the settings that messages name, and no control codes that names hold."""
 
     def print(self, *objects: Any, **options: Any) -> None:
-        """Print, with a flag for each setting in backticks, and with control codes in words."""
-        super().print(*(printable(with_flags(one)) if isinstance(one, str) else one for one in objects), **options)
+        """Print, with a flag for each setting in backticks."""
+        super().print(*(with_flags(one) if isinstance(one, str) else one for one in objects), **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Render texts, rules, tables and progress bars, with the control codes of their texts as escapes."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=printable(segment.text))
 
     def on_broken_pipe(self) -> None:
         """Go on without output where its reader, such as `head`, has seen enough: the work is still to be done."""

@@ -27,6 +27,8 @@ def parse(arguments: Sequence[str]) -> tuple[str, Arguments]:
     Raises:
         InputError: an unknown command or flag, or a value that cannot be read.
     """
+    if hidden := next((word for word in arguments if "\0" in word), None):
+        raise InputError(f"{hidden!r} holds a zero byte, which no name can: leave it out")
     parser = _Parser(prog="promptad", description="Few-shot anomaly detection with text prototypes.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command, (purpose, options) in COMMANDS.items():
