@@ -68,6 +68,24 @@ def test_a_tag_whose_table_entry_is_of_another_epoch_is_told() -> None:
     assert weights_note(BackboneSettings(name="tiny")) == ""
 
 
+def test_the_file_of_a_detector_downloads_nothing_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
+    requests: list[object] = []
+    monkeypatch.setattr(huggingface_hub, "get_session", lambda: requests.append("asked"))
+    offline: list[bool] = []
+
+    def create(*_: object, **__: object) -> None:
+        offline.append(huggingface_hub.constants.HF_HUB_OFFLINE)
+        raise FileNotFoundError("Failed to download file")
+
+    monkeypatch.setattr("promptad.backbones.open_clip_vit.create_model", create)
+    settings = BackboneSettings(name="ViT-B-32", pretrained="laion2b_s34b_b79k")
+    message = refusal(load_backbone, settings, CPU, download=False)
+    assert message.endswith("unasked: ask for them by `pretrained` laion2b_s34b_b79k")
+    assert (offline, requests) == ([True], [])
+    assert "cannot download the weights laion2b_s34b_b79k" in refusal(load_backbone, settings, CPU)
+    assert requests == ["asked"]
+
+
 def test_weights_in_the_cache_are_used_behind_an_unknown_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     def unreachable() -> object:
         raise ImportError("Using SOCKS proxy, but the 'socksio' package is not installed.")

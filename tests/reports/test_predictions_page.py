@@ -24,6 +24,17 @@ from promptad.reports.predictions_summary import (
 from promptad.results.predictions import ONE_IMAGE, PredictionRecord, PredictionRun, read_predictions
 
 
+def test_absolute_and_relative_paths_stand_on_one_page(
+    own: Own, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(own.new)
+    first, second = sorted(own.new.glob("*.png"))[1:3]
+    assert call("predict", own.part, first, second.name, "--output", tmp_path / "p").code == 0
+    text = "".join(page_of(tmp_path / "p", tmp_path).text)
+    assert str(first) in text
+    assert second.name in text
+
+
 def report(predictions: Path, output: Path, *more: str | Path) -> Outcome:
     return call("report", "--predictions", predictions, "--output", output, *more)
 

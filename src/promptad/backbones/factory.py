@@ -1,11 +1,12 @@
 """Open a backbone by its name, and choose the device."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import torch
 
 from promptad.backbones.clip import Backbone
-from promptad.backbones.open_clip_vit import load_open_clip
+from promptad.backbones.open_clip_vit import load_open_clip, local_weights_only
 from promptad.backbones.tiny_clip import load_tiny
 from promptad.errors import InputError
 from promptad.settings import TINY_BACKBONE, BackboneSettings
@@ -17,14 +18,17 @@ BACKBONES: dict[str, Callable[[BackboneSettings, torch.device], Backbone]] = {
 }
 
 
-def load_backbone(settings: BackboneSettings, device: torch.device) -> Backbone:
+def load_backbone(settings: BackboneSettings, device: torch.device, *, download: bool = True) -> Backbone:
     """Load and freeze the backbone named in `settings`; its weights are kept in float32.
+
+    Without `download`, weights that open_clip knows by a tag are taken from its local cache alone.
 
     Raises:
         InputError: an unknown architecture, one that is not a plain-ViT CLIP, an unknown tag, weights that are missing
             or do not fit, or an image size that is not a multiple of the patch size.
     """
-    return BACKBONES.get(settings.name.partition(":")[0], load_open_clip)(settings, device)
+    with nullcontext() if download else local_weights_only():
+        return BACKBONES.get(settings.name.partition(":")[0], load_open_clip)(settings, device)
 
 
 def choose_device(gpu: int | None) -> tuple[torch.device, str | None]:

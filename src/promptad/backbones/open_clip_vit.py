@@ -10,6 +10,7 @@ import warnings
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,6 +28,7 @@ from promptad.backbones.text_encoder import CausalTextEncoder
 from promptad.errors import InputError
 from promptad.settings import TINY_BACKBONE, BackboneSettings
 
+_LOCAL_ONLY = ContextVar("_LOCAL_ONLY", default=False)  # whether weights are read from this machine alone
 ARCHIVE_NUMBERS = ("input_resolution", "context_length", "vocab_size")  # of OpenAI's archives, beside the weights
 PROXIES = {name for word in ("all", "http", "https") for name in (f"{word}_proxy", f"{word}_proxy".upper())}
 
@@ -170,6 +172,11 @@ def weights_note(settings: BackboneSettings) -> str:
 
 
 def _load_failure(settings: BackboneSettings, tag: dict[str, Any], error: Exception) -> str:
+    if tag and _LOCAL_ONLY.get():
+        return (
+            f"the weights {settings.pretrained} of {settings.name} are not on this machine, and no file of a detector"
+            f" has them downloaded unasked: ask for them by `pretrained` {settings.pretrained}"
+        )
     if tag:
         return (
             f"cannot download the weights {settings.pretrained} of {settings.name}; connect this machine to the"
@@ -182,13 +189,26 @@ def _load_failure(settings: BackboneSettings, tag: dict[str, Any], error: Except
 
 
 @contextmanager
+def local_weights_only() -> Iterator[None]:
+    """Load weights of tags from the local cache only; what is not there is an error that says how to ask for it."""
+    before, asked = huggingface_hub.constants.HF_HUB_OFFLINE, _LOCAL_ONLY.set(True)
+    huggingface_hub.constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        huggingface_hub.constants.HF_HUB_OFFLINE = before
+        _LOCAL_ONLY.reset(asked)
+
+
+@contextmanager
 def offline_without_hub() -> Iterator[None]:
     """Use the local cache only if the hub is not reachable, instead of retrying for a minute."""
     before = huggingface_hub.constants.HF_HUB_OFFLINE
-    try:
-        huggingface_hub.get_session().head(huggingface_hub.constants.ENDPOINT, timeout=5)
-    except Exception:  # any failure means the same: not reachable
-        huggingface_hub.constants.HF_HUB_OFFLINE = True
+    if not _LOCAL_ONLY.get():
+        try:
+            huggingface_hub.get_session().head(huggingface_hub.constants.ENDPOINT, timeout=5)
+        except Exception:  # any failure means the same: not reachable
+            huggingface_hub.constants.HF_HUB_OFFLINE = True
     # Even offline, the hub's client would fail over a proxy of a kind that it does not know.
     unused = PROXIES & os.environ.keys() if huggingface_hub.constants.HF_HUB_OFFLINE else set[str]()
     proxies = {name: os.environ.pop(name) for name in unused}

@@ -103,7 +103,7 @@ def load_detector(
         device: where its backbone is loaded, unless `backbone` is given.
         method: the method of the checkpoint.
         backbone: an already loaded backbone.
-        weights: current path of the backbone's weights, if moved.
+        weights: current path of the backbone's weights, if moved; or their tag, which has them downloaded if need be.
         settings: used instead of those in the checkpoint.
         subject: used if the checkpoint has none: upstream checkpoints hold tensors only.
 
@@ -119,7 +119,7 @@ def load_detector(
     trained: Settings = checkpoint["settings"]
     if backbone is None:
         own = trained.backbone if weights is None else replace(trained.backbone, pretrained=weights)
-        backbone = load_backbone(own, device)
+        backbone = load_backbone(own, device, download=weights is not None)
     check_backbone(path, checkpoint, backbone)
     checkpoint["settings"] = settings or trained
     return MODELS[method].restore(path, checkpoint, backbone)
