@@ -1,5 +1,7 @@
-"""The reading of images and masks."""
+"""The reading of images."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,8 @@ import torch
 from helpers import RED, WHITE, draw, refusal
 from PIL import Image
 
-from promptad.data.images import read_image
+from promptad.data import images
+from promptad.data.images import IMAGE_SUFFIXES, read_each, read_image
 from promptad.data.masks import read_mask
 from promptad.data.search import find_images, list_images
 
@@ -47,6 +50,12 @@ def test_a_palette_image_becomes_rgb_and_its_transparent_color_white(tmp_path: P
     image.save(tmp_path / "clear.png", transparency=1)
     assert np.asarray(read_image(tmp_path / "plain.png")).tolist() == [[[10, 20, 30], [40, 50, 60]]]
     assert np.asarray(read_image(str(tmp_path / "clear.png"))).tolist() == [[[10, 20, 30], [255, 255, 255]]]
+
+
+@pytest.mark.skipif(".avif" not in IMAGE_SUFFIXES, reason="this Pillow does not read AVIF")
+def test_avif_is_read(tmp_path: Path) -> None:
+    read = np.asarray(read_image(draw(tmp_path / "a.avif", RED)), int)
+    assert abs(read - RED).max() < 6
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".jpg", ".webp"])
@@ -162,6 +171,26 @@ def test_an_enormous_image_is_refused_with_the_reason(tmp_path: Path, monkeypatc
     path = draw(tmp_path / "large.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)
     assert refusal(read_image, path) == f"picture {path} is too large: it has more than 40 pixels; scale it down"
+
+
+def test_large_images_are_read_one_after_another_in_the_calling_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(images, "LARGE", 100)
+    small = [draw(tmp_path / f"small{number}.png", size=(10, 10)) for number in range(3)]
+    large = [draw(tmp_path / f"large{number}.png", size=(11, 10)) for number in range(2)]
+    items = [small[0], large[0], small[1], tmp_path / "missing.png", large[1], small[2]]
+    threads: dict[Path, int] = {}
+
+    def read(path: Path) -> str:
+        threads[path] = threading.get_ident()
+        return path.name
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(read_each(pool, read, items)) == [path.name for path in items]
+        assert list(read_each(pool, len, [[large[0]], []], lambda item: item[0] if item else None)) == [1, 0]
+    here = threading.get_ident()
+    assert {path for path, thread in threads.items() if thread == here} == set(large)
 
 
 def test_images_are_listed_sorted_without_hidden_and_other_files(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from torch import Tensor
 from promptad.backbones.base import ImageEncoder, TextEncoder, Tokenizer
 from promptad.backbones.feature_cache import FeatureCache
 from promptad.data.fingerprints import image_sha256
-from promptad.data.images import ImageLike, read_image
+from promptad.data.images import ImageLike, read_each, read_image
 from promptad.data.transforms import square_image
 from promptad.features import ImageFeatures
 from promptad.settings import BackboneSettings
@@ -90,7 +90,8 @@ class Backbone:
             if len(missing) < len(images):
                 advance(len(images) - len(missing))
             batches = [missing[start : start + batch_size] for start in range(0, len(missing), batch_size)]
-            reading = (pool.map(lambda i: self._square(read_image(images[i], bit_depth)), batch) for batch in batches)
+            read = partial(self._read_square, bit_depth=bit_depth)
+            reading = (read_each(pool, read, [images[i] for i in batch]) for batch in batches)
             # On a CPU, reading threads would delay the encoding threads, which wait for each other at every layer.
             ahead = reading if self.device.type == "cpu" else _one_ahead(reading)
             for batch, squares in zip(batches, ahead, strict=True):
@@ -103,6 +104,9 @@ class Backbone:
         if self.cache is not None and missing:
             self.cache.prune()
         return ImageFeatures.joined([known for known in features if known is not None])
+
+    def _read_square(self, image: ImageLike, bit_depth: int | None) -> np.ndarray:
+        return self._square(read_image(image, bit_depth))
 
     def _square(self, image: Image.Image) -> np.ndarray:
         """Return the square [S, S, 3] uint8 of an RGB image, the image encoder's input before normalisation."""

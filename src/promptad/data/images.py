@@ -2,17 +2,17 @@
 
 import struct
 import sys
-import threading
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard, Union
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard, TypeVar, Union
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError, features
 
 from promptad.data.bit_depth import deep_pixels, highest_value, needed_bits, to_eight_bits
 from promptad.errors import InputError
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 ImageLike: TypeAlias = Union[str, Path, Image.Image, np.ndarray, "Tensor"]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 # Pillow's decoders that are used: others start programs (EPS), or are not meant for photographs.
 FORMATS = ["PNG", "JPEG", "BMP", "DIB", "TIFF", "WEBP", "GIF", "JPEG2000", "PPM"]
@@ -32,6 +34,10 @@ UNREADABLE_SUFFIXES = frozenset(
     {".heic", ".heif", ".avif", ".jxl", ".psd", ".exr", ".hdr", ".dcm", ".svg", ".eps"}
     | {".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2"}
 )
+if features.check("avif"):  # of Pillow's newer versions
+    FORMATS.append("AVIF")
+    IMAGE_SUFFIXES |= {".avif"}
+    UNREADABLE_SUFFIXES -= {".avif"}
 if find_spec("pillow_heif"):  # the extra "heic"
     pillow_heif = import_module("pillow_heif")
     pillow_heif.register_heif_opener()
@@ -40,7 +46,6 @@ if find_spec("pillow_heif"):  # the extra "heic"
     UNREADABLE_SUFFIXES -= {".heic", ".heif"}
 
 LARGE = 2**24  # pixels of an image that is not decoded beside another one
-_ONE_AT_A_TIME = threading.Lock()
 
 _EIGHT_BIT_MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV"})
 _MODE_WORDS = {"I": "32-bit integers", "F": "32-bit floats"}
@@ -79,17 +84,27 @@ def find_bit_depth(images: Iterable[ImageLike]) -> int | None:
     return needed_bits(max(highest)) if highest else None
 
 
-@contextmanager
-def large_images_singly(path: Path) -> Iterator[None]:
-    """Let only one thread at a time into the body with a large image, which takes many times its file's size."""
-    size = 0
-    with suppress(Exception), Image.open(path, formats=FORMATS) as image:  # whoever reads it says what is wrong
-        size = image.width * image.height
-    if size <= LARGE:
-        yield
-        return
-    with _ONE_AT_A_TIME:
-        yield
+def read_each(
+    pool: Executor,
+    read: Callable[[Item], Result],
+    items: Sequence[Item],
+    path_of: Callable[[Item], Any] = lambda one: one,
+) -> Iterator[Result]:
+    """Apply `read` to images in the threads of a pool, but to large ones one after another in the calling thread.
+
+    A large image takes many times its file's size while it is decoded, and each thread's allocator keeps what it once
+    had. Reading starts at once; results come in order. `path_of` gives the path of an item, or what else it is.
+    """
+    reading = [None if _is_large(path_of(item)) else pool.submit(read, item) for item in items]
+    return (read(item) if task is None else task.result() for item, task in zip(items, reading, strict=True))
+
+
+def _is_large(image: Any) -> bool:
+    """Whether a file's header promises an image that is large; whoever reads the file says what is wrong with it."""
+    if isinstance(image, str | Path):
+        with suppress(Exception), Image.open(image, formats=FORMATS) as opened:
+            return opened.width * opened.height > LARGE
+    return False
 
 
 def is_tensor(value: Any) -> "TypeGuard[Tensor]":

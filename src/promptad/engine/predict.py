@@ -9,7 +9,7 @@ from typing import cast
 import numpy as np
 from PIL import Image
 
-from promptad.data.images import large_images_singly, read_image
+from promptad.data.images import read_each, read_image
 from promptad.data.transforms import square_image
 from promptad.errors import InputError
 from promptad.models.base import BATCH_SIZE, AnomalyDetector
@@ -31,7 +31,7 @@ def predict(
     with ThreadPoolExecutor() as pool:
         for start in range(0, len(paths), batch_size):
             batch = paths[start : start + batch_size]
-            loaded = list(pool.map(load, batch))
+            loaded = list(read_each(pool, load, batch))
             squares = [square for read in loaded if isinstance(read, tuple) for square in read[1:]]
             prediction = detector.predict(squares, batch_size) if squares else None
             rows = iter(range(len(squares)))
@@ -46,15 +46,14 @@ def predict(
 
 
 def _load(path: Path, side: int, bit_depth: int | None) -> Loaded | InputError:
-    with large_images_singly(path):
-        try:
-            image = read_image(path, bit_depth)
-        except InputError as error:
-            return error
-        bands = cast(tuple[tuple[int, int], ...], image.getextrema())  # of RGB: lowest and highest value of each
-        if all(low == high for low, high in bands):
-            return InputError(f"{path} shows one colour throughout: check the camera, or take it out")
-        return image.size, square_image(image, side, side)
+    try:
+        image = read_image(path, bit_depth)
+    except InputError as error:
+        return error
+    bands = cast(tuple[tuple[int, int], ...], image.getextrema())  # of RGB: lowest and highest value of each
+    if all(low == high for low, high in bands):
+        return InputError(f"{path} shows one colour throughout: check the camera, or take it out")
+    return image.size, square_image(image, side, side)
 
 
 def _record(

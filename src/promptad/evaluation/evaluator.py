@@ -3,11 +3,13 @@
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from promptad.backbones.clip import Backbone
 from promptad.data.fingerprints import files_sha256
+from promptad.data.images import read_each
 from promptad.data.masks import read_mask
 from promptad.data.search import joined_names
 from promptad.data.transforms import central_part
@@ -69,7 +71,8 @@ def read_test_split(
     unmarked: tuple[int, ...] = ()
     if masked:
         with ThreadPoolExecutor() as pool:
-            read = list(pool.map(lambda image: _mask_and_mark(backbone, image, resolution), images))
+            masking = partial(_mask_and_mark, backbone, resolution=resolution)
+            read = list(read_each(pool, masking, images, lambda image: image.mask_path))
         masks = np.stack([mask for mask, _ in read])
         unmarked = tuple(number for number, (_, marked) in enumerate(read) if labels[number] and not marked)
         if unmarked and len(unmarked) == labels.sum():
