@@ -3,14 +3,13 @@
 import io
 import os
 import shutil
-import subprocess
-import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
 from helpers import CSV, LIGHTEST, TINY, Own, read_lines
 
-from promptad.cli.main import FlagConsole, printable
+from promptad.cli.main import FlagConsole, main, printable
 from promptad.results.table import read_results
 
 
@@ -34,6 +33,17 @@ def test_a_console_prints_flags_and_no_control_codes() -> None:
     assert shown.getvalue() == "--n_pro 3: \\x1b[2Jgone\n"
 
 
+def assert_accepted(encoding: str, *arguments: str | Path) -> None:
+    """Check that a command succeeds on a terminal of an encoding, and sends it no escape code."""
+    output, errors = (io.TextIOWrapper(io.BytesIO(), encoding=encoding) for _ in range(2))
+    with redirect_stdout(output), redirect_stderr(errors):
+        code = main([str(argument) for argument in arguments])
+    for stream in (output, errors):
+        stream.seek(0)
+    assert (code, errors.read()) == (0, "")
+    assert "\x1b" not in output.read()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["utf-8", "cp1252", "ascii"])
 def test_odd_names_cost_no_line(own: Own, encoding: str, tmp_path: Path) -> None:
@@ -43,16 +53,11 @@ def test_odd_names_cost_no_line(own: Own, encoding: str, tmp_path: Path) -> None
     good = (own.new / "good.png").read_bytes()
     for name in names:
         Path(os.fsdecode(os.fsencode(new) + b"/" + name)).write_bytes(good)
-    command = (sys.executable, "-m", "promptad", "predict", own.part, new, "--output", tmp_path / "out", "--overlays")
-    environment = os.environ | {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
-    outcome = subprocess.run(command, check=False, capture_output=True, env=environment)
-    assert (outcome.returncode, outcome.stderr) == (0, b"")
-    assert b"\x1b" not in outcome.stdout
+    assert_accepted(encoding, "predict", own.part, new, "--output", tmp_path / "out", "--overlays")
     lines = read_lines(tmp_path / "out")
     assert {os.fsencode(Path(line["path"]).name) for line in lines} == set(names)
     assert not any("error" in line for line in lines)
-    report = ("report", "--predictions", tmp_path / "out", "--output", tmp_path / "r.html")
-    assert subprocess.run((*command[:3], *report), check=False, capture_output=True, env=environment).returncode == 0
+    assert_accepted(encoding, "report", "--predictions", tmp_path / "out", "--output", tmp_path / "r.html")
     assert "\x1b" not in (tmp_path / "r.html").read_text(encoding="utf-8")
 
 
@@ -64,15 +69,11 @@ def test_parts_of_any_name_are_trained_measured_and_reported(
     parts, result = tmp_path / "parts", tmp_path / "result"
     shutil.copytree(bracket, parts / "金属")
     shutil.copytree(drawn / "demo" / "carpet", parts / "über\x1b[31m")
-    command = (sys.executable, "-m", "promptad")
-    environment = os.environ | {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
     for arguments in (
         ("train-all", "--dataset", "folder", "--data-root", parts, "--root-dir", result, *TINY, *LIGHTEST),
         ("report", "--dataset", "folder", "--root-dir", result, "--output", tmp_path / "page.html"),
     ):
-        outcome = subprocess.run((*command, *arguments), check=False, capture_output=True, env=environment)
-        assert (outcome.returncode, outcome.stderr) == (0, b"")
-        assert b"\x1b" not in outcome.stdout
+        assert_accepted(encoding, *arguments)
     assert "\x1b" not in (tmp_path / "page.html").read_text(encoding="utf-8")
     assert {row["class"] for row in read_results(result / "folder" / "k_2" / CSV)} == {"über\x1b[31m"}
     assert len(list(result.rglob("*.pt"))) == 2
