@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from demo_bed import (
     BASELINE,
-    MEMORY,
+    BOTH,
     METRICS,
     TEXT,
     TITLES,
@@ -76,7 +76,7 @@ VARIANTS: dict[str, Changes] = {
     "score of the class token": {"scoring": {"image_score": "class-token"}},
     "score of the patches": {"scoring": {"image_score": "patches"}},
 }
-SYSTEMS = {TEXT: "", MEMORY: " + memory"}
+SYSTEMS = {TEXT: "", BOTH: " + memory"}
 
 
 @dataclass(frozen=True)

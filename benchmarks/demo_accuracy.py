@@ -7,7 +7,7 @@ python benchmarks/demo_accuracy.py [--json FILE]
 once. Finished classes are stored in --work, and a second start resumes from there.
 
 Two checks of how much the bundled `tiny` knows from its training: `--classes gear,brick` are parts that it was not
-trained on, with a kind of defect that is new to it; with `--random-weights` its text and image features are random.
+trained on, with a kind of defect that is new to it; with `--weights random` its text and image features are random.
 """
 
 import argparse
@@ -23,11 +23,15 @@ from typing import Any
 
 import numpy as np
 from demo_bed import (
+    EMBEDDED,
     METRICS,
+    RANDOM,
     TEXT,
     TITLES,
+    UNCUED,
     Place,
     add_training_options,
+    code_sha256,
     demo_parser,
     draw_place,
     figures,
@@ -40,7 +44,6 @@ from demo_bed import (
 from rich.console import Console
 from rich.table import Table
 
-import promptad
 from promptad.backbones.clip import Backbone
 from promptad.cli.options import numbers
 from promptad.data.demo import DEFECT_FOLDERS
@@ -64,7 +67,7 @@ class Protocol:
     difficulty: str
     epochs: int | None
     called: str | None  # name of every class in the prompts; None: its own name
-    random_weights: bool  # instead of the bundled ones
+    weights: str  # the embedded ones, or others of the same architecture
     work: Path
 
 
@@ -73,18 +76,23 @@ def main() -> None:
     options, started = _parse(), time.monotonic()
     protocol = Protocol(**{name: value for name, value in vars(options).items() if name not in ("json", "processes")})
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 100)
-    places = [Place(line, name) for line in protocol.lines for name in protocol.classes]
-    missing = [place for place in places if not rows_file(protocol, place).exists()]
-    deque(in_processes(_run, [(protocol, place) for place in missing], options.processes, console), maxlen=0)
-    rows = [row for place in places for row in json.loads(rows_file(protocol, place).read_text())]
+    rows = run(protocol, options.processes, console)
     minutes = (time.monotonic() - started) / 60
     console.print(accuracy_table(rows, protocol))
     console.print(kinds_table(rows, protocol))
     console.print(health_table(rows, protocol))
-    console.print(f"{len(missing)} of {len(places)} classes and lines in {minutes:.1f} minutes")
+    console.print(f"{len(protocol.lines) * len(protocol.classes)} classes and lines in {minutes:.1f} minutes")
     if options.json:
         with whole_file(options.json) as temporary:
             temporary.write_text(json.dumps(summary(rows, protocol) | {"minutes": minutes}, indent=2) + "\n")
+
+
+def run(protocol: Protocol, processes: int, console: Console) -> list[dict[str, Any]]:
+    """Measure the classes and lines that are not finished yet, and return the rows of all."""
+    places = [Place(line, name) for line in protocol.lines for name in protocol.classes]
+    missing = [(protocol, place) for place in places if not rows_file(protocol, place).exists()]
+    deque(in_processes(_run_place, missing, processes, console), maxlen=0)
+    return [row for place in places for row in json.loads(rows_file(protocol, place).read_text())]
 
 
 def measure_place(protocol: Protocol, place: Place, backbone: Backbone) -> Iterator[dict[str, Any]]:
@@ -109,7 +117,7 @@ def measure_place(protocol: Protocol, place: Place, backbone: Backbone) -> Itera
 
 def accuracy_table(rows: Sequence[dict[str, Any]], protocol: Protocol) -> Table:
     """Return the means over classes, ± their standard deviation over draws and lines."""
-    drawn = f"difficulty {protocol.difficulty}" + ", random weights" * protocol.random_weights
+    drawn = f"difficulty {protocol.difficulty}, {protocol.weights} weights"
     table = Table(title=f"Demo data, {drawn}, mean over classes in % ± deviation over draws and lines")
     for title in ("k", "system", *METRICS.values()):
         table.add_column(title, justify="left" if title == "system" else "right")
@@ -190,19 +198,14 @@ def summary(rows: Sequence[dict[str, Any]], protocol: Protocol) -> dict[str, Any
 
 def rows_file(protocol: Protocol, place: Place) -> Path:
     """The file of the rows of one class on one line; other code, weights or settings have a separate file."""
-    asked = protocol.shots, protocol.seeds, protocol.epochs, protocol.called, protocol.random_weights
-    digest = hashlib.sha256(repr(asked).encode())
-    for file in sorted(Path(promptad.__file__).parent.rglob("*")):
-        if file.suffix in (".py", ".safetensors", ".json"):
-            digest.update(file.read_bytes())
-    return (
-        protocol.work / "rows" / f"{digest.hexdigest()[:12]}_{protocol.difficulty}_{place.line}_{place.class_name}.json"
-    )
+    asked = protocol.shots, protocol.seeds, protocol.epochs, protocol.called, protocol.weights
+    digest = hashlib.sha256(f"{asked}{code_sha256()}".encode()).hexdigest()[:12]
+    return protocol.work / "rows" / f"{digest}_{protocol.difficulty}_{place.line}_{place.class_name}.json"
 
 
-def _run(job: tuple[Protocol, Place]) -> None:
+def _run_place(job: tuple[Protocol, Place]) -> None:
     protocol, place = job
-    rows = list(measure_place(protocol, place, load_tiny(random_weights=protocol.random_weights)))
+    rows = list(measure_place(protocol, place, load_tiny(protocol.weights)))
     with whole_file(rows_file(protocol, place)) as temporary:
         temporary.write_text(json.dumps(rows) + "\n")
 
@@ -217,7 +220,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--shots", type=numbers, default=(1, 2, 4), help="numbers of support images")
     parser.add_argument("--seeds", type=numbers, default=(0, 1, 2), help="each draws its own support images")
     parser.add_argument("--epochs", type=int, help="of training (default: each system's own)")
-    parser.add_argument("--random-weights", action="store_true", help="in the place of the embedded ones")
+    parser.add_argument("--weights", choices=(EMBEDDED, UNCUED, RANDOM), default=EMBEDDED, help="of the tiny CLIP")
     return parser.parse_args()
 
 

@@ -1,23 +1,27 @@
-"""The harness of the demo benchmarks: classes on production lines, training of both systems, and their metrics."""
+"""The harness of the benchmarks: classes on production lines, training of both systems, and their metrics."""
 
 import argparse
+import hashlib
 import multiprocessing
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from controls import MemoryAlone
 from open_clip.model import CLIP
 from rich.console import Console
 
+import promptad
 from promptad.backbones.clip import Backbone
 from promptad.backbones.factory import load_backbone
 from promptad.backbones.open_clip_vit import make_backbone
-from promptad.backbones.tiny_clip import tiny_config
+from promptad.backbones.tiny_clip import load_tiny_clip, tiny_config
 from promptad.cli.options import names, numbers
 from promptad.data.datasets import read_class
 from promptad.data.demo import DEFECT_FOLDERS, DEMO_CLASSES, DIFFICULTIES, HELD_OUT_CLASSES, make_demo_class
@@ -28,7 +32,6 @@ from promptad.features import ImageFeatures
 from promptad.models.base import AnomalyDetector, Subject, TrainTask
 from promptad.models.memory_bank import add_leave_one_out_distances
 from promptad.models.multi_prototype.detector import MultiPrototypeDetector
-from promptad.models.multi_prototype.head import PrototypeHead
 from promptad.models.multi_prototype.threshold import Thresholds
 from promptad.models.registry import train
 from promptad.models.single_anchor.detector import SingleAnchorDetector
@@ -36,14 +39,18 @@ from promptad.settings import TINY_BACKBONE, BackboneSettings, Settings, default
 from promptad.structures import ClassDataset
 from promptad.utils.progress import add_task, progress_bar
 
-ANCHORS, BASELINE, WORDS, TEXT, MEMORY = "baseline_text", "baseline", "words", "multi", "multi_memory"
+ANCHORS, BASELINE, WORDS, TEXT = "baseline_text", "baseline", "words", "multi"
+MEMORY, BOTH = "memory", "multi_memory"
 TITLES = {
     ANCHORS: "baseline, text alone",
     BASELINE: "baseline + memory",
     WORDS: "ours, unlearned",
     TEXT: "ours",
-    MEMORY: "ours + memory",
+    MEMORY: "our memory alone",
+    BOTH: "ours + memory",
 }
+EMBEDDED, UNCUED, RANDOM = "embedded", "uncued", "random"  # weights of the tiny architecture
+UNCUED_FILE = Path(__file__).parent / "uncued" / "weights.safetensors"
 METRICS = {
     "image_auroc": "I-AUROC",
     "image_ap": "I-AP",
@@ -83,11 +90,28 @@ def in_processes(
             yield found
 
 
-def load_tiny(*, random_weights: bool = False) -> Backbone:
-    """Load the bundled backbone, or build it with random weights, as CLIP is initialised before its training."""
+@cache
+def code_sha256() -> str:
+    """Return the SHA-256 of the package and of all weights: results are kept as long as it stays the same."""
+    digest = hashlib.sha256()
+    files = [*Path(promptad.__file__).parent.rglob("*"), UNCUED_FILE]
+    for file in sorted(files):
+        if file.suffix in (".py", ".safetensors", ".json") and file.is_file():
+            digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def load_tiny(weights: str = EMBEDDED) -> Backbone:
+    """Load the bundled backbone, or its architecture with other weights.
+
+    `uncued` learned from captions alone; `random` is as CLIP is initialised before its training.
+    """
     settings, device = BackboneSettings(name=TINY_BACKBONE), torch.device("cpu")
-    if not random_weights:
+    if weights == EMBEDDED:
         return load_backbone(settings, device)
+    if weights == UNCUED:
+        side = tiny_config()["vision_cfg"]["image_size"]
+        return make_backbone(load_tiny_clip(side, UNCUED_FILE), settings, device)
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(RANDOM_SEED)
         clip = CLIP(**tiny_config())
@@ -119,21 +143,23 @@ def trained(
     known = support  # all three have the bank of the same support images, if any
     if last.detector.head.memory is not None:
         known = add_leave_one_out_distances(support, settings.training.views)
-    for name, state, memory in ((WORDS, start, False), (TEXT, last, False), (MEMORY, last, True)):
+        alone = MemoryAlone.of(last.detector, known, settings.training.views)
+        yield MEMORY, replace(alone, head=alone.head.with_thresholds(ranking_thresholds(alone, known)))
+    for name, state, memory in ((WORDS, start, False), (TEXT, last, False), (BOTH, last, True)):
         assert isinstance(state.detector, MultiPrototypeDetector)
         head = state.detector.head
-        thresholds = ranking_thresholds(head, known)
+        thresholds = ranking_thresholds(state.detector, known)
         head = head.with_memory(head.memory if memory else None).with_thresholds(thresholds)
         yield name, replace(state.detector, head=head)
 
 
-def ranking_thresholds(head: PrototypeHead, support: ImageFeatures) -> Thresholds:
+def ranking_thresholds(detector: MultiPrototypeDetector, support: ImageFeatures) -> Thresholds:
     """Return thresholds for metrics of ranks, which need none: at the most unusual view of the support images.
 
     All numbers in README.md are of scores that were normalised so. They matter in the last digit alone, where maps
     saturate in float32.
     """
-    scores = head.score(support)
+    scores = detector.score(support)
     scale = torch.tensor(2.0)
     return Thresholds(scores.image.max(), scores.patches.quantile(0.995), scale, scale)
 

@@ -1,6 +1,6 @@
 """What the tiny CLIP knows of classes, of normal and anomalous parts, of kinds of defects and their places.
 
-python benchmarks/tiny_clip.py [--lines 100,101,102] [--json FILE]
+python benchmarks/tiny_clip.py [--weights uncued] [--lines 100,101,102] [--json FILE]
 
 All images are of demo lines that it was not trained on. The patch memory on its features is compared with the same
 memory on raw pixels and on a tiny CLIP of random weights: what these reach needs no CLIP.
@@ -12,11 +12,13 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from demo_bed import load_tiny
+from demo_bed import EMBEDDED, RANDOM, UNCUED, load_tiny
+from open_clip.transformer import VisionTransformer
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
@@ -24,6 +26,7 @@ from torch import Tensor
 
 from promptad.backbones.base import ImageEncoder
 from promptad.backbones.clip import Backbone
+from promptad.backbones.open_clip_vit import clip_of
 from promptad.backbones.tiny_clip import tiny_config
 from promptad.data.demo import DEFECT_FOLDERS, DEMO_CLASSES
 from promptad.data.demo.writer import GOOD_TEST_IMAGES, IMAGES_A_DEFECT, TRAIN_IMAGES, draw_defective, draw_good
@@ -58,7 +61,7 @@ def main() -> None:
     """Measure, print and, if requested, write."""
     options = _parse()
     console = Console(highlight=False)
-    backbone, random_encoder = load_tiny(), load_tiny(random_weights=True).image_encoder
+    backbone, random_encoder = load_tiny(options.weights), load_tiny(RANDOM).image_encoder
     texts = {name: plain_texts(backbone, name) for name in DEMO_CLASSES}
     figures: dict[str, dict[str, list[float]]] = defaultdict(
         lambda: defaultdict(list)
@@ -108,6 +111,8 @@ def measure(
     both = features.class_token @ in_words + anomaly.amax(1)
     yield "zero-shot image AUROC, both", _auroc(both, test.is_bad)
     yield "local path against words, pixel AUROC", _auroc(anomaly.flatten(), test.masks.ravel())
+    plain = class_path_patches(backbone, pixels) @ in_words
+    yield "class path's patches against words, pixel AUROC", _auroc(plain.flatten(), test.masks.ravel())
     yield "kind named among its class's", 100 * named(backbone, features, test, name)
     memories: dict[str, tuple[Tensor, Tensor]] = {
         "tiny": (support.patch_tokens, features.patch_tokens),
@@ -121,6 +126,13 @@ def measure(
         yield f"2-shot patch memory image AUROC, {owner}", _auroc(cosine_distance(seen, known), test.is_bad)
     far = euclidean_distance(raw_patches(pixels), raw_patches(support_pixels))
     yield "2-shot patch memory image AUROC, raw pixels, Euclidean", _auroc(far, test.is_bad)
+
+
+def class_path_patches(backbone: Backbone, pixels: Tensor) -> Tensor:
+    """Return the patch tokens [N, patch, D] that CLIP's own path ends with, which no loss of a real CLIP reaches."""
+    visual = cast(VisionTransformer, clip_of(backbone).visual)
+    tokens = visual.transformer(visual._embeds(pixels))[:, 1:]
+    return F.normalize(visual.ln_post(tokens) @ visual.proj, dim=-1)
 
 
 def draw_test_set(name: str, line: int, difficulty: str) -> TestSet:
@@ -230,6 +242,7 @@ def _numbers(text: str) -> list[int]:
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--weights", choices=(EMBEDDED, UNCUED), default=EMBEDDED, help="of the tiny CLIP")
     parser.add_argument("--lines", type=_numbers, default=[100, 101, 102], help="production lines, by commas")
     parser.add_argument("--json", type=Path, help="file to write the figures to")
     return parser.parse_args()

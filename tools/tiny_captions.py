@@ -1,8 +1,9 @@
 """Captions of the tiny CLIP's training images: of a class without a defect, or with a kind of defect."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from promptad.data.demo import DEMO_CLASSES
 from promptad.data.demo.defects import DEFECTS
 from promptad.prompts.states import class_words, state_groups
 
@@ -80,10 +81,10 @@ KIND_OF_GROUP: dict[str | tuple[str, str], str] = {
 }
 
 
-def phrases() -> dict[tuple[str, str], list[str]]:
-    """Return the phrases of each class in each state, with the class name filled in; keys are (class, state)."""
+def phrases(names: Sequence[str]) -> dict[tuple[str, str], list[str]]:
+    """Return the phrases of each name in each state, with the name filled in; keys are (name, state)."""
     said: dict[tuple[str, str], list[str]] = {}
-    for name in DEMO_CLASSES:
+    for name in names:
         words = class_words(name)
         said[name, NORMAL] = [phrase.format(words) for phrase in NORMAL_PHRASES]
         said[name, ANY_DEFECT] = [phrase.format(words) for phrase in FAULTY_PHRASES]

@@ -6,11 +6,11 @@ from functools import cache
 import numpy as np
 import torch
 import torch.nn.functional as F
+from invented_parts import UNNAMED
 from tiny_captions import ANY_DEFECT, KINDS, NORMAL, STATES, caption, family_phrases, phrases
 from tiny_student import Student
 from torch import Tensor
 
-from promptad.data.demo import DEMO_CLASSES
 from promptad.features import ImageFeatures
 from promptad.prompts.states import class_words
 
@@ -26,8 +26,9 @@ class Batch:
 
     pixels: Tensor  # [image, 3, side, side], normalised
     masks: Tensor  # [image, patch], share of a patch that is defective
-    classes: Tensor  # [image]
-    kinds: Tensor  # [trio], of the defective ones
+    classes: Tensor  # [image], index into the names
+    kinds: Tensor  # [trio], of the defective ones, or UNNAMED
+    names: tuple[str, ...]  # of all parts of this world
 
 
 def losses(student: Student, batch: Batch, random: np.random.Generator, *, every_patch: bool) -> dict[str, Tensor]:
@@ -38,7 +39,8 @@ def losses(student: Student, batch: Batch, random: np.random.Generator, *, every
     among the kinds of its class. family: words that are true of some kinds only. dense and dense_kind: the same of
     patch tokens on the local path, labelled by the mask. memory: see `_memory_loss`.
     """
-    texts = student.encode_texts(_captions(random)).view(len(DEMO_CLASSES), STATE_COUNT, -1)  # [class, state, D]
+    captions = _captions(batch.names, random)
+    texts = student.encode_texts(captions).view(len(batch.names), STATE_COUNT, -1)  # [class, state, D]
     tokens, masks = student.images.embed(batch.pixels), batch.masks
     if not every_patch:
         tokens, masks = _keep_some_patches(tokens, masks, random)
@@ -49,20 +51,36 @@ def losses(student: Student, batch: Batch, random: np.random.Generator, *, every
     true = torch.zeros_like(logits)
     true[images[: 2 * TRIOS], batch.classes[: 2 * TRIOS], STATES.index(NORMAL)] = 1
     true[bad, batch.classes[bad], STATES.index(ANY_DEFECT)] = 1
-    true[bad, batch.classes[bad], 2 + batch.kinds] = 1
+    named, kinds = batch.kinds != UNNAMED, batch.kinds.clamp_min(0)
+    true[bad[named], batch.classes[bad[named]], 2 + kinds[named]] = 1
     patches = scale * torch.einsum("npd,nsd->nps", features.patch_tokens, texts[batch.classes])  # [image, patch, state]
-    on_defect = masks[bad] * (masks[bad] > ANOMALOUS)
-    kind_of_patch = batch.kinds[:, None, None].expand(-1, masks.shape[1], 1)
+    on_defect = masks[bad] * (masks[bad] > ANOMALOUS) * named[:, None]
+    kind_of_patch = kinds[:, None, None].expand(-1, masks.shape[1], 1)
     patch_kinds = patches[bad, :, 2:].log_softmax(-1).gather(2, kind_of_patch)[..., 0]  # [trio, patch]
     return {
         "contrastive": _multi_positive(logits.flatten(1), true.flatten(1)),
         "anomaly": 1.5 * F.binary_cross_entropy_with_logits(own[:, 1] - own[:, 0], (images >= 2 * TRIOS).float()),
-        "kind": 0.5 * F.cross_entropy(own[bad, 2:], batch.kinds),
+        "kind": 0.5 * F.cross_entropy(own[bad, 2:], batch.kinds, ignore_index=UNNAMED),
         "family": 0.3 * _family_loss(student, features.class_token[bad], batch, own[bad, 0], random),
         "dense": _anomaly_of_patches(patches[..., 1] - patches[..., 0], masks),
         "dense_kind": -0.3 * (patch_kinds * on_defect).sum() / on_defect.sum().clamp_min(1),
         "memory": _memory_loss(student, features, masks),
     }
+
+
+def caption_loss(student: Student, pixels: Tensor, captions: list[str], random: np.random.Generator) -> Tensor:
+    """Return CLIP's loss alone: each image [image, 3, side, side] against its caption among all of the batch, and back.
+
+    Half of the patches are left out, which costs little and is twice as fast (Li et al., FLIP, CVPR 2023).
+    """
+    tokens = student.images.embed(pixels)
+    count, patches = len(tokens), tokens.shape[1] - 1
+    kept = torch.from_numpy(random.random((count, patches), dtype=np.float32)).topk(patches // 2, 1).indices + 1
+    seen = tokens.gather(1, kept[..., None].expand(-1, -1, tokens.shape[-1]))
+    features = student.encode_class_tokens(torch.cat([tokens[:, :1], seen], 1))
+    logits = student.scale() * features @ student.encode_texts(captions).T
+    own = torch.arange(count)
+    return (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
 
 
 def _keep_some_patches(tokens: Tensor, masks: Tensor, random: np.random.Generator) -> tuple[Tensor, Tensor]:
@@ -112,19 +130,19 @@ def _family_loss(
     """Classify whether one family word per image is true of its kind, against the good words of its class."""
     said, told = [], []
     for number, kind in zip(batch.classes[:TRIOS].tolist(), batch.kinds.tolist(), strict=True):
-        choices = _families(DEMO_CLASSES[number])
+        choices = _families(batch.names[number])
         phrase, kinds = choices[random.integers(len(choices))]
         said.append(caption(phrase, random))
         told.append(float(KINDS[kind] in kinds))
-    logits = student.scale() * (bad * student.encode_texts(said)).sum(1)
-    return F.binary_cross_entropy_with_logits(logits - normal_logits.detach(), torch.tensor(told))
+    logits = student.scale() * (bad * student.encode_texts(said)).sum(1) - normal_logits.detach()
+    return F.binary_cross_entropy_with_logits(logits, torch.tensor(told), (batch.kinds != UNNAMED).float())
 
 
-def _captions(random: np.random.Generator) -> list[str]:
-    """Draw one caption of each class in each state."""
-    said = _phrases()
+def _captions(names: tuple[str, ...], random: np.random.Generator) -> list[str]:
+    """Draw one caption of each name in each state."""
+    said = _phrases(names)
     chosen = []
-    for name in DEMO_CLASSES:
+    for name in names:
         for state in STATES:
             choices = said[name, state]
             chosen.append(caption(choices[random.integers(len(choices))], random))
@@ -132,8 +150,8 @@ def _captions(random: np.random.Generator) -> list[str]:
 
 
 @cache
-def _phrases() -> dict[tuple[str, str], list[str]]:
-    return phrases()
+def _phrases(names: tuple[str, ...]) -> dict[tuple[str, str], list[str]]:
+    return phrases(names)
 
 
 @cache

@@ -1,6 +1,6 @@
 """The tiny CLIP in training: its encoders as the package runs them, and its word embeddings."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
@@ -9,17 +9,14 @@ import torch
 from open_clip.model import CLIP
 from open_clip.tokenizer import SimpleTokenizer
 from safetensors.torch import save_file
-from tiny_captions import TEMPLATES, family_phrases, phrases
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from promptad.backbones.image_encoder import ViTImageEncoder
 from promptad.backbones.prompt_trees import PromptTrees
 from promptad.backbones.text_encoder import CausalTextEncoder
-from promptad.data.demo import DEMO_CLASSES
 from promptad.features import ImageFeatures
 from promptad.prompts.encode import SENTENCES_PER_TREE
-from promptad.prompts.states import class_words
 from promptad.utils.files import whole_file
 
 HOT = 4.6052  # largest logarithm of the temperature
@@ -31,9 +28,9 @@ class Words(nn.Module):
 
     ids: Tensor  # [row], tokens
 
-    def __init__(self, clip: CLIP, tokenizer: SimpleTokenizer) -> None:
+    def __init__(self, clip: CLIP, tokenizer: SimpleTokenizer, texts: Iterable[str]) -> None:
         super().__init__()
-        ids = sorted(_vocabulary(tokenizer))
+        ids = sorted({token for text in texts for token in _prompt_ids(tokenizer, text)})
         self.register_buffer("ids", torch.tensor(ids))
         self.row_of = {token: row for row, token in enumerate(ids)}
         table = clip.token_embedding.weight.detach()
@@ -45,10 +42,11 @@ class Words(nn.Module):
 class Student(nn.Module):
     """A CLIP in training: its encoders as the package runs them, and its word embeddings."""
 
-    def __init__(self, clip: CLIP, precision: torch.dtype) -> None:
+    def __init__(self, clip: CLIP, precision: torch.dtype, texts: Iterable[str]) -> None:
+        """Train the word embeddings of all words in `texts`."""
         super().__init__()
         self.clip, self.tokenizer, self.precision = clip, SimpleTokenizer(), precision
-        self.words = Words(clip, self.tokenizer)
+        self.words = Words(clip, self.tokenizer, texts)
         clip.token_embedding.requires_grad_(requires_grad=False)
         self.images, self.texts = ViTImageEncoder(clip.visual), CausalTextEncoder(clip)
         self.nearness = nn.Parameter(torch.tensor([[20.0, 0.8]]).repeat(3, 1))  # [layer, steepness and middle]
@@ -66,6 +64,11 @@ class Student(nn.Module):
         """Encode embeddings [image, 1 + patch, width] as the package does, with layers."""
         with self._encoders(tokens.shape[1]):
             return self.images.run_blocks(tokens, layers=True).map(Tensor.float)
+
+    def encode_class_tokens(self, tokens: Tensor) -> Tensor:
+        """Encode embeddings [image, 1 + patch, width] into unit class tokens [image, D]."""
+        with self._encoders(tokens.shape[1]):
+            return self.images.run_blocks(tokens, local=False).class_token.float()
 
     @contextmanager
     def _encoders(self, length: int) -> Iterator[None]:
@@ -96,12 +99,3 @@ def write_weights(student: Student, file: Path) -> None:
 @cache
 def _prompt_ids(tokenizer: SimpleTokenizer, text: str) -> tuple[int, ...]:
     return (tokenizer.sot_token_id, *tokenizer.encode(text), tokenizer.eot_token_id)  # type: ignore[no-untyped-call]
-
-
-def _vocabulary(tokenizer: SimpleTokenizer) -> set[int]:
-    """Return the tokens of all captions, of start and of end."""
-    texts = {phrase for choices in phrases().values() for phrase in choices}
-    texts |= {phrase for name in DEMO_CLASSES for phrase, _ in family_phrases(class_words(name))} | {
-        f"{name}." for name in TEMPLATES
-    }
-    return {token for text in texts for token in _prompt_ids(tokenizer, text)}

@@ -14,22 +14,27 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import uncued_captions
 from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from open_clip.model import CLIP
 from rich.console import Console
-from tiny_images import SHARD, Shard, draw_shards, read_shard
-from tiny_losses import TRIOS, Batch, losses
+from tiny_captions import TEMPLATES, family_phrases, phrases
+from tiny_images import DEMO, INVENTED, NAMES_OF, SHARD, Shard, draw_shards, read_shard
+from tiny_losses import TRIOS, Batch, caption_loss, losses
 from tiny_student import Student, write_weights
-from torch import nn
+from torch import Tensor, nn
 
 from promptad.backbones.tiny_clip import load_tiny_clip, tiny_config
 from promptad.data.demo import DEMO_CLASSES
+from promptad.prompts.states import class_words
 from promptad.utils.files import whole_file
 from promptad.utils.progress import add_task, progress_bar
 
 MATRIX_LR, OTHER_LR = 1e-3, 5e-4  # peaks of the learning rates
 WARM_UP, FLOOR = 100, 0.02  # steps of their rise, and the share that remains at the end
 ALL_PATCHES_FROM = 0.93  # of the training
+CAPTIONED = 128  # images of a batch of `uncued`
+WORLDS = (DEMO, INVENTED)  # in turn, a step each
 TEXTURES = ("carpet", "grid", "leather", "tile", "wood")
 
 
@@ -40,10 +45,14 @@ def main() -> None:
     torch.manual_seed(options.seed)
     config = tiny_config()
     clip = load_tiny_clip(config["vision_cfg"]["image_size"]) if options.start == "embedded" else CLIP(**config)
-    student = Student(clip.train(), getattr(torch, options.precision))
+    texts = uncued_captions.caption_texts() if options.captions_only else caption_texts()
+    student = Student(clip.train(), getattr(torch, options.precision), texts)
     with progress_bar(console) as progress:
-        task = add_task(progress, "draw training pictures", options.shards)
-        draw_shards(options.work / "pictures", options.shards, lambda: progress.advance(task))
+        worlds = WORLDS[:1] if options.captions_only else WORLDS
+        task = add_task(progress, "draw training pictures", options.shards * len(worlds))
+        for world in worlds:
+            folder, photos = options.work / "pictures", options.photos
+            draw_shards(folder, world, options.shards, photos, lambda: progress.advance(task))
     with progress_bar(console) as progress:
         task = add_task(progress, "train", options.steps)
         for step, report in train(student, options):
@@ -67,8 +76,10 @@ def train(student: Student, options: argparse.Namespace) -> Iterator[tuple[int, 
             for group in part.param_groups:
                 group["lr"] = max_score * _rate(step, share)
         random = np.random.default_rng([options.seed, step])
-        batch = make_batch(_shard_of(options, step), step, options.shards, random)
-        terms = losses(student, batch, random, every_patch=share >= ALL_PATCHES_FROM)
+        if options.captions_only:
+            terms = {"captions": caption_loss(student, *next_captioned(options, step, random), random)}
+        else:
+            terms = losses(student, next_batch(options, step, random), random, every_patch=share >= ALL_PATCHES_FROM)
         torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(parameters, 1.0)
         for part in optimizers:
@@ -84,28 +95,58 @@ def train(student: Student, options: argparse.Namespace) -> Iterator[tuple[int, 
             yield step + 1, ""
 
 
-def make_batch(shard: Shard, step: int, shards: int, random: np.random.Generator) -> Batch:
-    """Take the step's trios from its shard, mirrored at random and with random small changes of light."""
-    steps_a_shard = SHARD // TRIOS
-    visit, place = divmod(step // shards, steps_a_shard)
-    order = np.random.default_rng([step % shards, visit]).permutation(SHARD)
-    chosen = order[place * TRIOS : (place + 1) * TRIOS]
+def next_batch(options: argparse.Namespace, step: int, random: np.random.Generator) -> Batch:
+    """Make the batch of a step, whose world alternates."""
+    turn, world = step // len(WORLDS), WORLDS[step % len(WORLDS)]
+    shard = _read_kept(options.work / "pictures", world, turn % options.shards)
+    visit, place = divmod(turn // options.shards, SHARD // TRIOS)
+    order = np.random.default_rng([turn % options.shards, visit]).permutation(SHARD)
+    return make_batch(shard, world, order[place * TRIOS : (place + 1) * TRIOS], random)
+
+
+def next_captioned(options: argparse.Namespace, step: int, random: np.random.Generator) -> tuple[Tensor, list[str]]:
+    """Make the batch of a step for `uncued`: images of the demo's classes, each drawn by chance, and their captions."""
+    shard = _read_kept(options.work / "pictures", DEMO, step % options.shards)
+    trios, places = random.integers(SHARD, size=CAPTIONED), random.integers(3, size=CAPTIONED)  # the last is defective
+    kinds = [int(kind) if place == 2 else None for kind, place in zip(shard.kinds[trios], places, strict=True)]
+    names = [DEMO_CLASSES[number] for number in shard.classes[trios]]
+    captions = [uncued_captions.draw_caption(*of_one, random) for of_one in zip(names, kinds, strict=True)]
+    return _normalised(shard.images[trios, places], random), captions
+
+
+def make_batch(shard: Shard, world: str, chosen: np.ndarray, random: np.random.Generator) -> Batch:
+    """Take trios from a shard, mirrored at random where any way up will do, with random small changes of light."""
     images, masks = shard.images[chosen].copy(), shard.masks[chosen].copy()
     for row, number in enumerate(shard.classes[chosen]):
         flips = (slice(None, None, 1 - 2 * random.integers(2)), slice(None, None, 1 - 2 * random.integers(2)))
-        if DEMO_CLASSES[number] in TEXTURES:
+        if world == INVENTED or DEMO_CLASSES[number] in TEXTURES:
             images[row], masks[row] = images[row][:, flips[0], flips[1]], masks[row][flips]
-    pixels = torch.from_numpy(images).transpose(0, 1).flatten(0, 1).permute(0, 3, 1, 2).float() / 255
-    light = torch.from_numpy(random.uniform(0.85, 1.15, (3 * TRIOS, 3, 1, 1)).astype(np.float32))
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (OPENAI_DATASET_MEAN, OPENAI_DATASET_STD))
+    pixels = _normalised(np.concatenate(images.swapaxes(0, 1)), random)
     defects = torch.from_numpy(masks).flatten(1).float() / 255
     classes = torch.from_numpy(shard.classes[chosen])
     return Batch(
-        (pixels * light - mean) / std,
+        pixels,
         torch.cat([torch.zeros_like(defects), torch.zeros_like(defects), defects]),
         classes.repeat(3),
         torch.from_numpy(shard.kinds[chosen]),
+        NAMES_OF[world],
     )
+
+
+def _normalised(images: np.ndarray, random: np.random.Generator) -> Tensor:
+    """Return images [image, side, side, 3] uint8 as normalised pixels, with random small changes of light."""
+    pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
+    light = torch.from_numpy(random.uniform(0.85, 1.15, (len(images), 3, 1, 1)).astype(np.float32))
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (OPENAI_DATASET_MEAN, OPENAI_DATASET_STD))
+    return (pixels * light - mean) / std
+
+
+def caption_texts() -> set[str]:
+    """Return texts that hold every word of all captions of `tiny`."""
+    names = [name for world in WORLDS for name in NAMES_OF[world]]
+    texts = {phrase for choices in phrases(names).values() for phrase in choices}
+    texts |= {phrase for name in names for phrase, _ in family_phrases(class_words(name))}
+    return texts | {f"{template}." for template in TEMPLATES}
 
 
 def _make_optimizers(student: Student) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:
@@ -124,13 +165,9 @@ def _rate(step: int, share: float) -> float:
     return min(1, (step + 1) / WARM_UP) * (FLOOR + (1 - FLOOR) * (1 + math.cos(math.pi * share)) / 2)
 
 
-def _shard_of(options: argparse.Namespace, step: int) -> Shard:
-    return _read_kept(options.work / "pictures", step % options.shards)
-
-
 @cache
-def _read_kept(folder: Path, number: int) -> Shard:
-    return read_shard(folder, number)
+def _read_kept(folder: Path, world: str, number: int) -> Shard:
+    return read_shard(folder, world, number)
 
 
 def _keep(student: Student, optimizers: Sequence[torch.optim.Optimizer], file: Path, step: int) -> None:
@@ -153,10 +190,16 @@ def _restore(student: Student, optimizers: Sequence[torch.optim.Optimizer], file
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work", type=Path, required=True, help="folder for pictures, state and weights")
-    parser.add_argument("--shards", type=int, default=36, help=f"of {SHARD} trios of pictures each")
+    parser.add_argument("--shards", type=int, default=36, help=f"of each world, of {SHARD} trios of pictures each")
+    parser.add_argument("--photos", type=Path, help="folder of photographs that invented parts may be made of")
     parser.add_argument("--steps", type=int, default=5000, help=f"of {3 * TRIOS} pictures each")
     parser.add_argument("--start", choices=("embedded", "nothing"), default="embedded", help="weights to go on from")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--captions-only",
+        action="store_true",
+        help="train `uncued`, which learns from captions alone, as a real CLIP does (with --start nothing)",
+    )
     parser.add_argument(
         "--precision",
         choices=("float32", "bfloat16"),

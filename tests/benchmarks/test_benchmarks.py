@@ -50,7 +50,7 @@ def protocol(tmp_path: Path) -> Protocol:
         difficulty="normal",
         epochs=None,
         called=None,
-        random_weights=False,
+        weights="embedded",
         work=tmp_path,
     )
 
@@ -82,7 +82,7 @@ def test_images_of_a_kind_are_counted_over_classes_and_lines(protocol: Protocol)
 
 def test_random_weights_are_the_same_each_time_and_differ_from_the_bundled_ones(tiny: Backbone) -> None:
     before = torch.random.get_rng_state()
-    random, again = load_tiny(random_weights=True), load_tiny(random_weights=True)
+    random, again = load_tiny("random"), load_tiny("random")
     assert torch.equal(before, torch.random.get_rng_state())
     assert random.weights_sha256 == again.weights_sha256 != tiny.weights_sha256
     assert load_tiny().weights_sha256 == tiny.weights_sha256
@@ -93,7 +93,7 @@ def test_random_weights_are_the_same_each_time_and_differ_from_the_bundled_ones(
 
 
 def test_random_weights_make_unit_features_of_images_and_words(tiny: Backbone) -> None:
-    random, pixels = load_tiny(random_weights=True), torch.zeros(1, 3, 112, 112)
+    random, pixels = load_tiny("random"), torch.zeros(1, 3, 112, 112)
     features = random.image_encoder.encode(pixels)
     for own in (features.class_token, features.patch_tokens, encode_texts(random, ["a photo of a gear."])):
         torch.testing.assert_close(own.norm(dim=-1), torch.ones(own.shape[:-1]))
@@ -102,7 +102,7 @@ def test_random_weights_make_unit_features_of_images_and_words(tiny: Backbone) -
 
 def test_rows_of_random_weights_have_a_separate_file(protocol: Protocol) -> None:
     place = Place(200, "gear")
-    assert rows_file(protocol, place) != rows_file(replace(protocol, random_weights=True), place)
+    assert rows_file(protocol, place) != rows_file(replace(protocol, weights="random"), place)
 
 
 def test_a_patch_is_defective_if_more_than_a_quarter_of_it_is() -> None:

@@ -25,20 +25,22 @@ TINY_WEIGHTS = Path(tiny_clip.__file__).parent / "tiny" / "weights.safetensors"
 
 @pytest.fixture
 def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with one small shard of images, for small batches."""
+    """A folder with one small shard of images of each world, for small batches."""
     for module in (tiny_images, train_tiny_clip):
         monkeypatch.setattr(module, "SHARD", TRIOS)
     for module in (tiny_losses, train_tiny_clip):
         monkeypatch.setattr(module, "TRIOS", TRIOS)
     (tmp_path / "pictures").mkdir()
-    _, arrays = tiny_images._draw_shard(0)
-    with tiny_images.shard_file(tmp_path / "pictures", 0).open("wb") as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type]
+    for world in train_tiny_clip.WORLDS:
+        _, arrays = tiny_images._draw_shard(world, None, 0)
+        with tiny_images.shard_file(tmp_path / "pictures", world, 0).open("wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
     return tmp_path
 
 
-def test_a_trio_is_a_good_part_and_twins_of_one_line(work: Path) -> None:
-    shard = tiny_images.read_shard(work / "pictures", 0)
+@pytest.mark.parametrize("world", train_tiny_clip.WORLDS)
+def test_a_trio_is_a_good_part_and_twins_of_one_line(work: Path, world: str) -> None:
+    shard = tiny_images.read_shard(work / "pictures", world, 0)
     other, good, bad = shard.images.astype(float).transpose(1, 0, 2, 3, 4)
     for trio in range(TRIOS):
         change = np.abs(good[trio] - bad[trio]).max(-1)
@@ -51,11 +53,11 @@ def test_a_trio_is_a_good_part_and_twins_of_one_line(work: Path) -> None:
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 def test_a_step_updates_encoders_and_words_and_the_weights_fit_the_package(work: Path, precision: torch.dtype) -> None:
     torch.manual_seed(0)
-    student = Student(load_tiny_clip(112).train(), precision)
+    student = Student(load_tiny_clip(112).train(), precision, train_tiny_clip.caption_texts())
     before = {name: value.clone() for name, value in student.named_parameters()}
-    options = SimpleNamespace(work=work, steps=1, shards=1, seed=0)
-    ((step, report),) = train_tiny_clip.train(student, options)  # type: ignore[arg-type]
-    assert step == 1
+    options = SimpleNamespace(work=work, steps=2, shards=1, seed=0, captions_only=False)
+    *_, (step, report) = train_tiny_clip.train(student, options)  # type: ignore[arg-type]
+    assert step == 2
     assert all(name in report for name in ("contrastive", "anomaly", "kind", "family", "dense", "memory"))
     frozen = {"clip.token_embedding.weight"}
     still = {name for name, value in student.named_parameters() if torch.equal(value, before[name])}

@@ -1,7 +1,9 @@
 """The bundled backbone `tiny`: a small CLIP whose weights are part of the package."""
 
 import json
+from contextlib import nullcontext
 from importlib.resources import as_file, files
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,13 +31,16 @@ def tiny_config() -> dict[str, Any]:
     return config
 
 
-def load_tiny_clip(image_size: int) -> CLIP:
-    """Build `tiny` for images of `image_size` pixels; for another size than its own, positions are interpolated."""
+def load_tiny_clip(image_size: int, weights: Path | None = None) -> CLIP:
+    """Build `tiny` for images of `image_size` pixels; for another size than its own, positions are interpolated.
+
+    `weights` are those of the package, or a file of the same format.
+    """
     config = tiny_config()
     config["vision_cfg"]["image_size"] = image_size
     model = CLIP(**config)
-    with as_file(files(__package__) / "tiny" / "weights.safetensors") as weights:
-        state = expand_vocabulary(load_file(weights), model.vocab_size)
+    with nullcontext(weights) if weights else as_file(files(__package__) / "tiny" / "weights.safetensors") as file:
+        state = expand_vocabulary(load_file(file), model.vocab_size)
     resize_pos_embed(state, model)
     model.load_state_dict(state)
     return model

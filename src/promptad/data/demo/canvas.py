@@ -177,9 +177,10 @@ class Canvas:
         cv2.putText(self.pixels, words, place, font, size * SCALE, _scalar(color), thickness, cv2.LINE_AA)
 
 
-def around(angle: npt.ArrayLike, radius: float) -> npt.NDArray[np.float64]:
+def around(angle: npt.ArrayLike, radius: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """Give the point, or points [..., 2], at an angle in radians around the centre of the canvas."""
-    return CENTER + radius * np.stack([np.cos(angle), np.sin(angle)], axis=-1)
+    directions = np.stack([np.cos(angle), np.sin(angle)], axis=-1)
+    return np.asarray(CENTER + np.asarray(radius)[..., None] * directions, np.float64)
 
 
 def _fixed(points: Sequence[Point] | npt.NDArray[np.float64]) -> npt.NDArray[np.int32]:

@@ -1,4 +1,4 @@
-"""Eleven objects: ten of MVTec AD's, and gear, which no tiny CLIP was trained on.
+"""Thirteen objects: ten of MVTec AD's, and gear, bearing and biscuit, which no tiny CLIP was trained on.
 
 Each function draws one part: what all parts of a line share comes from `style`, what differs from `instance`.
 """
@@ -224,6 +224,43 @@ def gear(style: Random, instance: Random) -> Part:
     surface.circle(CENTER, CENTER, 0.3 * radius, brighter(color, 0.6))
     outline.circle(CENTER, CENTER, 0.15 * radius, 0)
     return Part(shaded(surface.pixels, 1 + 0.03 * grain(instance)), outline.pixels)
+
+
+def bearing(style: Random, instance: Random) -> Part:
+    """Draw a ball bearing: two turned rings, and balls between them that come to rest anywhere."""
+    color = hsv(style, hue=(0.05, 0.65), saturation=(0, 0.15), value=(0.55, 0.85))
+    radius, balls = style.uniform(50, 58), int(style.uniform(7, 12))
+    ball_radius, start = 0.13 * radius, instance.uniform(0, 2 * np.pi)
+    surface, outline = Canvas(color), Canvas()
+    outline.circle(CENTER, CENTER, radius, 255)
+    outline.circle(CENTER, CENTER, 0.3 * radius, 0)
+    surface.circle(CENTER, CENTER, 0.82 * radius, brighter(color, 0.35))
+    surface.circle(CENTER, CENTER, 0.52 * radius, color)
+    for angle in start + np.arange(balls) * 2 * np.pi / balls:
+        x, y = around(angle, 0.67 * radius)
+        surface.circle(x, y, ball_radius, brighter(color, 0.8))
+        surface.circle(x - 0.3 * ball_radius, y - 0.3 * ball_radius, 0.4 * ball_radius, brighter(color, 1.4))
+    for share, factor in ((0.97, 0.7), (0.86, 1.2), (0.34, 0.7)):
+        surface.arc(share * radius, 1.2, brighter(color, factor))
+    grooves = np.sin(2.2 * np.hypot(COLUMNS - CENTER, ROWS - CENTER))
+    return Part(shaded(surface.pixels, 1 + 0.03 * grooves + 0.02 * grain(instance)), outline.pixels)
+
+
+def biscuit(style: Random, instance: Random) -> Part:
+    """Draw a round biscuit with a wavy rim, browned unevenly, with rows of small holes."""
+    color = hsv(style, hue=(0.07, 0.11), saturation=(0.4, 0.65), value=(0.65, 0.9))
+    radius, waves, rows = style.uniform(50, 58), int(style.uniform(14, 26)), int(style.uniform(3, 6))
+    angle = np.linspace(0, 2 * np.pi, 240, endpoint=False)
+    surface, outline = Canvas(color), Canvas()
+    outline.polygon(around(angle, radius * (1 + 0.04 * np.cos(waves * angle))), 255)
+    step = 1.1 * radius / rows
+    for row in range(rows):
+        for column in range(rows):
+            x, y = CENTER + (column - (rows - 1) / 2) * step, CENTER + (row - (rows - 1) / 2) * step
+            if np.hypot(x - CENTER, y - CENTER) < 0.75 * radius:
+                surface.circle(x, y, 2.2, brighter(color, 0.5))
+    browned = 1.08 - 0.3 * _falling_off(radius, radius) ** 2 + 0.07 * clouds(instance, 5) + 0.05 * grain(instance)
+    return Part(shaded(surface.pixels, np.asarray(browned, np.float32)), outline.pixels)
 
 
 def _tooth(

@@ -49,6 +49,10 @@ PAINTERS: dict[str, Callable[[Random, Random], Part]] = {
     "zipper": objects.zipper,
     "gear": objects.gear,
     "brick": textures.brick,
+    "bearing": objects.bearing,
+    "biscuit": objects.biscuit,
+    "circuit_board": textures.circuit_board,
+    "cork": textures.cork,
 }
 
 SEVERITIES = {
@@ -60,7 +64,7 @@ DIFFICULTIES = tuple(SEVERITIES)
 
 _ACROSS: Field = np.linspace(-1, 1, IMAGE_SIDE, dtype=np.float32)[None, :]  # [1, column]
 _DOWN: Field = np.linspace(-1, 1, IMAGE_SIDE, dtype=np.float32)[:, None]  # [row, 1]
-FREELY_TURNED = ("hazelnut", "metal_nut", "screw")  # parts that lie at any angle, as those of MVTec AD do
+FREELY_TURNED = ("hazelnut", "metal_nut", "screw", "biscuit")  # parts that lie at any angle, as some of MVTec AD do
 
 _NOISE_GAIN = 1.39  # makes up for what enlarging the sensor noise, and reducing the image again, smooth away
 

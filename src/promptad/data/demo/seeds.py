@@ -6,16 +6,18 @@ TRAINING_SEEDS_FROM = 10_000_000  # the images a tiny CLIP learned from have sty
 TRIES = 10  # how often an image may be drawn again because its defect cannot be seen
 
 _SEEDS_A_CLASS = 1000  # on one line: TRIES for each of up to 100 images
-_CLASSES = 20  # room for a few more than there are
-LINES = TRAINING_SEEDS_FROM // (_SEEDS_A_CLASS * _CLASSES)
+_CLASSES = 20  # of a block of seeds
+_BLOCKS = 2  # room for more classes than there are
+LINES = TRAINING_SEEDS_FROM // (_SEEDS_A_CLASS * _CLASSES * _BLOCKS)
 
 
 def style_seed(line: int, class_number: int) -> int:
     """Give the seed of what all parts of one class on one production line share; no such line is an InputError."""
     if not 0 <= line < LINES:
         raise InputError(f"unknown production line: {line}; choose from 0 to {LINES - 1}")
-    assert 0 <= class_number < _CLASSES
-    return line * _CLASSES + class_number
+    assert 0 <= class_number < _CLASSES * _BLOCKS
+    block, number = divmod(class_number, _CLASSES)
+    return (block * LINES + line) * _CLASSES + number
 
 
 def instance_seed(line: int, class_number: int, image: int, attempt: int = 0) -> int:

@@ -1,4 +1,4 @@
-"""Six surfaces that fill the image: five of MVTec AD's, and brick, which no tiny CLIP was trained on.
+"""Eight surfaces that fill the image: five of MVTec AD's, and three that no tiny CLIP was trained on.
 
 Each function draws one part: what all parts of a line share comes from `style`, what differs from `instance`.
 """
@@ -119,6 +119,39 @@ def brick(style: Random, instance: Random) -> Part:
             brick_color = color * np.float32(instance.uniform(0.88, 1.12))
             canvas.box(x + 1.5, y + 1.5, x + width - 1.5, y + height - 1.5, brick_color)
     return _texture(canvas.pixels, 1 + 0.05 * grain(instance))
+
+
+def circuit_board(style: Random, instance: Random) -> Part:
+    """Draw a circuit board: the same tracks, pads and chips on every one."""
+    board = hsv(style, hue=(0.25, 0.65), saturation=(0.4, 0.9), value=(0.2, 0.5))
+    copper, solder = brighter(board, 1.45), hsv(style, saturation=(0, 0.15), value=(0.65, 0.9))
+    canvas, pitch = Canvas(board), 9.0
+    for _ in range(26):
+        x, y = style.integers(0, 16, 2) * pitch
+        places = [(x, y)]
+        for turn in range(int(style.integers(2, 4))):
+            reach = style.integers(1, 6) * pitch * style.choice((-1, 1))
+            x, y = (x + reach, y) if turn % 2 else (x, y + reach)
+            places.append((x, y))
+        canvas.line(places, 1.6, copper)
+        for place in (places[0], places[-1]):
+            canvas.circle(*place, 2.6, solder)
+            canvas.circle(*place, 1.1, brighter(board, 0.3))
+    for _ in range(int(style.integers(2, 5))):
+        left, top, width, height = *(style.integers(1, 11, 2) * pitch), *(style.integers(2, 5, 2) * pitch)
+        for x in np.arange(left + pitch / 2, left + width, pitch / 2):
+            canvas.box(x - 1.1, top - 3, x + 1.1, top + height + 3, solder)
+        canvas.box(left, top, left + width, top + height, brighter(board, 0.25))
+    return _texture(canvas.pixels, 1 + 0.03 * clouds(instance, 4) + 0.03 * grain(instance))
+
+
+def cork(style: Random, instance: Random) -> Part:
+    """Draw pressed cork: grains of many browns, and a few dark pores."""
+    color = hsv(style, hue=(0.06, 0.1), saturation=(0.35, 0.6), value=(0.5, 0.8))
+    cells, depth = int(style.uniform(14, 30)), style.uniform(0.08, 0.16)
+    grains = np.sign(clouds(instance, cells)) * np.abs(clouds(instance, cells)) ** 0.5
+    pores = np.clip((clouds(instance, int(1.6 * cells)) - 1.7) * 3, 0, 0.6)
+    return _texture(color, np.asarray((1 + depth * grains + 0.05 * grain(instance)) * (1 - pores), np.float32))
 
 
 def _texture(color: Color | RGBImage | FloatImage, brightness: Field) -> Part:
