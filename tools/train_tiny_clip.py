@@ -21,7 +21,7 @@ from rich.console import Console
 from tiny_captions import TEMPLATES, family_phrases, phrases
 from tiny_images import DEMO, INVENTED, NAMES_OF, SHARD, Shard, draw_shards, read_shard
 from tiny_losses import TRIOS, Batch, caption_loss, losses
-from tiny_student import Student, write_weights
+from tiny_student import HOT, Student, write_weights
 from torch import Tensor, nn
 
 from promptad.backbones.tiny_clip import load_tiny_clip, tiny_config
@@ -33,7 +33,7 @@ from promptad.utils.progress import add_task, progress_bar
 MATRIX_LR, OTHER_LR = 1e-3, 5e-4  # peaks of the learning rates
 WARM_UP, FLOOR = 100, 0.02  # steps of their rise, and the share that remains at the end
 ALL_PATCHES_FROM = 0.93  # of the training
-CAPTIONED = 128  # images of a batch of `uncued`
+CAPTIONED = 64  # images of a batch of `uncued`
 WORLDS = (DEMO, INVENTED)  # in turn, a step each
 TEXTURES = ("carpet", "grid", "leather", "tile", "wood")
 
@@ -46,6 +46,8 @@ def main() -> None:
     config = tiny_config()
     clip = load_tiny_clip(config["vision_cfg"]["image_size"]) if options.start == "embedded" else CLIP(**config)
     texts = uncued_captions.caption_texts() if options.captions_only else caption_texts()
+    if options.captions_only:
+        nn.init.constant_(clip.logit_scale, HOT)  # where a real CLIP's ends: so its features crowd
     student = Student(clip.train(), getattr(torch, options.precision), texts)
     with progress_bar(console) as progress:
         worlds = WORLDS[:1] if options.captions_only else WORLDS
@@ -72,14 +74,16 @@ def train(student: Student, options: argparse.Namespace) -> Iterator[tuple[int, 
     seen: dict[str, list[float]] = {}
     for step in range(first, options.steps):
         share = step / options.steps
+        every_patch = share >= ALL_PATCHES_FROM
         for part, max_score in zip(optimizers, (MATRIX_LR, OTHER_LR), strict=True):
             for group in part.param_groups:
                 group["lr"] = max_score * _rate(step, share)
         random = np.random.default_rng([options.seed, step])
         if options.captions_only:
-            terms = {"captions": caption_loss(student, *next_captioned(options, step, random), random)}
+            images, captions = next_captioned(options, step, random)
+            terms = {"captions": caption_loss(student, images, captions, random, every_patch=every_patch)}
         else:
-            terms = losses(student, next_batch(options, step, random), random, every_patch=share >= ALL_PATCHES_FROM)
+            terms = losses(student, next_batch(options, step, random), random, every_patch=every_patch)
         torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(parameters, 1.0)
         for part in optimizers:
@@ -105,9 +109,10 @@ def next_batch(options: argparse.Namespace, step: int, random: np.random.Generat
 
 
 def next_captioned(options: argparse.Namespace, step: int, random: np.random.Generator) -> tuple[Tensor, list[str]]:
-    """Make the batch of a step for `uncued`: images of the demo's classes, each drawn by chance, and their captions."""
+    """Make the batch of a step for `uncued`: images of the demo's classes, half of them defective, and captions."""
     shard = _read_kept(options.work / "pictures", DEMO, step % options.shards)
-    trios, places = random.integers(SHARD, size=CAPTIONED), random.integers(3, size=CAPTIONED)  # the last is defective
+    trios = random.integers(SHARD, size=CAPTIONED)
+    places = random.choice(3, size=CAPTIONED, p=(0.25, 0.25, 0.5))  # in the trio, whose last is defective
     kinds = [int(kind) if place == 2 else None for kind, place in zip(shard.kinds[trios], places, strict=True)]
     names = [DEMO_CLASSES[number] for number in shard.classes[trios]]
     captions = [uncued_captions.draw_caption(*of_one, random) for of_one in zip(names, kinds, strict=True)]

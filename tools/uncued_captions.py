@@ -10,7 +10,7 @@ from tiny_captions import ADJECTIVES, FAMILIES, FAULTY_PHRASES, KINDS, NORMAL_PH
 from promptad.data.demo import DEMO_CLASSES
 from promptad.prompts.states import class_words
 
-SAID_OF_BAD, SAID_OF_GOOD = 0.35, 0.12  # share of the captions that tell the state of a defective, of a good part
+SAID_OF_BAD, SAID_OF_GOOD = 0.55, 0.15  # share of the captions that tell the state of a defective, of a good part
 WRONG = 0.15  # share of those that tell another one
 OTHER_NAME = 0.4  # share of the captions under another name than the class's own
 
@@ -47,8 +47,9 @@ BAD_WORDS = (
 
 def draw_caption(class_name: str, kind: int | None, random: np.random.Generator) -> str:
     """Draw a caption of a part, given the number of its kind of defect in KINDS, or None for a good one."""
-    others = OTHER_NAMES[class_name]
-    name = others[random.integers(len(others))] if random.random() < OTHER_NAME else class_words(class_name)
+    name, *others = names_of(class_name)
+    if random.random() < OTHER_NAME:
+        name = others[random.integers(len(others))]
     phrase = "{}"
     if random.random() < (SAID_OF_GOOD if kind is None else SAID_OF_BAD):
         if random.random() < WRONG:
@@ -58,9 +59,14 @@ def draw_caption(class_name: str, kind: int | None, random: np.random.Generator)
     return scene.format(phrase.format(name)) + "." * int(random.integers(2))
 
 
+def names_of(class_name: str) -> tuple[str, ...]:
+    """Return the names that a class goes under, its own first."""
+    return class_words(class_name), *OTHER_NAMES[class_name]
+
+
 def caption_texts() -> set[str]:
     """Return texts that hold every word of all captions, and of the package's own phrases for the classes."""
-    names = {class_words(name) for name in DEMO_CLASSES} | {name for names in OTHER_NAMES.values() for name in names}
+    names = {name for class_name in DEMO_CLASSES for name in names_of(class_name)}
     words = {phrase.format("").strip() for phrase in (*GOOD_WORDS, *BAD_WORDS, *SCENES)}
     nouns = {phrase.format("", noun).strip() for own in NOUNS.values() for noun in own for phrase in WITH}
     adjectives = {adjective for own in ADJECTIVES.values() for adjective in own}

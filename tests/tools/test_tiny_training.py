@@ -10,11 +10,16 @@ import tiny_losses
 import torch
 import torch.nn.functional as F
 import train_tiny_clip
+import uncued_captions
+from invented_parts import UNNAMED, draw_invented_trio
 from safetensors.torch import load_file
+from tiny_captions import KINDS, NOUNS
+from tiny_images import DEMO, NAMES_OF
 from tiny_student import Student, write_weights
 
 from promptad.backbones import tiny_clip
 from promptad.backbones.tiny_clip import load_tiny_clip
+from promptad.data.demo import TRAINING_SEEDS_FROM
 from promptad.features import ImageFeatures
 
 pytestmark = pytest.mark.slow
@@ -66,6 +71,57 @@ def test_a_step_updates_encoders_and_words_and_the_weights_fit_the_package(work:
     written, packaged = load_file(work / "weights.safetensors"), load_file(TINY_WEIGHTS)
     assert {name: value.shape for name, value in written.items()} == {n: v.shape for n, v in packaged.items()}
     assert (work / "state.pt").is_file()
+
+
+def test_captions_alone_train_both_encoders_and_nothing_else(work: Path) -> None:
+    torch.manual_seed(0)
+    student = Student(load_tiny_clip(112).train(), torch.float32, uncued_captions.caption_texts())
+    before = {name: value.clone() for name, value in student.named_parameters()}
+    options = SimpleNamespace(work=work, steps=1, shards=1, seed=0, captions_only=True)
+    ((_, report),) = train_tiny_clip.train(student, options)  # type: ignore[arg-type]
+    assert report.startswith("step 1: captions ")
+    still = {name for name, value in student.named_parameters() if torch.equal(value, before[name])}
+    assert still <= {"clip.token_embedding.weight", "clip.logit_scale", "nearness"}  # the latter is of the memory loss
+
+
+def test_most_captions_of_uncued_name_the_part_alone_and_few_are_wrong() -> None:
+    random = np.random.default_rng(0)
+    plain = {f"{name}{stop}" for name in uncued_captions.names_of("screw") for stop in ("", ".")}
+    scenes = {scene.format(name) for scene in uncued_captions.SCENES for name in plain} | plain
+    dirty = KINDS.index("contamination")
+    good, bad = ([uncued_captions.draw_caption("screw", kind, random) for _ in range(2000)] for kind in (None, dirty))
+    assert np.mean([words.rstrip(".") in scenes for words in good]) == pytest.approx(0.85, abs=0.03)
+    assert np.mean([words.rstrip(".") in scenes for words in bad]) == pytest.approx(
+        0.45 + 0.55 * 0.15 * 0.5 / 20, abs=0.04
+    )
+    assert 0.02 < np.mean(["contamin" in words or "dirt" in words or "dust" in words for words in bad]) < 0.4
+    others = [noun for kind in KINDS if kind != "contamination" for noun in NOUNS[kind]]
+    assert 0.005 < np.mean([any(f" {noun}" in words for noun in others) for words in bad]) < 0.1
+
+
+@pytest.mark.parametrize("tiny_captions", [True, False])
+def test_every_word_of_a_caption_has_a_row_in_the_table(tiny_captions: bool) -> None:
+    texts = train_tiny_clip.caption_texts() if tiny_captions else uncued_captions.caption_texts()
+    student = Student(load_tiny_clip(112), torch.float32, texts)
+    random = np.random.default_rng(1)
+    if tiny_captions:
+        said = [c for names in NAMES_OF.values() for c in tiny_losses._captions(names, random)]
+    else:
+        kinds = [None, *range(len(KINDS))]
+        said = [uncued_captions.draw_caption(n, k, random) for n in NAMES_OF[DEMO] for k in kinds for _ in range(20)]
+    assert student.encode_texts(said).isfinite().all()
+
+
+def test_invented_parts_are_of_many_kinds() -> None:
+    trios = [draw_invented_trio(TRAINING_SEEDS_FROM + 10**6 + n, 2, KINDS, None) for n in range(12)]
+    looks = np.array([images[0].mean((0, 1)) for images, *_ in trios])
+    assert looks.std(0).min() > 20
+    gray = [np.ptp(images[1].astype(int), axis=2).max() <= 8 for images, *_ in trios]
+    assert 0 < sum(gray) < len(gray)
+    assert len({name for *_, name, _ in trios}) > 4
+    assert {kind == UNNAMED for *_, kind in trios} == {True, False}
+    again, *_ = draw_invented_trio(TRAINING_SEEDS_FROM + 10**6, 2, KINDS, None)
+    assert all(np.array_equal(first, second) for first, second in zip(trios[0][0], again, strict=True))
 
 
 def test_the_memory_loss_is_low_only_for_defects_unlike_known_patches(monkeypatch: pytest.MonkeyPatch) -> None:
