@@ -39,7 +39,7 @@ from rich.console import Console
 from rich.table import Table
 
 from promptad.backbones.clip import Backbone
-from promptad.cli.options import names, numbers
+from promptad.cli.values import names, numbers
 from promptad.data.few_shot import choose_support
 from promptad.engine.support import encode_support
 from promptad.evaluation.evaluator import read_test_split

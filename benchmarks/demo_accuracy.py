@@ -45,7 +45,7 @@ from rich.console import Console
 from rich.table import Table
 
 from promptad.backbones.clip import Backbone
-from promptad.cli.options import numbers
+from promptad.cli.values import numbers
 from promptad.data.demo import DEFECT_FOLDERS
 from promptad.data.demo.writer import IMAGES_A_DEFECT
 from promptad.data.few_shot import choose_support

@@ -22,7 +22,7 @@ from promptad.backbones.clip import Backbone
 from promptad.backbones.factory import load_backbone
 from promptad.backbones.open_clip_vit import make_backbone
 from promptad.backbones.tiny_clip import load_tiny_clip, tiny_config
-from promptad.cli.options import names, numbers
+from promptad.cli.values import names, numbers
 from promptad.data.datasets import read_class
 from promptad.data.demo import DEFECT_FOLDERS, DEMO_CLASSES, DIFFICULTIES, HELD_OUT_CLASSES, make_demo_class
 from promptad.evaluation.diagnostics import diagnose

@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from promptad.backbones.clip import Backbone
-from promptad.cli.options import numbers
+from promptad.cli.values import numbers
 from promptad.data.few_shot import choose_support
 from promptad.engine.support import encode_support
 from promptad.features import ImageFeatures

@@ -34,7 +34,7 @@ from rich.table import Table
 
 from promptad.backbones.clip import Backbone
 from promptad.backbones.feature_cache import FeatureCache
-from promptad.cli.options import names, numbers
+from promptad.cli.values import names, numbers
 from promptad.data.datasets import class_names, read_class
 from promptad.data.few_shot import choose_support
 from promptad.data.fingerprints import files_sha256

@@ -42,7 +42,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from promptad.backbones.clip import Backbone
-from promptad.cli.options import numbers
+from promptad.cli.values import numbers
 from promptad.data.few_shot import choose_support
 from promptad.engine.support import encode_support
 from promptad.evaluation.evaluator import TestSplit, read_test_split

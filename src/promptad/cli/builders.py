@@ -13,8 +13,9 @@ from promptad.backbones.clip import Backbone
 from promptad.backbones.factory import choose_device, load_backbone
 from promptad.backbones.feature_cache import FeatureCache, default_cache_folder
 from promptad.backbones.open_clip_vit import weights_note
-from promptad.cli.options import names, with_flags
+from promptad.cli.flags import with_flags
 from promptad.cli.parser import Arguments
+from promptad.cli.values import names
 from promptad.data.datasets import dataset_folder, default_data_root, read_class
 from promptad.data.demo import DEFECT_FOLDERS, make_demo_class, write_sheet
 from promptad.data.few_shot import choose_support, read_support_list

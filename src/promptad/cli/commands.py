@@ -26,7 +26,8 @@ from promptad.cli.builders import (
     read_part,
     result_folder,
 )
-from promptad.cli.options import CHOICE, with_flags
+from promptad.cli.flags import with_flags
+from promptad.cli.options import CHOICE
 from promptad.cli.parser import Arguments, chosen_system, make_seeds, settings_of
 from promptad.data.datasets import class_names, no_classes, read_class
 from promptad.data.demo import DEMO_CLASSES

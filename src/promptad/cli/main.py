@@ -14,7 +14,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
 from promptad.cli.commands import RUNNERS
-from promptad.cli.options import with_flags
+from promptad.cli.flags import with_flags
 from promptad.cli.parser import applicable, parse
 from promptad.errors import InputError, in_words
 

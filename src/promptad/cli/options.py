@@ -1,73 +1,15 @@
 """The options of the command line: what each is called, sets and means."""
 
-import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from promptad.cli.values import folders, names, numbers, phrases, truth
 from promptad.data.datasets import DATASETS
 from promptad.models.base import BATCH_SIZE
 from promptad.reports.comparison.rows import BASELINE, OURS
 from promptad.settings import MULTI_PROTOTYPE, SINGLE_ANCHOR, Settings
-
-MAX_NUMBERS = 10_000  # of a range
-
-
-def truth(text: str) -> bool:
-    """Read a yes or no as the original PromptAD writes it.
-
-    >>> truth("True"), truth("0")
-    (True, False)
-    """
-    known = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-    if text.lower() not in known:
-        raise ValueError(text)
-    return known[text.lower()]
-
-
-def phrases(text: str) -> tuple[str, ...]:
-    """Split states at commas.
-
-    >>> phrases("with hole, with scratch")
-    ('with hole', 'with scratch')
-    """
-    return tuple(phrase.strip() for phrase in text.split(","))
-
-
-def names(text: str) -> tuple[str, ...]:
-    """Split class names at commas; a comma too many does not matter.
-
-    >>> names("carpet, grid,")
-    ('carpet', 'grid')
-    """
-    return tuple(filter(None, phrases(text)))
-
-
-def numbers(text: str) -> tuple[int, ...]:
-    """Read whole numbers: one, several separated by commas, and ranges that hold both their ends.
-
-    >>> numbers("0-2,5"), numbers("111,112")
-    ((0, 1, 2, 5), (111, 112))
-    """
-    found: list[int] = []
-    for part in names(text):
-        first, _, last = part.partition("-")
-        if int(last or first) - int(first) >= MAX_NUMBERS:
-            raise ValueError(text)
-        found += range(int(first), int(last or first) + 1)
-    if not found or len(set(found)) < len(found):
-        raise ValueError(text)
-    return tuple(found)
-
-
-def folders(text: str) -> tuple[Path, ...]:
-    """Split folders at commas.
-
-    >>> [folder.as_posix() for folder in folders("result,old/result")]
-    ['result', 'old/result']
-    """
-    return tuple(map(Path, names(text)))
 
 
 @dataclass(frozen=True)
@@ -295,23 +237,3 @@ COMMANDS: dict[str, tuple[str, tuple[Option, ...]]] = {
     "report": ("write saved results, or predictions, as one HTML page with figures and the worst pictures", REPORT),
     "demo-data": ("draw the demo data set", DEMO),
 }
-
-
-# What messages name in backticks, as flags: options by their names, and settings by theirs or by their paths.
-FLAGS = {option.name: option.flag for _, options in COMMANDS.values() for option in options if option.flag[0] == "-"}
-FLAGS |= {"gpu": GPU.flag}
-FLAGS |= {
-    ".".join(path): option.flag
-    for option in LEARNING
-    for path in (option.setting.split("."), option.setting.split(".")[1:], option.setting.split(".")[-1:])
-    if path and path[-1] not in ("", "name")
-}
-
-
-def with_flags(message: str) -> str:
-    """Return a message with a flag for each setting that it names in backticks.
-
-    >>> with_flags("`n_pro` 0: must be at least 1"), with_flags("`weights.margin`, `epochs` and `backbone`")
-    ('--n_pro 0: must be at least 1', '--weight-margin, --Epoch and --backbone')
-    """
-    return re.sub(r"`([a-z_0-9.]+)`", lambda named: FLAGS.get(named[1], named[0]), message)

@@ -10,7 +10,8 @@ from typing import Any, NoReturn
 
 from rich.console import Console
 
-from promptad.cli.options import COMMANDS, LEARNING, Option, truth
+from promptad.cli.options import COMMANDS, LEARNING, Option
+from promptad.cli.values import truth
 from promptad.errors import InputError
 from promptad.models.registry import read_checkpoint
 from promptad.settings import MULTI_PROTOTYPE, TINY_BACKBONE, Settings, default_settings

@@ -1,0 +1,61 @@
+"""The values of options: from what is typed to what is meant. All raise ValueError for anything else."""
+
+from pathlib import Path
+
+MAX_NUMBERS = 10_000  # of a range
+
+
+def truth(text: str) -> bool:
+    """Read a yes or no as the original PromptAD writes it.
+
+    >>> truth("True"), truth("0")
+    (True, False)
+    """
+    known = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+    if text.lower() not in known:
+        raise ValueError(text)
+    return known[text.lower()]
+
+
+def phrases(text: str) -> tuple[str, ...]:
+    """Split states at commas.
+
+    >>> phrases("with hole, with scratch")
+    ('with hole', 'with scratch')
+    """
+    return tuple(phrase.strip() for phrase in text.split(","))
+
+
+def names(text: str) -> tuple[str, ...]:
+    """Split class names at commas; a comma too many does not matter.
+
+    >>> names("carpet, grid,")
+    ('carpet', 'grid')
+    """
+    return tuple(filter(None, phrases(text)))
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    """Read whole numbers: one, several separated by commas, and ranges that hold both their ends.
+
+    >>> numbers("0-2,5"), numbers("111,112")
+    ((0, 1, 2, 5), (111, 112))
+    """
+    found: list[int] = []
+    for part in names(text):
+        first, _, last = part.partition("-")
+        if int(last or first) - int(first) >= MAX_NUMBERS:
+            raise ValueError(text)
+        found += range(int(first), int(last or first) + 1)
+    if not found or len(set(found)) < len(found):
+        raise ValueError(text)
+    return tuple(found)
+
+
+def folders(text: str) -> tuple[Path, ...]:
+    """Split folders at commas.
+
+    >>> [folder.as_posix() for folder in folders("result,old/result")]
+    ['result', 'old/result']
+    """
+    return tuple(map(Path, names(text)))
