@@ -37,7 +37,8 @@ from promptad.data.demo.canvas import Mask, RGBImage
 from promptad.data.demo.writer import draw_defective, draw_good, write_png
 from promptad.data.few_shot import choose_support
 from promptad.data.images import read_image
-from promptad.engine.runs import Job, RunContext, train_class
+from promptad.engine.context import Job, RunContext
+from promptad.engine.runs import train_class
 from promptad.evaluation.metrics import image_auroc
 from promptad.features import ImageFeatures
 from promptad.models.memory_bank import nearest_distances

@@ -10,9 +10,9 @@ from PIL import Image
 
 from promptad.data.datasets import read_class
 from promptad.data.few_shot import choose_support
+from promptad.engine.context import Job
 from promptad.engine.evaluate import evaluate_detector
 from promptad.engine.predict import predict
-from promptad.engine.runs import Job
 from promptad.evaluation.evaluator import read_test_split
 from promptad.models.registry import load_detector
 from promptad.results.paths import ResultFolder

@@ -22,7 +22,7 @@ from promptad.data.few_shot import choose_support, read_support_list
 from promptad.data.mvtec import normal_folder
 from promptad.data.search import find_images
 from promptad.data.stray_masks import sort_out_masks
-from promptad.engine.runs import Job, RunContext
+from promptad.engine.context import Job, RunContext
 from promptad.engine.support import with_bit_depth
 from promptad.errors import InputError, check_choice
 from promptad.reports.comparison.rows import Choice

@@ -33,8 +33,9 @@ from promptad.data.datasets import class_names, no_classes, read_class
 from promptad.data.demo import DEMO_CLASSES
 from promptad.data.images import read_image
 from promptad.data.search import find_images
+from promptad.engine.context import RunContext
 from promptad.engine.predict import predict
-from promptad.engine.runs import RunContext, evaluate_class, print_seeds, train_all, train_one
+from promptad.engine.runs import evaluate_class, print_seeds, train_all, train_one
 from promptad.errors import InputError
 from promptad.models.base import AnomalyDetector, Subject
 from promptad.models.registry import load_detector, load_with_thresholds

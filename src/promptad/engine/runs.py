@@ -1,15 +1,14 @@
 """Runs: train and evaluate one class or many, with one seed or several, into result folders."""
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Sequence
 
 from rich.console import Console
 
 from promptad.backbones.clip import Backbone
 from promptad.data.fingerprints import files_sha256, support_sha256
 from promptad.data.images import image_size
+from promptad.engine.context import Job, RunContext
 from promptad.engine.evaluate import (
     HASH_DIGITS,
     configuration_of,
@@ -25,9 +24,9 @@ from promptad.engine.evaluate import (
 from promptad.engine.fit import fit
 from promptad.engine.support import encode_support
 from promptad.errors import InputError, in_words
-from promptad.evaluation.evaluator import TestSplit, read_test_split
+from promptad.evaluation.evaluator import TestSplit
 from promptad.features import ImageFeatures
-from promptad.models.base import BATCH_SIZE, AnomalyDetector, Subject, TrainTask
+from promptad.models.base import AnomalyDetector, Subject, TrainTask
 from promptad.models.registry import read_checkpoint
 from promptad.results.paths import ResultFolder
 from promptad.results.table import read_results, results_table, seeds_table
@@ -36,66 +35,6 @@ from promptad.structures import ClassDataset
 from promptad.utils.progress import add_task, progress_bar
 
 MAX_ASPECT = 4 / 3  # of images that are squeezed to a square without a word
-
-
-@dataclass(frozen=True)
-class Job:
-    """One class to train with one seed: plain data, which can be sent to another process."""
-
-    dataset: ClassDataset
-    settings: Settings
-    support_images: tuple[Path, ...]
-    results: ResultFolder
-
-    @property
-    def class_name(self) -> str:
-        """The class that is trained."""
-        return self.dataset.class_name
-
-
-class TestSplitCache:
-    """Caches the last test split, since several seeds of a class are evaluated on the same features."""
-
-    __test__ = False  # keeps pytest from collecting the class for its name
-
-    def __init__(self) -> None:
-        self.key: tuple[ClassDataset, int | None] | None = None  # with the bit depth that it was read with
-        self.split: TestSplit | None = None
-
-
-@dataclass(frozen=True)
-class RunContext:
-    """What jobs run with, and what they write besides checkpoints and rows."""
-
-    backbone: Backbone
-    console: Console
-    batch_size: int = BATCH_SIZE
-    save_diagnostics: bool = True
-    draw_predictions: bool = False
-    format_advice: Callable[[str], str] = str  # what becomes of the settings that an advice names in backticks
-    splits: TestSplitCache = field(default_factory=TestSplitCache)
-
-    def read_test_split(self, dataset: ClassDataset, settings: Settings) -> TestSplit | None:
-        """Encode the test split of a class with a progress bar; None if it cannot be evaluated on."""
-        if not dataset.can_be_evaluated:
-            return None
-        key = dataset, settings.bit_depth
-        if self.splits.split is None or self.splits.key != key:
-            with progress_bar(self.console) as progress:
-                bar = add_task(progress, f"read {dataset.class_name}", len(dataset.test))
-                self.splits.split = read_test_split(
-                    self.backbone,
-                    dataset.test,
-                    settings.scoring.resolution,
-                    self.batch_size,
-                    settings.bit_depth,
-                    lambda count: progress.advance(bar, count),
-                    settings.scoring.memory,
-                )
-            self.splits.key = key
-            for note in self.splits.split.notes():
-                self.console.print(note, soft_wrap=True)
-        return self.splits.split
 
 
 def train_class(job: Job, context: RunContext) -> None:

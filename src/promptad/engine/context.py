@@ -1,0 +1,75 @@
+"""Jobs, and the context that they run in."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+
+from promptad.backbones.clip import Backbone
+from promptad.evaluation.evaluator import TestSplit, read_test_split
+from promptad.models.base import BATCH_SIZE
+from promptad.results.paths import ResultFolder
+from promptad.settings import Settings
+from promptad.structures import ClassDataset
+from promptad.utils.progress import add_task, progress_bar
+
+
+@dataclass(frozen=True)
+class Job:
+    """One class to train with one seed: plain data, which can be sent to another process."""
+
+    dataset: ClassDataset
+    settings: Settings
+    support_images: tuple[Path, ...]
+    results: ResultFolder
+
+    @property
+    def class_name(self) -> str:
+        """The class that is trained."""
+        return self.dataset.class_name
+
+
+class TestSplitCache:
+    """Caches the last test split, since several seeds of a class are evaluated on the same features."""
+
+    __test__ = False  # keeps pytest from collecting the class for its name
+
+    def __init__(self) -> None:
+        self.key: tuple[ClassDataset, int | None] | None = None  # with the bit depth that it was read with
+        self.split: TestSplit | None = None
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """What jobs run with, and what they write besides checkpoints and rows."""
+
+    backbone: Backbone
+    console: Console
+    batch_size: int = BATCH_SIZE
+    save_diagnostics: bool = True
+    draw_predictions: bool = False
+    format_advice: Callable[[str], str] = str  # what becomes of the settings that an advice names in backticks
+    splits: TestSplitCache = field(default_factory=TestSplitCache)
+
+    def read_test_split(self, dataset: ClassDataset, settings: Settings) -> TestSplit | None:
+        """Encode the test split of a class with a progress bar; None if it cannot be evaluated on."""
+        if not dataset.can_be_evaluated:
+            return None
+        key = dataset, settings.bit_depth
+        if self.splits.split is None or self.splits.key != key:
+            with progress_bar(self.console) as progress:
+                bar = add_task(progress, f"read {dataset.class_name}", len(dataset.test))
+                self.splits.split = read_test_split(
+                    self.backbone,
+                    dataset.test,
+                    settings.scoring.resolution,
+                    self.batch_size,
+                    settings.bit_depth,
+                    lambda count: progress.advance(bar, count),
+                    settings.scoring.memory,
+                )
+            self.splits.key = key
+            for note in self.splits.split.notes():
+                self.console.print(note, soft_wrap=True)
+        return self.splits.split
