@@ -156,6 +156,7 @@ def caption_texts() -> set[str]:
 
 def _make_optimizers(student: Student) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:
     """Return Muon (Jordan et al., 2024) for the matrices of the blocks, and AdamW for all else."""
+    torch.optim._muon._zeropower_via_newtonschulz = _orthogonalized
     named = [(name, p) for name, p in student.named_parameters() if p.requires_grad]
     matrices = [p for name, p in named if p.ndim == 2 and "resblocks" in name]
     others = [p for name, p in named if not (p.ndim == 2 and "resblocks" in name)]
@@ -163,6 +164,21 @@ def _make_optimizers(student: Student) -> tuple[torch.optim.Optimizer, torch.opt
         torch.optim.Muon(matrices, MATRIX_LR, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"),
         torch.optim.AdamW(others, OTHER_LR, (0.9, 0.98), eps=1e-6, weight_decay=0.0),
     )
+
+
+def _orthogonalized(grad: Tensor, ns_coefficients: tuple[float, float, float], ns_steps: int, eps: float) -> Tensor:
+    """Return a matrix with the singular vectors of a gradient and singular values near 1, by Newton-Schulz steps.
+
+    torch's own does the same in bfloat16, which takes a hundred times as long on a processor without it.
+    """
+    first, second, third = ns_coefficients
+    matrix: Tensor = grad.float() / grad.float().norm().clamp(min=eps)
+    if is_tall := grad.shape[0] > grad.shape[1]:
+        matrix = matrix.T
+    for _ in range(ns_steps):
+        gram = matrix @ matrix.T
+        matrix = first * matrix + (second * gram + third * gram @ gram) @ matrix
+    return matrix.T if is_tall else matrix
 
 
 def _rate(step: int, share: float) -> float:

@@ -24,6 +24,8 @@ from promptad.features import ImageFeatures
 
 pytestmark = pytest.mark.slow
 
+TORCHS_OWN = torch.optim._muon._zeropower_via_newtonschulz  # before any training of ours replaces it
+
 TRIOS = 3
 TINY_WEIGHTS = Path(tiny_clip.__file__).parent / "tiny" / "weights.safetensors"
 
@@ -122,6 +124,14 @@ def test_invented_parts_are_of_many_kinds() -> None:
     assert {kind == UNNAMED for *_, kind in trios} == {True, False}
     again, *_ = draw_invented_trio(TRAINING_SEEDS_FROM + 10**6, 2, KINDS, None)
     assert all(np.array_equal(first, second) for first, second in zip(trios[0][0], again, strict=True))
+
+
+@pytest.mark.parametrize("shape", [(24, 6), (6, 24), (8, 8)])
+def test_muon_in_float32_is_torchs_own(shape: tuple[int, int]) -> None:
+    gradient = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    numbers = (3.4445, -4.775, 2.0315), 5, 1e-7
+    own = train_tiny_clip._orthogonalized(gradient, *numbers)
+    torch.testing.assert_close(own, TORCHS_OWN(gradient, *numbers).float(), atol=0.02, rtol=0.05)
 
 
 def test_the_memory_loss_is_low_only_for_defects_unlike_known_patches(monkeypatch: pytest.MonkeyPatch) -> None:
