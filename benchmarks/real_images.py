@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from controls import MemoryAlone, nearest_layers, nearest_thumbnails, nearest_tokens
+from controls import MemoryAlone, nearest_layers, nearest_pixels, nearest_tokens
 from demo_bed import (
     EMBEDDED,
     RANDOM,
@@ -46,7 +46,7 @@ from promptad.models.base import Subject, TrainTask
 from promptad.models.memory_bank import add_leave_one_out_distances
 from promptad.models.multi_prototype.detector import MultiPrototypeDetector
 from promptad.models.registry import train
-from promptad.settings import MULTI_PROTOTYPE, SINGLE_ANCHOR
+from promptad.settings import MULTI_PROTOTYPE, SINGLE_ANCHOR, Settings
 from promptad.structures import SCORE_THRESHOLD, ClassDataset, Prediction
 from promptad.utils.files import whole_file
 
@@ -118,11 +118,9 @@ def measure_class(protocol: Protocol, images: ClassDataset, backbone: Backbone) 
             chosen = choose_support(images.normal, k, seed)
             for name, prediction, split in _predictions(images, chosen, seed, backbone, splits):
                 yield {"class": images.class_name, "k": k, "seed": seed, "system": name} | figures(prediction, split)
-            bit_depth = next(iter(splits))
-            split = splits[bit_depth]
-            pixels = Prediction(far := nearest_thumbnails(chosen, paths, bit_depth), np.empty(0), far)
-            found = figures(pixels, replace(split, masks=None))
-            yield {"class": images.class_name, "k": k, "seed": seed, "system": "pixels"} | found
+            bit_depth, split = next(iter(splits.items()))
+            prediction = nearest_pixels(chosen, paths, bit_depth, Settings().scoring)
+            yield {"class": images.class_name, "k": k, "seed": seed, "system": "pixels"} | figures(prediction, split)
 
 
 def _predictions(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from controls import MemoryAlone, nearest_layers, nearest_thumbnails, nearest_tokens
+from controls import MemoryAlone, nearest_layers, nearest_pixels, nearest_tokens, pixel_patches
 from demo_bed import BOTH, MEMORY, TEXT, settings_of, trained
 from PIL import Image
 
@@ -82,9 +82,22 @@ def test_nearest_neighbours_rank_what_is_unlike_the_support_higher() -> None:
         assert found.threshold is None
 
 
-def test_thumbnails_are_compared_by_euclidean_distance(tmp_path: Path) -> None:
+def test_raw_pixels_are_compared_patch_by_patch(tmp_path: Path) -> None:
     for name, level in (("black", 0), ("dark", 51), ("white", 255)):
-        Image.new("RGB", (50, 90), (level, level, level)).save(tmp_path / f"{name}.png")
+        Image.new("RGB", (64, 64), (level, level, level)).save(tmp_path / f"{name}.png")
     black, dark, white = (tmp_path / f"{name}.png" for name in ("black", "dark", "white"))
-    found = nearest_thumbnails([black, white], [white, dark], None)
-    np.testing.assert_allclose(found, [0, 0.2 * np.sqrt(32 * 32 * 3)], rtol=1e-5)
+    half = Image.open(white).copy()
+    half.paste(Image.open(dark), (0, 32))
+    half.save(tmp_path / "half.png")
+    found = nearest_pixels([black, white], [white, dark, tmp_path / "half.png"], None, SCORING)
+    far = 0.2 * np.sqrt(4 * 4 * 3)
+    np.testing.assert_allclose(found.score, [0, far, far], rtol=0.1, atol=2e-3)  # resizing overshoots at an edge
+    assert found.anomaly_map[2, :2].max() < 0.1 * far < 0.9 * far < found.anomaly_map[2, -2:].min()
+
+
+def test_patches_of_pixels_are_in_the_order_of_rows() -> None:
+    image = np.zeros((32, 32, 3), np.float32)
+    image[4:8, 8:12] = 1
+    patches = pixel_patches([image])
+    assert patches.shape == (1, 64, 48)
+    assert patches.sum(2)[0].nonzero().flatten().tolist() == [8 + 2]
