@@ -199,7 +199,7 @@ def summary(rows: Sequence[dict[str, Any]], protocol: Protocol) -> dict[str, Any
 def rows_file(protocol: Protocol, place: Place) -> Path:
     """The file of the rows of one class on one line; other code, weights or settings have a separate file."""
     asked = protocol.shots, protocol.seeds, protocol.epochs, protocol.called, protocol.weights
-    digest = hashlib.sha256(f"{asked}{code_sha256()}".encode()).hexdigest()[:12]
+    digest = hashlib.sha256(f"{asked}{code_sha256(protocol.weights)}".encode()).hexdigest()[:12]
     return protocol.work / "rows" / f"{digest}_{protocol.difficulty}_{place.line}_{place.class_name}.json"
 
 

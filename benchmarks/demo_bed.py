@@ -91,13 +91,14 @@ def in_processes(
 
 
 @cache
-def code_sha256() -> str:
-    """Return the SHA-256 of the package and of all weights: results are kept as long as it stays the same."""
+def code_sha256(weights: str) -> str:
+    """Return the SHA-256 of the package and of these weights: results are kept as long as it stays the same."""
+    package = Path(promptad.__file__).parent
+    files = [file for suffix in ("py", "json") for file in package.rglob(f"*.{suffix}")]
+    files += {EMBEDDED: list(package.rglob("*.safetensors")), UNCUED: [UNCUED_FILE]}.get(weights, [])
     digest = hashlib.sha256()
-    files = [*Path(promptad.__file__).parent.rglob("*"), UNCUED_FILE]
     for file in sorted(files):
-        if file.suffix in (".py", ".safetensors", ".json") and file.is_file():
-            digest.update(file.read_bytes())
+        digest.update(file.read_bytes())
     return digest.hexdigest()
 
 

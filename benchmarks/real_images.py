@@ -260,7 +260,13 @@ def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def rows_file(protocol: Protocol, class_name: str) -> Path:
     """The file of the rows of one class; other code, images or settings have a separate file."""
     images = read_class("folder", protocol.data_root, class_name)
-    asked = protocol.shots, protocol.seeds, protocol.weights, code_sha256(), [path.name for path in images.normal]
+    asked = (
+        protocol.shots,
+        protocol.seeds,
+        protocol.weights,
+        code_sha256(protocol.weights),
+        [path.name for path in images.normal],
+    )
     digest = hashlib.sha256(f"{asked}{files_sha256(images.test)}".encode())
     return protocol.work / "rows" / f"{digest.hexdigest()[:12]}_{class_name}.json"
 
