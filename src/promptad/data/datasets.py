@@ -40,8 +40,7 @@ def dataset_folder(dataset: str, data_root: Path) -> Path:
         return usual
     if reader.has_own_folder and _is_under_another_name(reader, data_root):
         return data_root
-    if data_root.is_dir() and DATASETS["mvtec"].looks_like(data_root):
-        raise InputError(f"{data_root} has MVTec AD's layout: read it by `dataset` folder `data_root` {data_root}")
+    _check_layout(data_root)
     raise InputError(reader.missing.format(usual.as_posix()))
 
 
@@ -53,6 +52,8 @@ def class_names(dataset: str, folder: Path) -> tuple[str, ...]:
     reader = _reader(dataset)
     if not folder.is_dir():
         raise InputError(reader.missing.format(folder.as_posix()))
+    if not reader.looks_like(folder):
+        _check_layout(folder)
     names = reader.class_names(folder)
     if not names:
         wanted = (folder / reader.expected).as_posix()
@@ -81,6 +82,12 @@ def read_class(dataset: str, folder: Path, class_name: str) -> ClassDataset:
 def _reader(dataset: str) -> DatasetReader:
     check_choice("data set", dataset, DATASETS)
     return DATASETS[dataset]
+
+
+def _check_layout(folder: Path) -> None:
+    """Refuse a folder that has MVTec AD's layout where another data set is expected."""
+    if folder.is_dir() and DATASETS["mvtec"].looks_like(folder):
+        raise InputError(f"{folder} has MVTec AD's layout: read it by `dataset` folder `data_root` {folder}")
 
 
 def _is_under_another_name(reader: DatasetReader, folder: Path) -> bool:

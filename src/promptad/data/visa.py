@@ -59,8 +59,6 @@ def _read_table(folder: Path) -> list[tuple[int, dict[str, str]]]:
     """The rows of split_csv/1cls.csv, each with its line number."""
     table = folder / TABLE
     if not table.is_file():
-        if any((child / "train" / "good").is_dir() for child in folder.iterdir()):
-            raise InputError(f"{folder} has MVTec AD's layout: read it by `dataset` folder `data_root` {folder}")
         raise InputError(f"no table {table}: unpack VisA there in its original layout")
     try:
         with table.open(encoding="utf-8-sig", newline="") as file:
