@@ -77,13 +77,15 @@ def caption_loss(
     """
     tokens = student.images.embed(pixels)
     if not every_patch:
-        count, patches = len(tokens), tokens.shape[1] - 1
-        kept = torch.from_numpy(random.random((count, patches), dtype=np.float32)).topk(patches // 3, 1).indices + 1
+        patches = tokens.shape[1] - 1
+        kept = (
+            torch.from_numpy(random.random((len(tokens), patches), dtype=np.float32)).topk(patches // 3, 1).indices + 1
+        )
         seen = tokens.gather(1, kept[..., None].expand(-1, -1, tokens.shape[-1]))
         tokens = torch.cat([tokens[:, :1], seen], 1)
     features = student.encode_class_tokens(tokens)
     logits = student.scale() * features @ student.encode_texts(captions).T
-    own = torch.arange(count)
+    own = torch.arange(len(tokens))
     return (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
 
 
