@@ -11,7 +11,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,11 @@ import demo_accuracy
 import demo_bed
 import real_images
 from demo_bed import ANCHORS, BASELINE, BOTH, EMBEDDED, MEMORY, RANDOM, TEXT, UNCUED, WORDS, add_processes
+from real_images import spread
 from rich.console import Console
 from rich.table import Table
 
+from promptad.cli.values import names
 from promptad.data.datasets import class_names
 from promptad.data.demo import DEMO_CLASSES, HELD_OUT_CLASSES
 from promptad.utils.files import whole_file
@@ -52,11 +54,11 @@ def main() -> None:
         if name in options.beds:
             console.rule(name)
             rows = demo_accuracy.run(demo_protocol(options, **special), options.processes, console)
-            beds[name] = figures(rows, KEYS, demo_bed.spread)
+            beds[name] = figures(rows, KEYS)
     if options.real:
         console.rule(REAL)
         rows = real_images.run(real_protocol(options), options.processes, console)
-        beds[REAL] = figures(rows, {key: key for key in KEYS.values()}, real_images.spread)
+        beds[REAL] = figures(rows, {key: key for key in KEYS.values()})
     minutes = (time.monotonic() - started) / 60
     for metric, title in METRICS.items():
         console.print(matrix(beds, metric, title))
@@ -99,11 +101,7 @@ def real_protocol(options: argparse.Namespace) -> real_images.Protocol:
     )
 
 
-def figures(
-    rows: Sequence[dict[str, Any]],
-    keys: Mapping[str, str],
-    spread: Callable[[Sequence[dict[str, Any]], str], tuple[float, float] | None],
-) -> dict[str, Figures]:
+def figures(rows: Sequence[dict[str, Any]], keys: Mapping[str, str]) -> dict[str, Figures]:
     """Return every metric's mean and deviation for each system, by its key."""
     return {
         key: {metric: spread([row for row in rows if row["system"] == system], metric) for metric in METRICS}
@@ -132,7 +130,7 @@ def summary(beds: Mapping[str, Mapping[str, Figures]]) -> dict[str, Any]:
 
 
 def _beds(text: str) -> tuple[str, ...]:
-    chosen = tuple(text.split(","))
+    chosen = names(text)
     if unknown := set(chosen) - DEMO_BEDS.keys():
         raise argparse.ArgumentTypeError(f"unknown beds: {', '.join(sorted(unknown))}")
     return chosen

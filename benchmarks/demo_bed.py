@@ -206,9 +206,9 @@ def settings_of(system: str, seed: int, epochs: int | None) -> Settings:
 
 def spread(rows: Sequence[dict[str, Any]], metric: str) -> tuple[float, float]:
     """Return mean and sample standard deviation, over draws and lines, of a metric's mean over classes."""
-    runs: dict[tuple[int, int], list[float]] = {}
+    runs: dict[tuple[int | None, int], list[float]] = {}  # real images have no line
     for row in rows:
-        runs.setdefault((row["line"], row["seed"]), []).append(row[metric])
+        runs.setdefault((row.get("line"), row["seed"]), []).append(row[metric])
     means = [float(np.mean(values)) for values in runs.values()]
     return float(np.mean(means)), float(np.std(means, ddof=1)) if len(means) > 1 else 0.0
 

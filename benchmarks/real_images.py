@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import demo_bed
 import numpy as np
 from controls import MemoryAlone, nearest_layers, nearest_pixels, nearest_tokens
 from demo_bed import (
@@ -193,14 +194,8 @@ def figures(prediction: Prediction, split: TestSplit) -> dict[str, float | None]
 
 def spread(rows: Sequence[dict[str, Any]], metric: str) -> tuple[float, float] | None:
     """Return mean and sample standard deviation, over draws, of a metric's mean over the classes that have it."""
-    draws: dict[int, list[float]] = {}
-    for row in rows:
-        if row[metric] is not None:
-            draws.setdefault(row["seed"], []).append(row[metric])
-    if not draws:
-        return None
-    means = [float(np.mean(values)) for values in draws.values()]
-    return float(np.mean(means)), float(np.std(means, ddof=1)) if len(means) > 1 else 0.0
+    measured = [row for row in rows if row[metric] is not None]
+    return demo_bed.spread(measured, metric) if measured else None
 
 
 def class_means(rows: Sequence[dict[str, Any]], metric: str) -> dict[str, float]:

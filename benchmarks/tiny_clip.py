@@ -28,6 +28,7 @@ from promptad.backbones.base import ImageEncoder
 from promptad.backbones.clip import Backbone
 from promptad.backbones.open_clip_vit import clip_of
 from promptad.backbones.tiny_clip import tiny_config
+from promptad.cli.values import numbers
 from promptad.data.demo import DEFECT_FOLDERS, DEMO_CLASSES
 from promptad.data.demo.writer import GOOD_TEST_IMAGES, IMAGES_A_DEFECT, TRAIN_IMAGES, draw_defective, draw_good
 from promptad.data.transforms import make_views, square_image
@@ -236,14 +237,10 @@ def _square(image: Image.Image) -> Image.Image:
     return square_image(image, side, side)
 
 
-def _numbers(text: str) -> list[int]:
-    return [int(number) for number in text.split(",")]
-
-
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--weights", choices=(EMBEDDED, UNCUED), default=EMBEDDED, help="of the tiny CLIP")
-    parser.add_argument("--lines", type=_numbers, default=[100, 101, 102], help="production lines, by commas")
+    parser.add_argument("--lines", type=numbers, default=(100, 101, 102), help="production lines, by commas")
     parser.add_argument("--json", type=Path, help="file to write the figures to")
     return parser.parse_args()
 

@@ -85,12 +85,11 @@ def draw_invented_trio(
     """
     style = seeded(seed, 1)
     family = make_family(style, photos)
+    part, pose = _draw_part(family, seeded(seed, 3)), _pose(family, seeded(seed, 4))
+    good = _photograph(part, family, seeded(seed, 4))
     for attempt in range(tries):
-        random = seeded(seed, 2, attempt)
-        part = _draw_part(family, seeded(seed, 3))
-        damaged, mask, kind = _damaged(part, family, random, kinds, photos)
-        good, bad = (_photograph(either, family, seeded(seed, 4)) for either in (part, damaged))
-        pose = _pose(family, seeded(seed, 4))
+        damaged, mask, kind = _damaged(part, family, seeded(seed, 2, attempt), kinds, photos)
+        bad = _photograph(damaged, family, seeded(seed, 4))
         seen = np.asarray(cv2.warpAffine(mask, pose, (CAMERA_SIDE, CAMERA_SIDE)), np.uint8)
         if _is_visible(good, bad, seen, family):
             break

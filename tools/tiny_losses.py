@@ -78,11 +78,8 @@ def caption_loss(
     tokens = student.images.embed(pixels)
     if not every_patch:
         patches = tokens.shape[1] - 1
-        kept = (
-            torch.from_numpy(random.random((len(tokens), patches), dtype=np.float32)).topk(patches // 3, 1).indices + 1
-        )
-        seen = tokens.gather(1, kept[..., None].expand(-1, -1, tokens.shape[-1]))
-        tokens = torch.cat([tokens[:, :1], seen], 1)
+        rank = torch.from_numpy(random.random((len(tokens), patches), dtype=np.float32))
+        tokens = _with_patches(tokens, rank.topk(patches // 3, 1).indices)
     features = student.encode_class_tokens(tokens)
     logits = student.scale() * features @ student.encode_texts(captions).T
     own = torch.arange(len(tokens))
@@ -93,8 +90,13 @@ def _keep_some_patches(tokens: Tensor, masks: Tensor, random: np.random.Generato
     """Keep KEPT patches of each image, the same of a trio's three: those with the defect first, others by chance."""
     rank = torch.from_numpy(random.random((TRIOS, masks.shape[1]), dtype=np.float32))
     kept = (rank + 1.5 * (masks[2 * TRIOS :] > CLEAN)).topk(KEPT, 1).indices.repeat(3, 1)  # [image, kept]
+    return _with_patches(tokens, kept), masks.gather(1, kept)
+
+
+def _with_patches(tokens: Tensor, kept: Tensor) -> Tensor:
+    """Keep the class token and the patches numbered `kept` [image, kept] of embeddings [image, 1 + patch, width]."""
     patches = tokens[:, 1:].gather(1, kept[..., None].expand(-1, -1, tokens.shape[-1]))
-    return torch.cat([tokens[:, :1], patches], 1), masks.gather(1, kept)
+    return torch.cat([tokens[:, :1], patches], 1)
 
 
 def _anomaly_of_patches(logits: Tensor, masks: Tensor) -> Tensor:

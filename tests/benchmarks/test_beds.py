@@ -89,7 +89,7 @@ def test_what_is_chosen_on_is_never_reported() -> None:
 
 def test_the_matrix_has_a_row_a_system_and_a_column_a_bed() -> None:
     rows = [row(key, seed, 60 + 10 * seed) for key in beds.KEYS.values() for seed in (0, 1)]
-    figures = beds.figures(rows, {key: key for key in beds.KEYS.values()}, real_images.spread)
+    figures = beds.figures(rows, {key: key for key in beds.KEYS.values()})
     found = {"told": figures, "real": figures}
     console = Console(width=160)
     with console.capture() as capture:
