@@ -43,6 +43,7 @@ UNNAMED = -1  # kind of a defect that no phrase names
 GRAY_FAMILIES = 0.6  # share that is seen in shades of gray
 TEXTURE_FAMILIES = 0.55  # share that fills the image
 OWN_DEFECTS = 0.45  # share of the defects that are not the demo's kinds
+PHOTO_MAKERS = 5  # of a surface, beside seven others, where there are photographs
 
 SURFACES = ("surface", "sheet", "fabric", "panel", "plate", "film", "paper", "stone", "foil", "board", "textile")
 OBJECTS = ("disc", "ring", "block", "housing", "gasket", "bracket", "casting", "component", "cap", "chip", "product")
@@ -144,7 +145,7 @@ def _surface(random: Random, photos: Path | None) -> Layer:
     count = int(random.choice((1, 2, 3), p=(0.35, 0.4, 0.25)))
     makers: list[Callable[[Random], Layer]] = [_noise, _noise, _waves, _lattice, _cells, _blobs, _fibers]
     if photos is not None:
-        makers += [lambda own: _photo(own, photos)] * 2
+        makers += [lambda own: _photo(own, photos)] * PHOTO_MAKERS
     layers, weights, frozen = [], random.dirichlet(np.ones(count)), random.random(count) < 0.25
     for maker, is_frozen in zip(random.choice(len(makers), count), frozen, strict=True):
         layer = makers[maker](random)
