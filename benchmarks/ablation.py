@@ -43,7 +43,7 @@ from promptad.cli.values import names, numbers
 from promptad.data.few_shot import choose_support
 from promptad.engine.support import encode_support
 from promptad.evaluation.evaluator import read_test_split
-from promptad.features import ImageFeatures
+from promptad.features import SupportFeatures
 from promptad.models.base import Subject
 from promptad.settings import MULTI_PROTOTYPE, SINGLE_ANCHOR, Settings
 from promptad.utils.files import whole_file
@@ -75,6 +75,7 @@ VARIANTS: dict[str, Changes] = {
     "not calibrated": {"scoring": {"calibration": "none"}},
     "score of the class token": {"scoring": {"image_score": "class-token"}},
     "score of the patches": {"scoring": {"image_score": "patches"}},
+    "terms summed alike": {"scoring": {"fusion": "sum"}},
 }
 SYSTEMS = {TEXT: "", BOTH: " + memory"}
 
@@ -115,11 +116,12 @@ def measure_place(protocol: Protocol, place: Place, backbone: Backbone) -> Itera
     for seed in protocol.seeds:
         chosen = choose_support(images.normal, K, seed)
         subject = Subject("demo", protocol.called or place.class_name, tuple(path.name for path in chosen), "")
-        support: dict[int, ImageFeatures] = {}  # by views of an image
+        support: dict[tuple[int, bool], SupportFeatures] = {}  # by views of an image, and whether some are disturbed
         for title, settings in settings_of_variants(protocol.variants, seed):
-            if settings.support_views not in support:
-                support[settings.support_views] = encode_support(backbone, chosen, settings)
-            for system, detector in trained(backbone, subject, support[settings.support_views], settings):
+            kind = settings.support_views, settings.needs_disturbed
+            if kind not in support:
+                support[kind] = encode_support(backbone, chosen, settings)
+            for system, detector in trained(backbone, subject, support[kind], settings):
                 if system == WORDS and title != "as it is":
                     continue
                 name = title + SYSTEMS[system] if system in SYSTEMS else TITLES[system]

@@ -103,13 +103,12 @@ def measure_place(protocol: Protocol, place: Place, backbone: Backbone) -> Itera
         chosen = choose_support(images.normal, max(protocol.shots), seed)
         for system in (SINGLE_ANCHOR, MULTI_PROTOTYPE):
             settings = settings_of(system, seed, protocol.epochs)
-            known = encode_support(backbone, chosen, settings)
             for k in protocol.shots:
                 own = replace(settings, training=replace(settings.training, k_shot=k))
                 subject = Subject(
                     "demo", protocol.called or place.class_name, tuple(path.name for path in chosen[:k]), ""
                 )
-                support = known.rows(slice(0, k * settings.support_views))
+                support = encode_support(backbone, chosen[:k], own)
                 for name, detector in trained(backbone, subject, support, own):
                     found = figures(detector, split, place.class_name)
                     yield {"k": k, "seed": seed, "system": name, **vars(place), **found}

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from controls import MemoryAlone
+from controls import memory_alone, with_memory
 from open_clip.model import CLIP
 from rich.console import Console
 
@@ -28,7 +28,7 @@ from promptad.data.demo import DEFECT_FOLDERS, DEMO_CLASSES, DIFFICULTIES, HELD_
 from promptad.evaluation.diagnostics import diagnose
 from promptad.evaluation.evaluator import TestSplit, evaluate
 from promptad.evaluation.metrics import image_auroc
-from promptad.features import ImageFeatures
+from promptad.features import ImageFeatures, SupportFeatures
 from promptad.models.base import AnomalyDetector, Subject, TrainTask
 from promptad.models.memory_bank import add_leave_one_out_distances
 from promptad.models.multi_prototype.detector import MultiPrototypeDetector
@@ -127,7 +127,7 @@ def draw_place(work: Path, difficulty: str, place: Place) -> ClassDataset:
 
 
 def trained(
-    backbone: Backbone, subject: Subject, support: ImageFeatures, settings: Settings
+    backbone: Backbone, subject: Subject, support: SupportFeatures, settings: Settings
 ) -> Iterator[tuple[str, AnomalyDetector]]:
     """Train a system and yield its detectors: ours is trained once, with and without a memory bank."""
     steps = train(backbone, [TrainTask(subject, support, settings)])
@@ -141,17 +141,14 @@ def trained(
         )
         yield BASELINE, last.detector
         return
-    known = support  # all three have the bank of the same support images, if any
+    assert isinstance(start.detector, MultiPrototypeDetector)
+    known = support.views  # with distances to the bank, if there is one, without their own image
+    detectors = {WORDS: with_memory(start.detector, None), TEXT: with_memory(last.detector, None)}
     if last.detector.head.memory is not None:
-        known = add_leave_one_out_distances(support, settings.training.views)
-        alone = MemoryAlone.of(last.detector, known, settings.training.views)
-        yield MEMORY, replace(alone, head=alone.head.with_thresholds(ranking_thresholds(alone, known)))
-    for name, state, memory in ((WORDS, start, False), (TEXT, last, False), (BOTH, last, True)):
-        assert isinstance(state.detector, MultiPrototypeDetector)
-        head = state.detector.head
-        thresholds = ranking_thresholds(state.detector, known)
-        head = head.with_memory(head.memory if memory else None).with_thresholds(thresholds)
-        yield name, replace(state.detector, head=head)
+        known = add_leave_one_out_distances(support, settings.training.views).views
+        detectors |= {MEMORY: memory_alone(last.detector), BOTH: last.detector}
+    for name, detector in detectors.items():
+        yield name, replace(detector, head=detector.head.with_thresholds(ranking_thresholds(detector, known)))
 
 
 def ranking_thresholds(detector: MultiPrototypeDetector, support: ImageFeatures) -> Thresholds:

@@ -24,7 +24,7 @@ from promptad.backbones.clip import Backbone
 from promptad.cli.values import numbers
 from promptad.data.few_shot import choose_support
 from promptad.engine.support import encode_support
-from promptad.features import ImageFeatures
+from promptad.features import ImageFeatures, SupportFeatures
 from promptad.models.base import Subject, TrainTask
 from promptad.models.multi_prototype.detector import MultiPrototypeDetector
 from promptad.models.registry import train
@@ -72,10 +72,9 @@ def measure_class(
     for seed in seeds:
         settings = settings_of(MULTI_PROTOTYPE, seed, None)
         chosen = choose_support(images.normal, max(shots), seed)
-        known = encode_support(backbone, chosen, settings)
         for k in shots:
-            support = known.rows(slice(0, k * settings.support_views))
             own = replace(settings, training=replace(settings.training, k_shot=k))
+            support = encode_support(backbone, chosen[:k], own)
             for detector in trained(backbone, images.class_name, support, own):
                 memory = detector.head.memory is not None
                 seen = test if memory else replace(test, layers=())
@@ -84,7 +83,7 @@ def measure_class(
 
 
 def trained(
-    backbone: Backbone, class_name: str, support: ImageFeatures, settings: Settings
+    backbone: Backbone, class_name: str, support: SupportFeatures, settings: Settings
 ) -> Iterator[MultiPrototypeDetector]:
     """Yield the last epoch's detector with its normal scores, without and with a memory bank, after one training."""
     task = TrainTask(Subject("demo", class_name, (), ""), support, settings)

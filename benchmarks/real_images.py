@@ -19,7 +19,7 @@ from typing import Any
 
 import demo_bed
 import numpy as np
-from controls import MemoryAlone, nearest_layers, nearest_pixels, nearest_tokens
+from controls import memory_alone, nearest_layers, nearest_pixels, nearest_tokens, with_memory
 from demo_bed import (
     EMBEDDED,
     RANDOM,
@@ -44,7 +44,6 @@ from promptad.evaluation.evaluator import TestSplit, read_test_split
 from promptad.evaluation.metrics import average_precision, image_auroc
 from promptad.features import ImageFeatures
 from promptad.models.base import Subject, TrainTask
-from promptad.models.memory_bank import add_leave_one_out_distances
 from promptad.models.multi_prototype.detector import MultiPrototypeDetector
 from promptad.models.registry import train
 from promptad.settings import MULTI_PROTOTYPE, SINGLE_ANCHOR, Settings
@@ -147,8 +146,8 @@ def _predictions(
             yield from ((*found, split) for found in _ours(backbone, task, split.features))
             continue
         yield from ((*found, split) for found in _baseline(backbone, task, split.features))
-        yield "nn_layers", nearest_layers(support, split.features, settings.scoring), split
-        yield "nn_tokens", nearest_tokens(support, split.features, settings.scoring), split
+        yield "nn_layers", nearest_layers(support.views, split.features, settings.scoring), split
+        yield "nn_tokens", nearest_tokens(support.views, split.features, settings.scoring), split
 
 
 def _ours(backbone: Backbone, task: TrainTask, test: ImageFeatures) -> Iterator[tuple[str, Prediction]]:
@@ -157,13 +156,15 @@ def _ours(backbone: Backbone, task: TrainTask, test: ImageFeatures) -> Iterator[
     start, last = states[0], states[-1]
     assert isinstance(last.detector, MultiPrototypeDetector)
     known = last.detector.add_memory_distances(test)
-    views = task.settings.training.views
-    alone = MemoryAlone.of(last.detector, add_leave_one_out_distances(task.support, views), views)
-    yield "memory", alone.to_prediction(alone.score(known))
-    for name, state, memory in (("words", start, False), ("text", last, False), ("both", last, True)):
-        assert isinstance(state.detector, MultiPrototypeDetector)
-        head = state.detector.head
-        detector = state.set_thresholds(replace(state.detector, head=head.with_memory(head.memory if memory else None)))
+    assert isinstance(start.detector, MultiPrototypeDetector)
+    detectors = {
+        "words": with_memory(start.detector, None),
+        "text": with_memory(last.detector, None),
+        "memory": memory_alone(last.detector),
+        "both": last.detector,
+    }
+    for name, ranking in detectors.items():
+        detector = last.set_thresholds(ranking)
         yield name, detector.to_prediction(detector.score(known))
 
 

@@ -39,3 +39,25 @@ class ImageFeatures:
     def rows(self, chosen: Tensor | slice) -> "ImageFeatures":
         """Return the features of some of the images."""
         return self.map(lambda tensor: tensor[chosen])
+
+
+@dataclass(frozen=True)
+class DisturbedFeatures:
+    """Features of views of the support images with a local disturbance each: all views in turn, once or more often."""
+
+    images: ImageFeatures
+    share: Tensor  # [N, side * side], of each patch that is disturbed
+
+
+@dataclass(frozen=True)
+class SupportFeatures:
+    """All that is known of the support images: features of their views, and of others if these are needed."""
+
+    views: ImageFeatures  # those of the first support image, then those of the second one …
+    far_views: ImageFeatures | None = None  # as many that differ more, for the memory bank alone
+    disturbed: DisturbedFeatures | None = None
+
+    @property
+    def banked(self) -> ImageFeatures:
+        """The features for a memory bank: the views, then the far views if there are any."""
+        return self.views if self.far_views is None else ImageFeatures.joined([self.views, self.far_views])

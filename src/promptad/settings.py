@@ -12,6 +12,8 @@ METHODS = (MULTI_PROTOTYPE, SINGLE_ANCHOR)
 LEVELS = ("image", "pixel")
 TEST_ORACLE = "test-oracle"  # keeps the epoch with the best result on the test labels
 IMAGE_SCORES = ("both", "class-token", "patches")
+FUSIONS = ("reaction", "sum")
+OLDER_SCORING: dict[str, Any] = {"fusion": "sum", "far_views": False, "position_share": 0.0}  # before these settings
 SELECTIONS = ("last", "train-loss", TEST_ORACLE)
 TINY_BACKBONE = "tiny"  # the bundled backbone
 HEALTHY_USAGE = 0.4  # relative: a normal prototype's share of the patches is healthy within 1/K ± 0.4/K
@@ -122,6 +124,9 @@ class ScoringSettings:
     calibration: str = "prototype"  # of the margins: "prototype", "position" or "none"
     image_score: str = "both"  # its terms: the class token's, the patches', or "both"
     memory: bool = False  # whether patches are also compared with those of the support images
+    fusion: str = "reaction"  # words beside a memory count by their "reaction" to disturbed views, or as much: "sum"
+    far_views: bool = True  # whether a memory bank holds views that differ more, too
+    position_share: float = 0.5  # of how far normal patches are at a position, taken off before the farthest counts
     false_alarm_rate: float = 0.01  # the share of normal images that may be labelled anomalous
 
     def __post_init__(self) -> None:
@@ -135,6 +140,9 @@ class ScoringSettings:
             raise InputError(f"`false_alarm_rate` {self.false_alarm_rate}: must be between 0 and 1, such as 0.01")
         _one_of("calibration", self.calibration, ("position", "prototype", "none"))
         _one_of("image_score", self.image_score, IMAGE_SCORES)
+        _one_of("fusion", self.fusion, FUSIONS)
+        if not 0 <= self.position_share <= 1:
+            raise InputError(f"`position_share` {self.position_share}: must be from 0 to 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,6 +186,16 @@ class Settings:
         """Whether the image encoder's intermediate layers are needed; the baseline always saves its memory bank."""
         return self.scoring.memory or self.system == SINGLE_ANCHOR
 
+    @property
+    def needs_far_views(self) -> bool:
+        """Whether far views of the support images are needed."""
+        return self.system == MULTI_PROTOTYPE and self.scoring.memory and self.scoring.far_views
+
+    @property
+    def needs_disturbed(self) -> bool:
+        """Whether disturbed views of the support images are needed."""
+        return self.system == MULTI_PROTOTYPE and self.scoring.memory and self.scoring.fusion == "reaction"
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain data, for a checkpoint or a report."""
         return asdict(self)
@@ -192,7 +210,7 @@ class Settings:
             backbone=BackboneSettings(**data["backbone"]),
             prompts=PromptSettings(**data["prompts"]),
             training=TrainingSettings(**training | {"weights": LossWeights(**training["weights"])}),
-            scoring=ScoringSettings(**data["scoring"]),
+            scoring=ScoringSettings(**OLDER_SCORING | data["scoring"]),
             single_anchor=SingleAnchorSettings(**data["single_anchor"]),
             bit_depth=data.get("bit_depth", MAX_BIT_DEPTH),  # what an older promptad took it for
         )

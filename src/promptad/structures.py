@@ -45,7 +45,7 @@ class ClassDataset:
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why an image has its score: the terms (z-scores) that sum to the raw score, and the nearest states."""
+    """Why an image has its score: the terms (weighted z-scores) that sum to the raw score, and the nearest states."""
 
     prototype: int  # the abnormal prototype with the highest z-score, counted from 1
     nearest_states: tuple[str, ...]  # the states most similar to the most unusual patch

@@ -7,16 +7,14 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from controls import MemoryAlone, nearest_layers, nearest_pixels, nearest_tokens, pixel_patches
+from controls import nearest_layers, nearest_pixels, nearest_tokens, pixel_patches
 from demo_bed import BOTH, MEMORY, TEXT, settings_of, trained
 from PIL import Image
 
 from promptad.backbones.clip import Backbone
 from promptad.data.demo import draw_image
-from promptad.features import ImageFeatures
+from promptad.features import ImageFeatures, SupportFeatures
 from promptad.models.base import Subject
-from promptad.models.memory_bank import add_leave_one_out_distances
-from promptad.models.multi_prototype.detector import MultiPrototypeDetector
 from promptad.settings import MULTI_PROTOTYPE, ScoringSettings, Settings
 
 SCORING = ScoringSettings(resolution=8, sigma=0.5)
@@ -39,34 +37,20 @@ def features(tiny: Backbone, images: list[Image.Image]) -> ImageFeatures:
 @pytest.fixture(scope="module")
 def settings() -> Settings:
     plain = settings_of(MULTI_PROTOTYPE, 0, epochs=1)
-    return replace(plain, training=replace(plain.training, views=VIEWS), scoring=replace(plain.scoring, resolution=32))
+    scoring = replace(plain.scoring, resolution=32, fusion="sum")
+    return replace(plain, training=replace(plain.training, views=VIEWS), scoring=scoring)
 
 
 def test_the_memory_alone_is_what_it_adds_to_the_text(
     tiny: Backbone, features: ImageFeatures, settings: Settings
 ) -> None:
-    support, test = features.rows(slice(0, 4)), features.rows(slice(4, 6))
+    support, test = SupportFeatures(features.rows(slice(0, 4))), features.rows(slice(4, 6))
     detectors = dict(trained(tiny, Subject("demo", "carpet", ("1", "2"), ""), support, settings))
     known = detectors[BOTH].add_memory_distances(test)
     alone, text, both = (detectors[name].score(known) for name in (MEMORY, TEXT, BOTH))
     torch.testing.assert_close(alone.image, both.image - text.image)
     torch.testing.assert_close(alone.patches, both.patches - text.patches, rtol=1e-4, atol=1e-4)
     assert alone.image[1] > alone.image[0]  # stained
-
-
-def test_the_memory_alone_has_thresholds_above_the_support_images(
-    tiny: Backbone, features: ImageFeatures, settings: Settings
-) -> None:
-    support = features.rows(slice(0, 4))
-    detector = dict(trained(tiny, Subject("demo", "carpet", ("1", "2"), ""), support, settings))[BOTH]
-    assert isinstance(detector, MultiPrototypeDetector)
-    known = add_leave_one_out_distances(support, VIEWS)
-    alone = MemoryAlone.of(detector, known, VIEWS)
-    prediction = alone.to_prediction(alone.score(known))
-    assert prediction.threshold is not None
-    assert prediction.label == ("good",) * 4
-    strict = alone.with_thresholds(alone.scores_of_normal(known, VIEWS), 0.5).thresholds
-    assert strict.image < alone.thresholds.image
 
 
 def test_nearest_neighbours_rank_what_is_unlike_the_support_higher() -> None:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from promptad.features import ImageFeatures
+from promptad.features import DisturbedFeatures, ImageFeatures, SupportFeatures
 from promptad.models import memory_bank as memory
 from promptad.models.memory_bank import (
     CalibratedMemory,
@@ -22,8 +22,10 @@ from promptad.models.multi_prototype.calibration import calibrate
 from promptad.models.multi_prototype.prototypes import Prototypes
 from promptad.models.multi_prototype.scoring import score_features
 from promptad.models.normal_stats import SHRINKAGE
+from promptad.settings import ScoringSettings
 
 PATCHES, WIDTH = 4, 6
+SHARE = 0.3  # of what is normal at a position
 
 
 def random_units(*shape: int, seed: int) -> Tensor:
@@ -61,9 +63,10 @@ def reference_distances(features: ImageFeatures, bank: ImageFeatures, banked: li
 
 def calibrated_memory(support: ImageFeatures, calibration: str) -> tuple[CalibratedMemory, ImageFeatures]:
     """The memory of images with three views each, and their features with their leave-one-out distances."""
-    known = add_leave_one_out_distances(support, 3)
+    known = add_leave_one_out_distances(SupportFeatures(support), 3).views
     assert known.distances is not None
-    return CalibratedMemory.calibrated(MemoryBank.from_support(support), known.distances, calibration), known
+    settings = ScoringSettings(calibration=calibration, position_share=SHARE)
+    return CalibratedMemory.calibrated(MemoryBank.from_support(support), known.distances, settings), known
 
 
 def test_distances_equal_their_reference() -> None:
@@ -106,7 +109,7 @@ def test_a_bank_of_any_number_of_layers_averages_their_distances(count: int) -> 
     assert found is not None
     of_layers = [nearest_distances(a, b.flatten(0, 1)) for a, b in zip(test.layers, support.layers, strict=True)]
     torch.testing.assert_close(found, torch.stack(of_layers).mean(0))
-    assert leave_one_out_distances(support, views=1).shape == (3, PATCHES)
+    assert leave_one_out_distances(SupportFeatures(support), views=1).shape == (3, PATCHES)
 
 
 def test_chunks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,16 +121,48 @@ def test_chunks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_views_of_one_image_are_compared_with_those_of_the_others() -> None:
     support = make_features(6)
-    found = leave_one_out_distances(support, views=2)
+    found = leave_one_out_distances(SupportFeatures(support), views=2)
     for image in range(3):
         own, others = [2 * image, 2 * image + 1], [view for view in range(6) if view // 2 != image]
         torch.testing.assert_close(found[own], reference_distances(support, support, others, own), rtol=0, atol=1e-6)
 
 
+def test_disturbed_views_are_compared_with_what_their_views_are_compared_with() -> None:
+    support, seen = make_features(6), make_features(12, seed=10)
+    disturbed = DisturbedFeatures(seen, torch.zeros(12, PATCHES))
+    found = add_leave_one_out_distances(SupportFeatures(support, None, disturbed), views=2)
+    assert found.disturbed is not None
+    assert found.disturbed.images.distances is not None
+    for number in range(12):
+        others = [view for view in range(6) if view // 2 != number % 6 // 2]
+        expected = reference_distances(seen, support, others, [number])
+        torch.testing.assert_close(found.disturbed.images.distances[number : number + 1], expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("images", [1, 3])
+def test_far_views_are_in_the_bank_of_the_other_images_alone(images: int) -> None:
+    views, far_views = make_features(2 * images), make_features(2 * images, seed=10)
+    support = SupportFeatures(views, far_views)
+    banked, mask = support.banked, leave_one_out_mask(support, 2)
+    assert mask.shape == (2 * images, 4 * images)
+    assert banked.layers
+    assert torch.equal(banked.layers[0][2 * images :], far_views.layers[0])
+    if images == 1:  # the half that is least similar, never itself
+        assert mask.sum(1).tolist() == [2, 2]
+        assert not mask[:, :2].diagonal().any()
+    else:
+        of_image = [0, 0, 1, 1, 2, 2] * 2
+        assert mask.tolist() == [[own != other for other in of_image] for own in of_image[:6]]
+    found = leave_one_out_distances(support, 2)
+    for view in range(2 * images):
+        expected = reference_distances(views, banked, mask[view].nonzero().flatten().tolist(), [view])
+        torch.testing.assert_close(found[view : view + 1], expected, rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize("views", [2, 3, 6, 7])
 def test_views_of_the_only_image_are_compared_with_the_half_least_similar_to_them(views: int) -> None:
     support = make_features(views)
-    found = leave_one_out_distances(support, views)
+    found = leave_one_out_distances(SupportFeatures(support), views)
     assert support.layers
     for view in range(views):
         similarity = {
@@ -147,15 +182,15 @@ def test_a_copy_of_a_view_is_not_compared_with_it() -> None:
     doubled = ImageFeatures(
         support.class_token, support.patch_tokens, (support.layers[0][copies], support.layers[1][copies])
     )
-    assert not leave_one_out_mask(doubled, views=6)[0, 1]
-    assert leave_one_out_distances(doubled, views=6).min() > 0.01
+    assert not leave_one_out_mask(SupportFeatures(doubled), views=6)[0, 1]
+    assert leave_one_out_distances(SupportFeatures(doubled), views=6).min() > 0.01
 
 
 @pytest.mark.parametrize("calibration", ["position", "prototype", "none"])
 def test_distances_become_z_scores(calibration: str) -> None:
     support, test = make_features(6), torch.rand(3, PATCHES)
     kept, left_out = calibrated_memory(support, calibration)
-    values = leave_one_out_distances(support, 3)
+    values = leave_one_out_distances(SupportFeatures(support), 3)
     assert left_out.layers == ()
     assert left_out.distances is not None
     assert torch.equal(left_out.distances, values)
@@ -164,7 +199,8 @@ def test_distances_become_z_scores(calibration: str) -> None:
     if calibration == "none":
         here, everywhere = [(0.0, 1.0)] * PATCHES, (0.0, 1.0)
     elif calibration == "prototype":
-        here = [everywhere] * PATCHES
+        means = [float(values[:, p].mean()) for p in range(PATCHES)]
+        here = [(everywhere[0] + SHARE * (mean - everywhere[0]), everywhere[1]) for mean in means]
     else:
         typical = sum(variances) / PATCHES
         shrunk = [math.sqrt((1 - SHRINKAGE) * variance + SHRINKAGE * typical) for variance in variances]

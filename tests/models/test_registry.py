@@ -64,7 +64,7 @@ class MemoryDetector(AnomalyDetector):
 
 
 def train(backbone: Backbone, tasks: Sequence[TrainTask]) -> Iterator[tuple[EpochState, ...]]:
-    banks = [MemoryBank.from_support(task.support) for task in tasks]
+    banks = [MemoryBank.from_support(task.support.views) for task in tasks]
     heads = [Buffers({str(n): layer for n, layer in enumerate(bank.layers)}) for bank in banks]
     yield tuple(
         EpochState(0, 0.0, partial(MemoryDetector, backbone, head, task.settings, task.subject))

@@ -154,6 +154,27 @@ SCORING = (
         f"compare patches with those of the support images too (default: False; {SINGLE_ANCHOR}: True)",
         "scoring.memory",
     ),
+    Option(
+        "--fusion",
+        str,
+        "what words count for beside a memory bank: by their 'reaction' to disturbed views, or as much: 'sum'",
+        "scoring.fusion",
+        system=MULTI_PROTOTYPE,
+    ),
+    Option(
+        "--far-views",
+        truth,
+        "keep zoomed and relit views of the support images in the memory bank, too",
+        "scoring.far_views",
+        system=MULTI_PROTOTYPE,
+    ),
+    Option(
+        "--position-share",
+        float,
+        "0 to 1: how much a memory bank's score allows for places where normal parts differ",
+        "scoring.position_share",
+        system=MULTI_PROTOTYPE,
+    ),
 )
 FALSE_ALARM_RATE = Option(
     "--false-alarm-rate",

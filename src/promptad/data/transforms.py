@@ -1,6 +1,7 @@
 """Resize and crop an image to the backbone's input square, and make augmented views of it."""
 
 import hashlib
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -10,6 +11,9 @@ TURN = 5.0  # degrees, either way
 SHIFT = 0.027  # of the side, either way
 LIGHT = 0.08  # relative, either way
 GRAIN = 2.0  # grey levels, one standard deviation
+ZOOM = 0.25  # of a far view, relative, either way
+CONTRAST, GAMMA = 0.15, 0.25  # of a far view: standard deviations of their logarithms
+FAR = 1  # sets the random numbers of far views apart from others of a seed
 
 
 def square_image(image: Image.Image, resize: int, crop: int) -> Image.Image:
@@ -34,6 +38,28 @@ def make_views(image: Image.Image, count: int, seed: int) -> list[Image.Image]:
     digest = hashlib.sha256(pixels.tobytes()).digest()
     generator = np.random.default_rng([seed, int.from_bytes(digest[:8], "little")])
     return [image, *(Image.fromarray(_view(pixels, generator)) for _ in range(count - 1))]
+
+
+def make_far_views(views: Sequence[Image.Image], seed: int) -> list[Image.Image]:
+    """Return each of some RGB views nearer or farther away, in another light and contrast.
+
+    They widen what a memory bank knows; scores are calibrated on the views themselves, which are like new images.
+    """
+    generator = np.random.default_rng([seed, FAR])
+    return [Image.fromarray(_far_view(np.asarray(view), generator)) for view in views]
+
+
+def _far_view(pixels: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Return one random far view [H, W, 3] of uint8 pixels [H, W, 3]; what lies outside is mirrored."""
+    height, width = pixels.shape[:2]
+    zoom = generator.uniform(1 - ZOOM, 1 + ZOOM)
+    left, top = generator.uniform(0, 1, 2) * (1 - zoom) * (width, height)
+    matrix = np.array([[zoom, 0, left], [0, zoom, top]])
+    zoomed = cv2.warpAffine(pixels, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    light = np.asarray(zoomed, np.float64)
+    light = light.mean() + (light - light.mean()) * np.exp(generator.normal(0, CONTRAST))
+    lit = 255 * np.clip(light / 255, 0, 1) ** np.exp(generator.normal(0, GAMMA))
+    return np.asarray(np.rint(lit), np.uint8)
 
 
 def _view(pixels: np.ndarray, generator: np.random.Generator) -> np.ndarray:

@@ -51,7 +51,11 @@ def fit(
     for monitor in monitors:
         if monitor.task.settings.training.select != "last":
             console.print(monitor.selection.in_words())
-    return [(monitor.selection.detector(), monitor.split) for monitor in monitors]
+    fitted = [(monitor.selection.detector(), monitor.split) for monitor in monitors]
+    for detector, _ in fitted:
+        for finding in detector.findings():
+            console.print(f"{detector.class_name}: {finding}", markup=False, soft_wrap=True)
+    return fitted
 
 
 class TrainingMonitor:
@@ -82,7 +86,7 @@ class TrainingMonitor:
     def _measure(self, detector: AnomalyDetector) -> None:
         """Log the prototype usage on the test images, or else on the support images, and the image AUROC if known."""
         auroc = None
-        usage = detector.usage(self.task.support if self.split is None else self.split.features)
+        usage = detector.usage(self.task.support.views if self.split is None else self.split.features)
         if self.split is not None:
             auroc = image_auroc(detector.score(self.split.features).image.cpu().numpy(), self.split.labels)
         self.log.measure(None if usage is None else usage.mean(0).tolist(), auroc)

@@ -108,7 +108,7 @@ def _finish(
     context.console.print(f"checkpoint: {checkpoint}", soft_wrap=True)
     if split is None:
         context.console.print("no test split with good and defective pictures: nothing to measure on")
-        _diagnose(detector, task.support, job.results, context)
+        _diagnose(detector, task.support.views, job.results, context)
     else:
         _evaluate(detector, split, job.results, context, started)
 

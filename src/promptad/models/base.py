@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from promptad.backbones.clip import Backbone
 from promptad.data.images import ImageLike
 from promptad.errors import InputError
-from promptad.features import ImageFeatures
+from promptad.features import ImageFeatures, SupportFeatures
 from promptad.models.anomaly_map import Scores
 from promptad.models.checkpoint import write_checkpoint
 from promptad.prompts.states import StateGroup, class_words, state_groups
@@ -39,7 +39,7 @@ class TrainTask:
     """The training task of one detector: its subject, the features of its support images, and its settings."""
 
     subject: Subject
-    support: ImageFeatures
+    support: SupportFeatures
     settings: Settings
 
     @property
@@ -115,6 +115,10 @@ class AnomalyDetector(ABC):
     @abstractmethod
     def usage(self, features: ImageFeatures) -> Tensor | None:
         """Return the share [N, K] of each normal prototype in the patches of N images; None without prototypes."""
+
+    def findings(self) -> tuple[str, ...]:
+        """Return lines for the log: what was found of the terms of its score, and what follows."""
+        return ()
 
     @abstractmethod
     def learned(self) -> dict[str, Any]:

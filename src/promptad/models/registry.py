@@ -40,6 +40,7 @@ MODELS: dict[str, Method] = {
         ("normal_prototypes", "abnormal_prototypes"),
         "multi-prototype system",
         ": test it without `system` single-anchor",
+        oldest_format=4,
     ),
     SINGLE_ANCHOR: Method(
         single_anchor.train,

@@ -10,8 +10,10 @@ from promptad.models.multi_prototype.calibration import calibrate
 from promptad.models.multi_prototype.explain import StateDirections, explain, state_margins
 from promptad.models.multi_prototype.prototypes import Prototypes
 from promptad.models.multi_prototype.scoring import score_features
+from promptad.settings import ScoringSettings
 
 GROUPS = [["{} with hole", "punctured {}"], ["{}  with scratch"], ["dirty {}"]]
+POSITION = ScoringSettings(calibration="position")
 
 
 def make_states(prototypes: Prototypes, support: ImageFeatures) -> StateDirections:
@@ -50,7 +52,7 @@ def test_the_terms_add_up_to_the_raw_score(image_score: str, with_memory: bool) 
     support, prototypes = make_support(), make_prototypes()
     assert support.distances is not None
     bank = MemoryBank((torch.empty(0, 1),))
-    memory = CalibratedMemory.calibrated(bank, support.distances, "position") if with_memory else None
+    memory = CalibratedMemory.calibrated(bank, support.distances, POSITION) if with_memory else None
     calibration = calibrate(support, prototypes, "prototype")
     raw = score_features(support, prototypes, calibration, memory, image_score).image
     states = make_states(prototypes, support)

@@ -40,7 +40,7 @@ def test_normal_scores_equal_their_reference(with_memory: bool) -> None:
     support, prototypes, bias = make_support(), make_prototypes(), torch.tensor([0.1, -0.1])
     bank = MemoryBank((torch.empty(0, 1),))  # not used: the features have distances already
     assert support.distances is not None
-    memory = CalibratedMemory.calibrated(bank, support.distances, "prototype") if with_memory else None
+    memory = CalibratedMemory.calibrated(bank, support.distances, SETTINGS) if with_memory else None
     all_known = calibrate(support, prototypes, "prototype", bias)
     found = NormalScoreDistribution.estimate(support, VIEWS, prototypes, all_known, SETTINGS, memory)
     image, maxima = [], []
@@ -50,7 +50,8 @@ def test_normal_scores_equal_their_reference(with_memory: bool) -> None:
         if memory is not None:
             distances = torch.stack([support.distances[view] for view in rest])
             mean, std = distances.mean(), distances.std(correction=0)
-            other = CalibratedMemory(bank, mean[None], std[None], mean, std)
+            here = mean + SETTINGS.position_share * (distances.mean(0) - mean)
+            other = CalibratedMemory(bank, here, std[None], mean, std, torch.ones(()), torch.ones(()))
         calibration = calibrate(known, prototypes, "prototype", bias)
         for view in range(left_out * VIEWS, (left_out + 1) * VIEWS):
             own = score_features(support.rows(slice(view, view + 1)), prototypes, calibration, other)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -25,7 +26,7 @@ from promptad.models.multi_prototype.threshold import Gumbel, NormalScoreDistrib
 from promptad.settings import Settings
 from promptad.structures import Explanation, Prediction
 
-# The checkpoint keys of format 4 that differ from the names in the code.
+# The checkpoint keys that differ from the names in the code.
 THRESHOLD_KEYS = {
     "image": "image_level",
     "pixel": "map_level",
@@ -35,6 +36,8 @@ THRESHOLD_KEYS = {
 CALIBRATION_KEYS = {"normal_bias": "normal_offsets"}
 LAYER_KEYS = ("first", "second")  # further ones are layer_3, layer_4 …
 PROTOTYPE_KEYS = ("normal_prototypes", "abnormal_prototypes", "centre", "normal_share", "abnormal_share")
+SILENT = 0.1  # weight below which the log calls words silent
+MEMORY_KEYS = ("patch_mean", "patch_std", "map_mean", "map_std", "class_token_weight", "patches_weight")
 LEARNED_KEYS = (*PROTOTYPE_KEYS, "calibration", "memory", "normal_scores", "vocabulary")
 
 
@@ -97,6 +100,19 @@ class MultiPrototypeDetector(AnomalyDetector):
         similarities = normal_similarities(features.patch_tokens, prototypes) - self.head.calibration.normal_bias
         return F.one_hot(similarities.argmax(-1), len(prototypes.normal)).float().mean(1)
 
+    def findings(self) -> tuple[str, ...]:
+        """Return what words count for beside a memory bank, if that was measured."""
+        memory = self.head.memory
+        if memory is None or self.settings.scoring.fusion == "sum":
+            return ()
+        of_class, of_patches = float(memory.class_token_weight), float(memory.patches_weight)
+        if max(of_class, of_patches) < SILENT:
+            return ("words do not react to disturbed views of the support images: the memory bank decides alone",)
+        return (
+            f"beside the memory bank words count for {of_patches:.0%} by patches, {of_class:.0%} by the class token:"
+            " by how they react to disturbed views of the support images",
+        )
+
     def learned(self) -> dict[str, Any]:
         """Return prototypes, calibration and states, and memory and normal scores, empty if there are none."""
         prototypes = self.head.prototypes
@@ -121,6 +137,7 @@ def restore(path: Path, checkpoint: Mapping[str, Any], backbone: Backbone) -> Mu
     Raises:
         InputError: its tensors do not agree with each other, with its settings or with the backbone.
     """
+    checkpoint = _upgraded(checkpoint)
     _check(path, checkpoint, backbone)
 
     def moved(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -143,6 +160,15 @@ def restore(path: Path, checkpoint: Mapping[str, Any], backbone: Backbone) -> Mu
         return detector
     distribution = NormalScoreDistribution(Gumbel(*scores["image"]), Gumbel(*scores["peaks"]))
     return detector.with_thresholds(distribution, settings.scoring.false_alarm_rate)
+
+
+def _upgraded(checkpoint: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a checkpoint of format 4 as one of format 5: words had their full weight beside a memory bank."""
+    memory = checkpoint["memory"]
+    if checkpoint["format_version"] != 4 or not isinstance(memory, Mapping) or not memory:
+        return checkpoint
+    weights = {name: torch.ones(()) for name in ("class_token_weight", "patches_weight")}
+    return {**checkpoint, "memory": weights | dict(memory)}
 
 
 def _check(path: Path, checkpoint: Mapping[str, Any], backbone: Backbone) -> None:
@@ -173,15 +199,15 @@ def _check(path: Path, checkpoint: Mapping[str, Any], backbone: Backbone) -> Non
     if not (isinstance(phrases, list) and isinstance(groups, list) and len(phrases) == len(groups)):
         raise damaged(path, "the states have no phrases or no groups")
     check_shapes(path, states, {"directions": (len(phrases), d), "mean": (len(phrases),), "std": (len(phrases),)})
-    for name, numbers in checkpoint["normal_scores"].items():
-        if name not in ("image", "peaks") or not (isinstance(numbers, list) and len(numbers) == 2):
+    for name, pair in checkpoint["normal_scores"].items():
+        if name not in ("image", "peaks") or not (isinstance(pair, list) and len(pair) == 2):
             raise damaged(path, f"normal_scores.{name} is no location and scale")
     if memory := checkpoint["memory"]:
         layers = dict.fromkeys(layer_keys(len(encoder.layer_indices)), (None, encoder.width))
-        numbers = {"patch_mean": (None,), "patch_std": (None,), "map_mean": (), "map_std": ()}
-        check_shapes(path, memory, layers | numbers)
-        if memory.keys() != layers.keys() | numbers.keys():
-            raise damaged(path, f"its memory bank has {len(memory) - 4} layers, {backbone.settings.name} {len(layers)}")
+        positions, numbers = dict.fromkeys(MEMORY_KEYS[:2], (None,)), dict.fromkeys(MEMORY_KEYS[2:], ())
+        check_shapes(path, memory, {**layers, **positions, **numbers})
+        if (found := len(memory) - len(MEMORY_KEYS)) != len(layers):
+            raise damaged(path, f"its memory bank has {found} layers, {backbone.settings.name} {len(layers)}")
     for place, values in (("calibration", calibration), ("states", states), ("memory", memory)):
         for name, value in values.items():
             if name.endswith(("std", "spread")) and not bool((value > 0).all()):
@@ -213,6 +239,6 @@ def _plain_memory(memory: CalibratedMemory) -> dict[str, Any]:
 
 
 def _memory_of(tensors: Mapping[str, Tensor]) -> CalibratedMemory:
-    numbers = {name: tensors[name] for name in ("patch_mean", "patch_std", "map_mean", "map_std")}
+    numbers = {name: tensors[name] for name in MEMORY_KEYS}
     layers = layer_keys(len(tensors) - len(numbers))
     return CalibratedMemory(MemoryBank(tuple(tensors[name] for name in layers)), **numbers)

@@ -10,7 +10,7 @@ from promptad.features import ImageFeatures
 from promptad.models.memory_bank import CalibratedMemory
 from promptad.models.multi_prototype.calibration import Calibration
 from promptad.models.multi_prototype.prototypes import Prototypes, project_out
-from promptad.models.multi_prototype.scoring import score_class_tokens
+from promptad.models.multi_prototype.scoring import score_words
 from promptad.models.multi_prototype.similarities import margins
 from promptad.models.normal_stats import mean_and_std
 from promptad.structures import Explanation
@@ -76,7 +76,8 @@ def explain(
     count = len(prototypes.abnormal)
     patch_margins = margins(features.patch_tokens, prototypes, calibration.normal_bias)  # [N, patch, M]
     z_scores = ((patch_margins - calibration.patch_mean) / calibration.patch_std).flatten(1)
-    patch_terms, places = z_scores.max(1)
+    places = z_scores.argmax(1)
+    class_terms, patch_terms = score_words(features.class_token, patch_margins, prototypes, calibration, memory)
     class_margins = margins(features.class_token, prototypes, calibration.normal_bias)  # [N, M]
     of_class = ((class_margins - calibration.class_mean) / calibration.class_std).argmax(1)
     chosen = of_class if image_score == "class-token" else places % count
@@ -85,9 +86,7 @@ def explain(
     terms = zip(
         chosen.tolist(),
         states.nearest_states(tokens, prototypes),
-        none
-        if image_score == "patches"
-        else score_class_tokens(features.class_token, prototypes, calibration).tolist(),
+        none if image_score == "patches" else class_terms.tolist(),
         none if image_score == "class-token" else patch_terms.tolist(),
         none if memory is None or features.distances is None else memory.image_score(features.distances).tolist(),
         strict=True,

@@ -9,6 +9,7 @@ from promptad.models.memory_bank import CalibratedMemory, MemoryBank, add_leave_
 from promptad.models.multi_prototype.calibration import calibrate
 from promptad.models.multi_prototype.detector import MultiPrototypeDetector
 from promptad.models.multi_prototype.explain import StateDirections
+from promptad.models.multi_prototype.fusion import weigh_words
 from promptad.models.multi_prototype.head import PrototypeHead
 from promptad.models.multi_prototype.threshold import NormalScoreDistribution
 from promptad.models.multi_prototype.trainer import Trainer, run_epochs
@@ -30,13 +31,13 @@ class _Learner:
 
     def __init__(self, backbone: Backbone, task: TrainTask) -> None:
         self.backbone, self.memory = backbone, None
-        self.trainer = Trainer(backbone, task.words, task.state_groups, task.support, task.settings)
+        self.trainer = Trainer(backbone, task.words, task.state_groups, task.support.views, task.settings)
         if task.settings.scoring.memory:
-            bank = MemoryBank.from_support(task.support)
+            bank = MemoryBank.from_support(task.support.banked)
             task = replace(task, support=add_leave_one_out_distances(task.support, task.settings.training.views))
-            assert task.support.distances is not None
-            calibration = task.settings.scoring.calibration
-            self.memory = CalibratedMemory.calibrated(bank, task.support.distances, calibration)
+            distances = task.support.views.distances
+            assert distances is not None
+            self.memory = CalibratedMemory.calibrated(bank, distances, task.settings.scoring)
         self.task = task
 
     def state(self) -> EpochState:
@@ -44,11 +45,13 @@ class _Learner:
         prototypes, bias = self.trainer.prototypes.detach(), self.trainer.bias
 
         def assemble() -> MultiPrototypeDetector:
-            support, settings = self.task.support, self.task.settings
+            support, settings, memory = self.task.support.views, self.task.settings, self.memory
             calibration = calibrate(support, prototypes, settings.scoring.calibration, bias)
             phrases = [group.phrases for group in self.task.state_groups]
             states = StateDirections.calibrated(phrases, self.trainer.inputs.state_groups, prototypes, support)
-            head = PrototypeHead(prototypes, calibration, states, self.memory, settings.scoring.image_score)
+            if memory is not None and settings.needs_disturbed:
+                memory = weigh_words(memory, self.task.support, prototypes, calibration)
+            head = PrototypeHead(prototypes, calibration, states, memory, settings.scoring.image_score)
             return MultiPrototypeDetector(self.backbone, head, settings, self.task.subject)
 
         loss = float(self.trainer.loss.detach())
@@ -59,6 +62,11 @@ class _Learner:
         assert isinstance(detector, MultiPrototypeDetector)
         settings, head = self.task.settings, detector.head
         distribution = NormalScoreDistribution.estimate(
-            self.task.support, settings.training.views, head.prototypes, head.calibration, settings.scoring, head.memory
+            self.task.support.views,
+            settings.training.views,
+            head.prototypes,
+            head.calibration,
+            settings.scoring,
+            head.memory,
         )
         return detector.with_thresholds(distribution, settings.scoring.false_alarm_rate)

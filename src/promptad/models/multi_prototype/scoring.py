@@ -21,21 +21,40 @@ def score_features(
 
     The image score is the class token's largest z-score plus the largest of all patches', or one of them alone; the
     anomaly map holds each patch's largest z-score. A memory bank adds its own z-scores to both: the largest to the
-    image score, each patch's to the map.
+    image score, each patch's to the map; those of the words have their weights beside it.
     """
     patch_margins = margins(features.patch_tokens, prototypes, calibration.normal_bias)  # [N, patch, M]
-    patch_score = ((patch_margins - calibration.patch_mean) / calibration.patch_std).amax((1, 2))
-    class_score = score_class_tokens(features.class_token, prototypes, calibration)
-    image = {"both": class_score + patch_score, "class-token": class_score, "patches": patch_score}[image_score]
-    patches = ((patch_margins - calibration.map_mean) / calibration.map_std).amax(2)  # [N, patch]
+    of_class, of_patches = score_words(features.class_token, patch_margins, prototypes, calibration, memory)
+    image = {"both": of_class + of_patches, "class-token": of_class, "patches": of_patches}[image_score]
+    patches = score_patches(patch_margins, calibration)
     if memory is not None:
         assert features.distances is not None, "the features have no memory-bank distances"
         image = image + memory.image_score(features.distances)
-        patches = patches + memory.patch_scores(features.distances)
+        patches = memory.patches_weight * patches + memory.patch_scores(features.distances)
     return Scores(image, square_maps(patches))
+
+
+def score_words(
+    class_token: Tensor,
+    patch_margins: Tensor,
+    prototypes: Prototypes,
+    calibration: Calibration,
+    memory: CalibratedMemory | None,
+) -> tuple[Tensor, Tensor]:
+    """Return the terms of words in the image scores [N]: of class tokens [N, D] and of patch margins [N, patch, M]."""
+    of_class = score_class_tokens(class_token, prototypes, calibration)
+    of_patches = ((patch_margins - calibration.patch_mean) / calibration.patch_std).amax((1, 2))
+    if memory is None:
+        return of_class, of_patches
+    return memory.class_token_weight * of_class, memory.patches_weight * of_patches
 
 
 def score_class_tokens(class_token: Tensor, prototypes: Prototypes, calibration: Calibration) -> Tensor:
     """Return the largest z-score [N] of class tokens [N, D]: the image score if patches are not part of it."""
     class_margins = margins(class_token, prototypes, calibration.normal_bias)  # [N, M]
     return ((class_margins - calibration.class_mean) / calibration.class_std).amax(1)
+
+
+def score_patches(patch_margins: Tensor, calibration: Calibration) -> Tensor:
+    """Return the largest z-score [N, patch] of each patch by its margins [N, patch, M], as an anomaly map holds it."""
+    return ((patch_margins - calibration.map_mean) / calibration.map_std).amax(2)

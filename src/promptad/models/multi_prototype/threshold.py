@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -150,7 +150,7 @@ def _left_out(
     image, maxima = [], []
     for others, own in folds(len(support.class_token), views):
         known = support.rows(others)
-        other_memory = memory and _of_others(memory, known, settings.calibration)
+        other_memory = memory and _of_others(memory, known, settings)
         calibration = calibrate(known, prototypes, settings.calibration, bias)
         scores = score_features(support.rows(own), prototypes, calibration, other_memory, settings.image_score)
         image.append(scores.image)
@@ -163,11 +163,12 @@ def _with_mean_and_std(mean: float, std: float) -> Gumbel:
     return Gumbel(mean - np.euler_gamma * scale, scale)
 
 
-def _of_others(memory: CalibratedMemory, others: ImageFeatures, calibration: str) -> CalibratedMemory:
+def _of_others(memory: CalibratedMemory, others: ImageFeatures, settings: ScoringSettings) -> CalibratedMemory:
     """Return the memory as if calibrated on the other images alone.
 
     Their distances are to banks that include the left-out image too, so they are a little small and its z-scores a
     little large: that errs towards fewer false alarms.
     """
     assert others.distances is not None, "the features have no memory-bank distances"
-    return CalibratedMemory.calibrated(memory.bank, others.distances, calibration)
+    other = CalibratedMemory.calibrated(memory.bank, others.distances, settings)
+    return replace(other, class_token_weight=memory.class_token_weight, patches_weight=memory.patches_weight)

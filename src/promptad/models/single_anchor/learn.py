@@ -25,8 +25,8 @@ def _train_one(backbone: Backbone, task: TrainTask) -> Iterator[EpochState]:
     settings = task.settings
     tokens = prompt_tokens(backbone, task.words, task.state_groups, settings.prompts)
     contexts = initial_contexts(backbone, task.state_groups, settings.prompts, settings.training.seed)
-    prompts, bank = AnchorPrompts(backbone.text_encoder, tokens, *contexts), MemoryBank.from_support(task.support)
-    trainer = Trainer(prompts, task.support, backbone.log_temperature, settings)
+    prompts, bank = AnchorPrompts(backbone.text_encoder, tokens, *contexts), MemoryBank.from_support(task.support.views)
+    trainer = Trainer(prompts, task.support.views, backbone.log_temperature, settings)
     for epoch in run_epochs(trainer):
         head = AnchorHead(trainer.anchors, bank)
         loss = float(trainer.losses.total.detach())

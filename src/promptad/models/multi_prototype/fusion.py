@@ -1,0 +1,107 @@
+"""Fusion: what the terms of the words count for beside the memory's, by how they react to disturbed views.
+
+A sum of z-scores weighs a term that says nothing of defects as much as one that says all. What a term can tell is found
+without labels: the views of the support images have their scores, and the same views with a local disturbance (see
+`promptad.data.disturbances`) should have higher ones.
+"""
+
+import math
+from dataclasses import replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from promptad.features import ImageFeatures, SupportFeatures
+from promptad.models.memory_bank import CalibratedMemory
+from promptad.models.multi_prototype.calibration import Calibration
+from promptad.models.multi_prototype.prototypes import Prototypes
+from promptad.models.multi_prototype.scoring import score_class_tokens, score_patches
+from promptad.models.multi_prototype.similarities import margins
+
+DISTURBED_SHARE = 0.25  # of a patch, above which it should react
+DOUBT = 1.0  # standard errors that are taken off the reaction of words: they must earn their weight
+LEAST_REACTION = 0.05  # of a memory: what reacts less is as good as silent
+
+
+class Terms(NamedTuple):
+    """The z-scores of N images by the three terms."""
+
+    class_token: Tensor  # [N]
+    patches: Tensor  # [N, patch]
+    memory: Tensor  # [N, patch]
+
+
+def weigh_words(
+    memory: CalibratedMemory, support: SupportFeatures, prototypes: Prototypes, calibration: Calibration
+) -> CalibratedMemory:
+    """Return the memory with the weights of the words' terms beside it.
+
+    The weight of the patches' term is its reaction as a share of the memory's, at most 1; that of the class token's is
+    the geometric mean of this and its own such share. A reaction is 0 where disturbed views rank among the others as by
+    chance, and 1 where they are above all of them.
+
+    Args:
+        memory: its weights are ignored.
+        support: with disturbed views; both have their distances to the bank, without their own image.
+        prototypes: those that the words' terms are made of.
+        calibration: their calibration.
+    """
+    views, disturbed = support.views, support.disturbed
+    assert disturbed is not None, "there are no disturbed views"
+    places = disturbed.share > DISTURBED_SHARE
+    pairs = torch.arange(len(places), device=places.device) % len(views.class_token)
+    of_views, of_seen = (_terms(of, memory, prototypes, calibration) for of in (views, disturbed.images))
+    by_class = image_ranks(of_views.class_token, of_seen.class_token, pairs)
+    by_patches = patch_ranks(of_views.patches, of_seen.patches, places)
+    by_memory = patch_ranks(of_views.memory, of_seen.memory, places)
+    known = reaction(by_memory, doubt=0).clamp_min(LEAST_REACTION)
+    patches = (reaction(by_patches, DOUBT) / known).clamp(max=1)
+    class_token = (reaction(by_class, DOUBT) / known).clamp(max=1)
+    return replace(memory, class_token_weight=(patches * class_token).sqrt(), patches_weight=patches)
+
+
+def reaction(ranks: Tensor, doubt: float) -> Tensor:
+    """Return how far above chance the mean of ranks [N] is, from 0 to 1, less `doubt` standard errors of it."""
+    if len(ranks) < 2:
+        return torch.zeros((), device=ranks.device)
+    error = ranks.std() / math.sqrt(len(ranks))
+    return (2 * (ranks.mean() - doubt * error) - 1).clamp(0, 1)
+
+
+def patch_ranks(scores: Tensor, disturbed: Tensor, places: Tensor) -> Tensor:
+    """Return for each disturbed view the mean rank of its disturbed patches among all patches of the others, 0 to 1.
+
+    Args:
+        scores: [view, patch].
+        disturbed: [disturbed view, patch].
+        places: [disturbed view, patch] bool, which are disturbed; views without any are left out.
+    """
+    ranks = _ranks(disturbed, scores) * places
+    counts = places.sum(1)
+    return ranks.sum(1)[counts > 0] / counts[counts > 0]
+
+
+def image_ranks(scores: Tensor, disturbed: Tensor, pairs: Tensor) -> Tensor:
+    """Return the rank of each disturbed view [N] among the others [view], averaged with whether it exceeds its own.
+
+    `pairs` [N] are the numbers of the views that were disturbed.
+    """
+    return (_ranks(disturbed, scores) + (disturbed > scores[pairs])) / 2
+
+
+def _ranks(values: Tensor, among: Tensor) -> Tensor:
+    """Return the share of the numbers `among` that each value exceeds."""
+    return torch.searchsorted(among.flatten().sort().values, values.contiguous()) / among.numel()
+
+
+def _terms(
+    features: ImageFeatures, memory: CalibratedMemory, prototypes: Prototypes, calibration: Calibration
+) -> Terms:
+    assert features.distances is not None, "the features have no memory-bank distances"
+    patch_margins = margins(features.patch_tokens, prototypes, calibration.normal_bias)
+    return Terms(
+        score_class_tokens(features.class_token, prototypes, calibration),
+        score_patches(patch_margins, calibration),
+        memory.patch_scores(features.distances),
+    )
