@@ -1,0 +1,61 @@
+"""What is encoded of the support images."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from promptad.backbones.clip import Backbone
+from promptad.data.demo import draw_image
+from promptad.data.transforms import make_far_views
+from promptad.engine.support import LEAST_DISTURBED, encode_support
+from promptad.settings import SINGLE_ANCHOR, ScoringSettings, Settings, TrainingSettings
+
+MEMORY = ScoringSettings(memory=True)
+
+
+def drawn(count: int) -> list[Image.Image]:
+    images = [draw_image("carpet", style_seed=3, instance_seed=seed)[0] for seed in range(count)]
+    return [Image.fromarray(image) for image in images]
+
+
+@pytest.mark.parametrize("images", [1, 2])
+def test_every_view_is_disturbed_as_often_as_makes_sixteen(tiny: Backbone, images: int) -> None:
+    settings = Settings(scoring=MEMORY, training=TrainingSettings(views=5))
+    found = encode_support(tiny, drawn(images), settings)
+    assert found.disturbed is not None
+    share, count = found.disturbed.share, {1: 20, 2: 20}[images]
+    assert len(found.views.class_token) == 5 * images
+    assert len(share) == len(found.disturbed.images.class_token) == count >= LEAST_DISTURBED
+    assert share.shape[1] == found.views.patch_tokens.shape[1]
+    assert 0 <= share.min() <= share.max() <= 1
+    # Patches far from a disturbance hardly change, those under one do.
+    source = found.views.layers[0][torch.arange(count) % len(found.views.class_token)]
+    change = 1 - (found.disturbed.images.layers[0] * source).sum(2)
+    assert change[share > 0.5].mean() > 3 * change[share == 0].mean()
+
+
+def test_only_what_the_settings_need_is_encoded(tiny: Backbone) -> None:
+    training = TrainingSettings(views=2)
+    for scoring, far_views, disturbed in (
+        (ScoringSettings(), False, False),
+        (MEMORY, True, True),
+        (replace(MEMORY, fusion="sum"), True, False),
+        (replace(MEMORY, far_views=False), False, True),
+    ):
+        found = encode_support(tiny, drawn(1), Settings(scoring=scoring, training=training))
+        assert ((found.far_views is not None), (found.disturbed is not None)) == (far_views, disturbed)
+        assert len(found.banked.class_token) == 2 + 2 * far_views
+    baseline = encode_support(tiny, drawn(1), Settings(system=SINGLE_ANCHOR, scoring=MEMORY, training=training))
+    assert (baseline.far_views, baseline.disturbed) == (None, None)
+
+
+def test_far_views_differ_more_than_views_and_depend_on_the_seed() -> None:
+    views = drawn(2)
+    far, again, other = (make_far_views(views, seed) for seed in (1, 1, 2))
+    for view, own, same, another in zip(views, far, again, other, strict=True):
+        assert own.size == view.size
+        assert own.tobytes() == same.tobytes() != another.tobytes()
+        assert np.abs(np.asarray(own, float) - np.asarray(view, float)).mean() > 2
