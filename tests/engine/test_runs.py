@@ -20,7 +20,7 @@ from promptad.results.predictions import PredictionRecord
 from promptad.results.table import RESULT_COLUMNS
 from promptad.settings import Settings
 
-DETECTOR = Path(__file__).parents[1] / "models" / "format_4" / "multi_prototype.pt"
+DETECTOR = Path(__file__).parents[1] / "models" / "format_5" / "multi_prototype.pt"
 CPU = torch.device("cpu")
 
 

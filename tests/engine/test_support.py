@@ -52,6 +52,16 @@ def test_only_what_the_settings_need_is_encoded(tiny: Backbone) -> None:
     assert (baseline.far_views, baseline.disturbed) == (None, None)
 
 
+def test_the_order_of_images_does_not_matter(tiny: Backbone) -> None:
+    settings = Settings(scoring=MEMORY, training=TrainingSettings(views=8))
+    there, back = (encode_support(tiny, images, settings) for images in (drawn(2), drawn(2)[::-1]))
+    assert there.disturbed is not None
+    assert back.disturbed is not None
+    for found, same in ((there.banked, back.banked), (there.disturbed.images, back.disturbed.images)):
+        images = same.class_token.view(-1, 2, 8, same.class_token.shape[1])  # [part, image, view, D]
+        torch.testing.assert_close(found.class_token, images.flip(1).flatten(0, 2))
+
+
 def test_far_views_differ_more_than_views_and_depend_on_the_seed() -> None:
     views = drawn(2)
     far, again, other = (make_far_views(views, seed) for seed in (1, 1, 2))

@@ -233,8 +233,8 @@ def test_content_that_does_not_agree_is_refused(spoil: Spoil, words: str, tmp_pa
 
 
 def refusal_of(spoil: Spoil, tmp_path: Path) -> str:
-    """The message where a spoilt checkpoint of format 4 is loaded."""
-    content = torch.load(Path(__file__).parent / "format_4" / "multi_prototype_memory.pt", weights_only=True)
+    """The message where a spoilt checkpoint of format 5 is loaded."""
+    content = torch.load(Path(__file__).parent / "format_5" / "multi_prototype_memory.pt", weights_only=True)
     spoil(content)
     torch.save(content, tmp_path / "spoilt.pt")
     message = refusal(PromptAD.load, tmp_path / "spoilt.pt")

@@ -11,6 +11,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from promptad.data.transforms import DISTURBED, generator_of
+
 Pixels = np.ndarray  # [side, side, 3] float32, 0 to 255
 Mask = np.ndarray  # [side, side] float32, 0 to 1
 
@@ -19,8 +21,10 @@ LEAST_DEVIATION = 8.0  # grey levels: an image of less contrast is disturbed as 
 
 def disturb_views(views: Sequence[Image.Image], count: int, seed: int) -> tuple[list[Image.Image], np.ndarray]:
     """Return `count` square views, taken in turn, each with one local disturbance, and masks [count, side, side]."""
-    generator = np.random.default_rng(seed)
-    disturbed = [disturb(np.asarray(views[number % len(views)]), generator) for number in range(count)]
+    disturbed = []
+    for number in range(count):
+        repeat, place = divmod(number, len(views))
+        disturbed.append(disturb(np.asarray(views[place]), generator_of(views[place], seed, DISTURBED, repeat)))
     return [Image.fromarray(image) for image, _ in disturbed], np.stack([mask for _, mask in disturbed])
 
 

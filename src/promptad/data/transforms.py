@@ -10,10 +10,10 @@ from PIL import Image
 TURN = 5.0  # degrees, either way
 SHIFT = 0.027  # of the side, either way
 LIGHT = 0.08  # relative, either way
+FAR, DISTURBED = 1, 2  # purposes of random numbers beside those of plain views
 GRAIN = 2.0  # grey levels, one standard deviation
 ZOOM = 0.25  # of a far view, relative, either way
 CONTRAST, GAMMA = 0.15, 0.25  # of a far view: standard deviations of their logarithms
-FAR = 1  # sets the random numbers of far views apart from others of a seed
 
 
 def square_image(image: Image.Image, resize: int, crop: int) -> Image.Image:
@@ -34,9 +34,7 @@ def make_views(image: Image.Image, count: int, seed: int) -> list[Image.Image]:
 
     The views depend on the image's pixels and the seed only, so the order of images does not matter.
     """
-    pixels = np.asarray(image)
-    digest = hashlib.sha256(pixels.tobytes()).digest()
-    generator = np.random.default_rng([seed, int.from_bytes(digest[:8], "little")])
+    pixels, generator = np.asarray(image), generator_of(image, seed)
     return [image, *(Image.fromarray(_view(pixels, generator)) for _ in range(count - 1))]
 
 
@@ -45,8 +43,13 @@ def make_far_views(views: Sequence[Image.Image], seed: int) -> list[Image.Image]
 
     They widen what a memory bank knows; scores are calibrated on the views themselves, which are like new images.
     """
-    generator = np.random.default_rng([seed, FAR])
-    return [Image.fromarray(_far_view(np.asarray(view), generator)) for view in views]
+    return [Image.fromarray(_far_view(np.asarray(view), generator_of(view, seed, FAR))) for view in views]
+
+
+def generator_of(image: Image.Image, seed: int, *purpose: int) -> np.random.Generator:
+    """Return the random numbers of an image: they depend on its pixels, the seed and their purpose only."""
+    digest = hashlib.sha256(np.asarray(image).tobytes()).digest()
+    return np.random.default_rng([seed, int.from_bytes(digest[:8], "little"), *purpose])
 
 
 def _far_view(pixels: np.ndarray, generator: np.random.Generator) -> np.ndarray:

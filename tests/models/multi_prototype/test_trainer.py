@@ -182,7 +182,7 @@ def test_a_larger_closeness_weight_keeps_prototypes_nearer_to_their_start(
 ) -> None:
     ways = []
     for closeness in (0.0, 100.0):
-        epochs = run(tiny, support, make_settings(epochs=5, weights=LossWeights(closeness=closeness)))
+        epochs = run(tiny, support, make_settings(epochs=20, weights=LossWeights(closeness=closeness)))
         ways.append(float((epochs[-1].prototypes.abnormal - epochs[0].prototypes.abnormal).norm()))
     assert ways[1] < 0.7 * ways[0]
 

@@ -1,4 +1,4 @@
-"""Checkpoints that promptad wrote at commit 71c0ef3 (format 4) load and predict what they predicted then."""
+"""Checkpoints that `format_5/make.py` wrote load and predict what they predicted then."""
 
 from pathlib import Path
 
@@ -9,11 +9,11 @@ import torch
 from promptad import PromptAD
 from promptad.models.multi_prototype.detector import MultiPrototypeDetector
 
-FOLDER = Path(__file__).parent / "format_4"
+FOLDER = Path(__file__).parent / "format_5"
 
 
 @pytest.mark.parametrize("name", ["multi_prototype", "multi_prototype_memory", "single_anchor"])
-def test_a_checkpoint_of_format_4_predicts_what_it_did(name: str) -> None:
+def test_a_checkpoint_of_format_5_predicts_what_it_did(name: str) -> None:
     with np.load(FOLDER / "images.npz") as saved, np.load(FOLDER / f"{name}.npz") as predicted:
         images, expected = list(saved["images"]), dict(predicted)
     system = "single-anchor" if name == "single_anchor" else "multi-prototype"
@@ -28,17 +28,28 @@ def test_a_checkpoint_of_format_4_predicts_what_it_did(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["multi_prototype", "multi_prototype_memory", "single_anchor"])
-def test_a_checkpoint_of_format_4_is_written_again_as_one_of_format_5(name: str, tmp_path: Path) -> None:
+def test_a_checkpoint_of_format_5_is_written_again_unchanged(name: str, tmp_path: Path) -> None:
     system = "single-anchor" if name == "single_anchor" else "multi-prototype"
     PromptAD.load(FOLDER / f"{name}.pt", system=system).save(tmp_path / "again.pt")
     before, after = (torch.load(file, weights_only=True) for file in (FOLDER / f"{name}.pt", tmp_path / "again.pt"))
-    assert after["settings"].pop("bit_depth") == 16  # what promptad took every 16-bit image for
-    assert (before.pop("format_version"), after.pop("format_version")) == (4, 5)
-    scoring = after["settings"]["scoring"]
-    assert [scoring.pop(name) for name in ("fusion", "far_views", "position_share")] == ["sum", False, 0]
-    if name == "multi_prototype_memory":
-        assert [after["memory"].pop(f"{term}_weight") for term in ("class_token", "patches")] == [1, 1]
     assert_same(after, before)
+
+
+def test_words_of_a_checkpoint_of_format_4_count_as_much_as_its_memory(tmp_path: Path) -> None:
+    content = torch.load(FOLDER / "multi_prototype_memory.pt", weights_only=True)
+    content["format_version"] = 4
+    for name in ("fusion", "far_views", "position_share"):
+        del content["settings"]["scoring"][name]
+    for name in ("class_token_weight", "patches_weight"):
+        del content["memory"][name]
+    torch.save(content, tmp_path / "old.pt")
+    detector = PromptAD.load(tmp_path / "old.pt").detector
+    assert isinstance(detector, MultiPrototypeDetector)
+    memory, scoring = detector.head.memory, detector.settings.scoring
+    assert memory is not None
+    assert (float(memory.class_token_weight), float(memory.patches_weight)) == (1, 1)
+    assert (scoring.fusion, scoring.far_views, scoring.position_share) == ("sum", False, 0)
+    assert detector.findings() == ()
 
 
 def test_a_head_is_a_module_of_buffers() -> None:
