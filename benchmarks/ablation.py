@@ -76,6 +76,8 @@ VARIANTS: dict[str, Changes] = {
     "score of the class token": {"scoring": {"image_score": "class-token"}},
     "score of the patches": {"scoring": {"image_score": "patches"}},
     "terms summed alike": {"scoring": {"fusion": "sum"}},
+    "without far views": {"scoring": {"far_views": False}},
+    "places all alike": {"scoring": {"position_share": 0.0}},
 }
 SYSTEMS = {TEXT: "", BOTH: " + memory"}
 

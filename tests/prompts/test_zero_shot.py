@@ -28,14 +28,14 @@ def zippers(tiny: Backbone) -> ImageFeatures:
 
 def test_a_part_is_recognised_by_its_name_alone(tiny: Backbone, zippers: ImageFeatures) -> None:
     named = check_zero_shot(tiny, "zipper", zippers.class_token)
-    assert named.probability > 0.7
+    assert named.probability > 0.9
     assert named.rival != "zipper"
     assert "recognises" in named.in_words()
     for words in ("part", "carpet"):
         other = check_zero_shot(tiny, words, zippers.class_token)
         assert other.probability < 0.1
         assert other.rival == "zipper"
-        assert other.rival_probability > 0.7
+        assert other.rival_probability > 0.9
         assert '"zipper"' in other.in_words()
         assert f'not recognise "{words}"' in other.in_words()
 
@@ -82,7 +82,7 @@ def weights_of(
 
 def test_a_trainer_trusts_words_as_far_as_the_part_is_recognised(tiny: Backbone, zippers: ImageFeatures) -> None:
     usual = LossWeights()
-    assert weights_of(tiny, "zipper", zippers).contrastive < 0.3 * usual.contrastive
+    assert weights_of(tiny, "zipper", zippers).contrastive < 0.1 * usual.contrastive
     assert weights_of(tiny, "part", zippers).contrastive > 0.9 * usual.contrastive
     assert weights_of(tiny, "zipper", zippers, start="random").contrastive == usual.contrastive
     assert weights_of(tiny, "part", zippers, trust=1.0).contrastive == 0
