@@ -226,8 +226,8 @@ def test_a_misspelt_folder_of_good_images_is_named_before_any_work(tmp_path: Pat
 
 def test_advice_in_the_diagnostics_names_flags(drawn: Path, tmp_path: Path) -> None:
     options = ("--dataset", "demo", "--data-root", drawn, "--class-name", "carpet", "--root-dir", tmp_path)
-    unlearned = ("--start", "random", "--n_pro", "1", "--n_pro_ab", "2", "--Epoch", "1", "--views", "2")
-    assert call("train", *options, *unlearned, "--resolution", "32").code == 0
+    alike = ("--states", "broken,damaged", "--n_pro", "1", "--n_pro_ab", "2", "--Epoch", "1", "--views", "2")
+    assert call("train", *options, *alike, "--resolution", "32").code == 0
     file = tmp_path / "demo" / "k_2" / "diagnostics" / "carpet_k2_diagnostics.json"
     advice = " ".join(verdict["advice"] for verdict in json.loads(file.read_text())["verdicts"])
     assert "(--n_pro_ab)" in advice
