@@ -118,9 +118,9 @@ def measure_place(protocol: Protocol, place: Place, backbone: Backbone) -> Itera
     for seed in protocol.seeds:
         chosen = choose_support(images.normal, K, seed)
         subject = Subject("demo", protocol.called or place.class_name, tuple(path.name for path in chosen), "")
-        support: dict[tuple[int, bool], SupportFeatures] = {}  # by views of an image, and whether some are disturbed
+        support: dict[tuple[int, bool, bool], SupportFeatures] = {}  # by what is encoded of them
         for title, settings in settings_of_variants(protocol.variants, seed):
-            kind = settings.support_views, settings.needs_disturbed
+            kind = settings.support_views, settings.needs_far_views, settings.needs_disturbed
             if kind not in support:
                 support[kind] = encode_support(backbone, chosen, settings)
             for system, detector in trained(backbone, subject, support[kind], settings):

@@ -167,7 +167,7 @@ def _upgraded(checkpoint: Mapping[str, Any]) -> Mapping[str, Any]:
     memory = checkpoint["memory"]
     if checkpoint["format_version"] != 4 or not isinstance(memory, Mapping) or not memory:
         return checkpoint
-    weights = {name: torch.ones(()) for name in ("class_token_weight", "patches_weight")}
+    weights = dict.fromkeys(MEMORY_KEYS[-2:], torch.ones(()))
     return {**checkpoint, "memory": weights | dict(memory)}
 
 
