@@ -30,7 +30,7 @@ from promptad.evaluation.evaluator import TestSplit, evaluate
 from promptad.evaluation.metrics import image_auroc
 from promptad.features import ImageFeatures, SupportFeatures
 from promptad.models.base import AnomalyDetector, Subject, TrainTask
-from promptad.models.memory_bank import add_leave_one_out_distances
+from promptad.models.memory_bank import LeftOut
 from promptad.models.multi_prototype.detector import MultiPrototypeDetector
 from promptad.models.multi_prototype.threshold import Thresholds
 from promptad.models.registry import train
@@ -145,7 +145,8 @@ def trained(
     known = support.views  # with distances to the bank, if there is one, without their own image
     detectors = {WORDS: with_memory(start.detector, None), TEXT: with_memory(last.detector, None)}
     if last.detector.head.memory is not None:
-        known = add_leave_one_out_distances(support, settings.training.views).views
+        weights = last.detector.head.memory.bank.layer_weights
+        known = LeftOut.measured(support, settings.training.views).added_to(support, weights).views
         detectors |= {MEMORY: memory_alone(last.detector), BOTH: last.detector}
     for name, detector in detectors.items():
         yield name, replace(detector, head=detector.head.with_thresholds(ranking_thresholds(detector, known)))

@@ -26,7 +26,7 @@ def main(folder: Path) -> None:
         print(f"{path.parent.name}: {prediction.label[number]}, score {prediction.score[number]:.2f}")
         for region in prediction.regions(number):
             print(f"  x {region.left} to {region.right}, y {region.top} to {region.bottom}: {region.max_score:.2f}")
-        print(f"  most like: {', '.join(prediction.explanations[number].nearest_states)}")
+        print(f"  {prediction.explanations[number].reason}")
     prediction.plot().savefig(folder / "carpet.png")
 
     detector.save(folder / "carpet.pt")

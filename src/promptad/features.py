@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+DISTURBED_SHARE = 0.25  # of a patch, above which it should react
+
 
 @dataclass(frozen=True)
 class ImageFeatures:
@@ -48,16 +50,29 @@ class DisturbedFeatures:
     images: ImageFeatures
     share: Tensor  # [N, side * side], of each patch that is disturbed
 
+    @property
+    def places(self) -> Tensor:
+        """Which patches are disturbed [N, side * side]: a quarter of them or more."""
+        return self.share > DISTURBED_SHARE
+
+    def views_of(self, count: int) -> Tensor:
+        """Return which of `count` views each of the N was made from [N]."""
+        return torch.arange(len(self.share), device=self.share.device) % count
+
 
 @dataclass(frozen=True)
 class SupportFeatures:
     """All that is known of the support images: features of their views, and of others if these are needed."""
 
     views: ImageFeatures  # those of the first support image, then those of the second one …
-    far_views: ImageFeatures | None = None  # as many that differ more, for the memory bank alone
-    disturbed: DisturbedFeatures | None = None
+    far_views: ImageFeatures | None = None  # as many that differ more; nothing is learned from them
+    disturbed: DisturbedFeatures | None = None  # to learn from
+    probes: DisturbedFeatures | None = None  # nothing is learned from them: they tell what a term can tell
+    far_views_banked: bool = True  # whether a memory bank holds the far views, too
 
     @property
     def banked(self) -> ImageFeatures:
-        """The features for a memory bank: the views, then the far views if there are any."""
-        return self.views if self.far_views is None else ImageFeatures.joined([self.views, self.far_views])
+        """The features for a memory bank: the views, then the far views if it holds them."""
+        if self.far_views is None or not self.far_views_banked:
+            return self.views
+        return ImageFeatures.joined([self.views, self.far_views])

@@ -75,7 +75,8 @@ class LossWeights:
     grouping: float = 0.0
     balance: float = 0.2
     repulsion: float = 1.0
-    closeness: float = 15.0
+    closeness: float = 6.0
+    reaction: float = 2.5
 
     def __post_init__(self) -> None:
         for weight in fields(self):
@@ -188,12 +189,18 @@ class Settings:
 
     @property
     def needs_far_views(self) -> bool:
-        """Whether far views of the support images are needed."""
-        return self.system == MULTI_PROTOTYPE and self.scoring.memory and self.scoring.far_views
+        """Whether far views of the support images are needed: for the memory bank, or beside one image alone."""
+        banked = self.scoring.memory and self.scoring.far_views
+        return self.system == MULTI_PROTOTYPE and (banked or self.training.k_shot == 1)
 
     @property
     def needs_disturbed(self) -> bool:
-        """Whether disturbed views of the support images are needed."""
+        """Whether disturbed views of the support images are needed, to learn from."""
+        return self.system == MULTI_PROTOTYPE and self.training.weights.reaction > 0
+
+    @property
+    def needs_probes(self) -> bool:
+        """Whether more of them are needed, to measure what each term can tell."""
         return self.system == MULTI_PROTOTYPE and self.scoring.memory and self.scoring.fusion == "reaction"
 
     def to_dict(self) -> dict[str, Any]:

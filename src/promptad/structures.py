@@ -8,6 +8,7 @@ import numpy as np
 from promptad.errors import InputError
 
 ANOMALY, GOOD = "anomaly", "good"  # the two labels of a prediction
+UNLIKE = "unlike the part"  # the reason of an anomaly that is no part with a defect
 SCORE_THRESHOLD = 0.5  # of normalised scores and anomaly maps: at it, the raw ones are at their threshold
 
 
@@ -52,6 +53,14 @@ class Explanation:
     class_token: float | None  # term of the class token; None if it is not part of the score
     patches: float | None  # term of the patches
     memory: float | None  # term of the memory bank
+    lack: float | None = None  # of what an image of the part should show: above 1 the raw score is above the threshold
+
+    @property
+    def reason(self) -> str:
+        """Why the image may be anomalous, in words."""
+        if self.lack is not None and self.lack > 1:
+            return UNLIKE
+        return f"most like: {', '.join(self.nearest_states)}"
 
 
 @dataclass(frozen=True)

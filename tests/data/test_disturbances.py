@@ -44,11 +44,14 @@ def test_an_image_of_one_color_can_be_stained(monkeypatch: pytest.MonkeyPatch) -
 
 def test_views_are_disturbed_in_turn_by_seed_and_stay_as_they_are() -> None:
     views = [Image.fromarray(np.full((SIDE, SIDE, 3), level, np.uint8)) for level in (40, 200)]
-    found, masks = disturb_views(views, 5, seed=1)
-    assert masks.shape == (5, SIDE, SIDE)
+    found, masks = disturb_views(views, range(3), seed=1)
+    assert masks.shape == (6, SIDE, SIDE)
     for number, (image, mask) in enumerate(zip(found, masks, strict=True)):
         np.testing.assert_array_equal(np.asarray(image)[mask == 0], (40, 200)[number % 2])
-    again, other = disturb_views(views, 5, seed=1)[0], disturb_views(views, 5, seed=2)[0]
+    again, other = disturb_views(views, range(3), seed=1)[0], disturb_views(views, range(3), seed=2)[0]
     assert all(a.tobytes() == b.tobytes() for a, b in zip(found, again, strict=True))
     assert any(a.tobytes() != b.tobytes() for a, b in zip(found, other, strict=True))
+    (later, _), (alone, _) = disturb_views(views, range(1, 3), seed=1), disturb_views(views[1:], [2], seed=1)
+    assert [image.tobytes() for image in later] == [image.tobytes() for image in found[2:]]
+    assert alone[0].tobytes() == found[5].tobytes()
     assert [np.unique(np.asarray(view)).tolist() for view in views] == [[40], [200]]

@@ -12,11 +12,12 @@ from promptad.features import DisturbedFeatures, ImageFeatures, SupportFeatures
 from promptad.models import memory_bank as memory
 from promptad.models.memory_bank import (
     CalibratedMemory,
+    LeftOut,
     MemoryBank,
-    add_leave_one_out_distances,
-    leave_one_out_distances,
+    equal_weights,
     leave_one_out_mask,
     nearest_distances,
+    weighted_sum,
 )
 from promptad.models.multi_prototype.calibration import calibrate
 from promptad.models.multi_prototype.prototypes import Prototypes
@@ -61,9 +62,19 @@ def reference_distances(features: ImageFeatures, bank: ImageFeatures, banked: li
     )
 
 
+def with_distances(support: SupportFeatures, views: int) -> SupportFeatures:
+    """The support features with their distances, all layers alike."""
+    return LeftOut.measured(support, views).added_to(support, equal_weights(support.views.layers))
+
+
+def left_out_distances(support: SupportFeatures, views: int) -> Tensor:
+    """The distances [view, patch] of the views, all layers alike."""
+    return weighted_sum(LeftOut.measured(support, views).views, equal_weights(support.views.layers))
+
+
 def calibrated_memory(support: ImageFeatures, calibration: str) -> tuple[CalibratedMemory, ImageFeatures]:
     """The memory of images with three views each, and their features with their leave-one-out distances."""
-    known = add_leave_one_out_distances(SupportFeatures(support), 3).views
+    known = with_distances(SupportFeatures(support), 3).views
     assert known.distances is not None
     settings = ScoringSettings(calibration=calibration, position_share=SHARE)
     return CalibratedMemory.calibrated(MemoryBank.from_support(support), known.distances, settings), known
@@ -84,11 +95,11 @@ def test_distances_equal_their_reference() -> None:
 def test_stored_patches_are_near_and_their_opposites_are_far() -> None:
     support = make_features(2)
     assert support.layers
-    bank = MemoryBank((support.layers[0][0], support.layers[1][0]))
+    bank = MemoryBank((support.layers[0][0], support.layers[1][0]), torch.tensor([0.3, 0.7]))
     near = bank.add_distances(support).distances
     assert near is not None
     assert float(near[0].max()) == pytest.approx(0, abs=1e-6)
-    only = MemoryBank((support.layers[0][0, :1], support.layers[1][0, :1]))
+    only = MemoryBank((support.layers[0][0, :1], support.layers[1][0, :1]), torch.tensor([0.3, 0.7]))
     opposite = ImageFeatures(support.class_token, support.patch_tokens, (-support.layers[0], -support.layers[1]))
     far = only.add_distances(opposite).distances
     assert far is not None
@@ -109,7 +120,12 @@ def test_a_bank_of_any_number_of_layers_averages_their_distances(count: int) -> 
     assert found is not None
     of_layers = [nearest_distances(a, b.flatten(0, 1)) for a, b in zip(test.layers, support.layers, strict=True)]
     torch.testing.assert_close(found, torch.stack(of_layers).mean(0))
-    assert leave_one_out_distances(SupportFeatures(support), views=1).shape == (3, PATCHES)
+    assert LeftOut.measured(SupportFeatures(support), views=1).views.shape == (count, 3, PATCHES)
+    weights = torch.arange(1.0, count + 1) / sum(range(1, count + 1))
+    weighted = MemoryBank.from_support(support, weights).add_distances(test).distances
+    assert weighted is not None
+    expected = sum((n + 1) * distances for n, distances in enumerate(of_layers)) / sum(range(1, count + 1))
+    torch.testing.assert_close(weighted, expected)
 
 
 def test_chunks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,22 +137,22 @@ def test_chunks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_views_of_one_image_are_compared_with_those_of_the_others() -> None:
     support = make_features(6)
-    found = leave_one_out_distances(SupportFeatures(support), views=2)
+    found = left_out_distances(SupportFeatures(support), views=2)
     for image in range(3):
         own, others = [2 * image, 2 * image + 1], [view for view in range(6) if view // 2 != image]
         torch.testing.assert_close(found[own], reference_distances(support, support, others, own), rtol=0, atol=1e-6)
 
 
-def test_disturbed_views_are_compared_with_what_their_views_are_compared_with() -> None:
+def test_probes_are_compared_with_what_their_views_are_compared_with() -> None:
     support, seen = make_features(6), make_features(12, seed=10)
-    disturbed = DisturbedFeatures(seen, torch.zeros(12, PATCHES))
-    found = add_leave_one_out_distances(SupportFeatures(support, None, disturbed), views=2)
-    assert found.disturbed is not None
-    assert found.disturbed.images.distances is not None
+    probes = DisturbedFeatures(seen, torch.zeros(12, PATCHES))
+    found = with_distances(SupportFeatures(support, probes=probes), views=2)
+    assert found.probes is not None
+    assert found.probes.images.distances is not None
     for number in range(12):
         others = [view for view in range(6) if view // 2 != number % 6 // 2]
         expected = reference_distances(seen, support, others, [number])
-        torch.testing.assert_close(found.disturbed.images.distances[number : number + 1], expected, rtol=0, atol=1e-6)
+        torch.testing.assert_close(found.probes.images.distances[number : number + 1], expected, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("images", [1, 3])
@@ -153,7 +169,7 @@ def test_far_views_are_in_the_bank_of_the_other_images_alone(images: int) -> Non
     else:
         of_image = [0, 0, 1, 1, 2, 2] * 2
         assert mask.tolist() == [[own != other for other in of_image] for own in of_image[:6]]
-    found = leave_one_out_distances(support, 2)
+    found = left_out_distances(support, 2)
     for view in range(2 * images):
         expected = reference_distances(views, banked, mask[view].nonzero().flatten().tolist(), [view])
         torch.testing.assert_close(found[view : view + 1], expected, rtol=0, atol=1e-6)
@@ -162,7 +178,7 @@ def test_far_views_are_in_the_bank_of_the_other_images_alone(images: int) -> Non
 @pytest.mark.parametrize("views", [2, 3, 6, 7])
 def test_views_of_the_only_image_are_compared_with_the_half_least_similar_to_them(views: int) -> None:
     support = make_features(views)
-    found = leave_one_out_distances(SupportFeatures(support), views)
+    found = left_out_distances(SupportFeatures(support), views)
     assert support.layers
     for view in range(views):
         similarity = {
@@ -183,14 +199,14 @@ def test_a_copy_of_a_view_is_not_compared_with_it() -> None:
         support.class_token, support.patch_tokens, (support.layers[0][copies], support.layers[1][copies])
     )
     assert not leave_one_out_mask(SupportFeatures(doubled), views=6)[0, 1]
-    assert leave_one_out_distances(SupportFeatures(doubled), views=6).min() > 0.01
+    assert left_out_distances(SupportFeatures(doubled), views=6).min() > 0.01
 
 
 @pytest.mark.parametrize("calibration", ["position", "prototype", "none"])
 def test_distances_become_z_scores(calibration: str) -> None:
     support, test = make_features(6), torch.rand(3, PATCHES)
     kept, left_out = calibrated_memory(support, calibration)
-    values = leave_one_out_distances(SupportFeatures(support), 3)
+    values = left_out_distances(SupportFeatures(support), 3)
     assert left_out.layers == ()
     assert left_out.distances is not None
     assert torch.equal(left_out.distances, values)

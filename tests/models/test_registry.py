@@ -18,7 +18,7 @@ from promptad.features import ImageFeatures
 from promptad.models.anomaly_map import Scores, smooth_maps, square_maps
 from promptad.models.base import AnomalyDetector, EpochState, Subject, TrainTask, subject_of
 from promptad.models.buffers import Buffers
-from promptad.models.memory_bank import MemoryBank
+from promptad.models.memory_bank import MemoryBank, equal_weights
 from promptad.models.registry import MODELS, Method
 from promptad.settings import METHODS, ScoringSettings, TrainingSettings
 from promptad.structures import Prediction
@@ -34,7 +34,8 @@ class MemoryDetector(AnomalyDetector):
     subject: Subject
 
     def add_memory_distances(self, features: ImageFeatures) -> ImageFeatures:
-        return MemoryBank(tuple(self.head.tensors().values())).add_distances(features)
+        layers = tuple(self.head.tensors().values())
+        return MemoryBank(layers, equal_weights(layers)).add_distances(features)
 
     def score(self, features: ImageFeatures) -> Scores:
         distances = self.add_memory_distances(features).distances
@@ -46,11 +47,11 @@ class MemoryDetector(AnomalyDetector):
     def score_class_tokens(self, class_token: Tensor) -> Tensor:
         raise NotImplementedError
 
-    def normalize_scores(self, image_scores: Tensor) -> np.ndarray:
-        return image_scores.double().cpu().numpy()
+    def normalize_scores(self, scores: Scores) -> np.ndarray:
+        return scores.image.double().cpu().numpy()
 
     def to_prediction(self, scores: Scores) -> Prediction:
-        image = self.normalize_scores(scores.image)
+        image = self.normalize_scores(scores)
         return Prediction(image, smooth_maps(scores.patches, self.settings.scoring), image)
 
     def explain(self, features: ImageFeatures) -> tuple[()]:  # noqa: ARG002 there is nothing to explain

@@ -10,13 +10,11 @@ from PIL import Image
 
 from promptad.backbones.clip import Backbone
 from promptad.data.demo.writer import draw_good
-from promptad.features import ImageFeatures
-from promptad.models.multi_prototype.trainer import Trainer, trust_weighted
+from promptad.features import ImageFeatures, SupportFeatures
+from promptad.models.multi_prototype.trainer import Trainer
 from promptad.prompts.states import known_parts, user_states
 from promptad.prompts.zero_shot import ZeroShotCheck, check_zero_shot, rivals
 from promptad.settings import LossWeights, PromptSettings, Settings, TrainingSettings
-
-WEIGHTS = LossWeights(contrastive=3.0, closeness=5.0)
 
 
 @pytest.fixture(scope="module")
@@ -63,28 +61,21 @@ def test_the_line_shows_probabilities_in_percent() -> None:
     assert "99%" in known.in_words()
 
 
-@pytest.mark.parametrize(("trust", "contrastive"), [(1.0, 0.0), (0.0, 3.0), (0.25, 2.25)])
-def test_trust_scales_the_contrastive_weight(trust: float, contrastive: float) -> None:
-    shared = trust_weighted(WEIGHTS, PromptSettings(), trust)
-    assert shared == replace(WEIGHTS, contrastive=contrastive)
-
-
-def test_a_random_start_has_no_closeness_weight() -> None:
-    assert trust_weighted(WEIGHTS, PromptSettings(start="random"), 0.0) == replace(WEIGHTS, closeness=0.0)
-
-
 def weights_of(
     backbone: Backbone, words: str, support: ImageFeatures, start: str = "words", trust: float | None = None
 ) -> LossWeights:
-    settings = Settings(prompts=PromptSettings(start=start), training=TrainingSettings(trust=trust))
-    return Trainer(backbone, words, user_states(("with hole", "with cut")), support, settings).weights
+    training = TrainingSettings(trust=trust, weights=LossWeights(reaction=0.0))
+    settings = Settings(prompts=PromptSettings(start=start), training=training)
+    groups = user_states(("with hole", "with cut"))
+    return Trainer(backbone, words, groups, SupportFeatures(support), settings).weights
 
 
 def test_a_trainer_trusts_words_as_far_as_the_part_is_recognised(tiny: Backbone, zippers: ImageFeatures) -> None:
     usual = LossWeights()
     assert weights_of(tiny, "zipper", zippers).contrastive < 0.1 * usual.contrastive
     assert weights_of(tiny, "part", zippers).contrastive > 0.9 * usual.contrastive
-    assert weights_of(tiny, "zipper", zippers, start="random").contrastive == usual.contrastive
+    random = weights_of(tiny, "zipper", zippers, start="random")
+    assert (random.contrastive, random.closeness) == (usual.contrastive, 0)  # no start that is worth staying close to
     assert weights_of(tiny, "part", zippers, trust=1.0).contrastive == 0
     assert weights_of(tiny, "zipper", zippers, trust=0.0).contrastive == usual.contrastive
 

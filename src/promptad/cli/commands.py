@@ -153,7 +153,7 @@ def draw_record(
 ) -> None:
     """Draw an image with its regions, and beside it its anomaly map."""
     canvas_size, _ = detector.backbone.square_of(detector.settings.scoring.resolution)
-    title = overlay_title(record.score, record.max_score, record.label, record.nearest_states)
+    title = overlay_title(record.score, record.max_score, record.label, record.reason)
     overlay = Overlay(image, anomaly_map, canvas_size, record.regions, title)
     save(draw_overlays([overlay]), file, "output")
 
@@ -176,7 +176,7 @@ def show_predictions(records: Sequence[PredictionRecord], console: Console) -> N
 def _line_of(record: PredictionRecord) -> str:
     if record.error:
         return f"unreadable  {record.path}: {record.error}"
-    return f"anomaly {record.score:.2f}  {record.path}, most like: {', '.join(record.nearest_states)}"
+    return f"anomaly {record.score:.2f}  {record.path}, {record.reason}"
 
 
 def run_train_all(given: Arguments, console: Console) -> None:

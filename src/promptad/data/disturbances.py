@@ -1,8 +1,8 @@
 """Local disturbances of images: what a defect could look like, drawn without having seen one.
 
-They stand in for defects where it must be found, without labels, what reacts to defects at all. They are never trained
-on. Pasted pieces are those of CutPaste (Li et al., CVPR 2021), rough blobs of another look those of DRAEM (Zavrtanik
-et al., ICCV 2021).
+They stand in for defects twice: prompts are learned from some where words say little of defects, and from others, which
+nothing is learned from, it is found what reacts to defects at all. Pasted pieces are those of CutPaste (Li et al., CVPR
+2021), rough blobs of another look those of DRAEM (Zavrtanik et al., ICCV 2021).
 """
 
 from collections.abc import Sequence
@@ -19,12 +19,16 @@ Mask = np.ndarray  # [side, side] float32, 0 to 1
 LEAST_DEVIATION = 8.0  # grey levels: an image of less contrast is disturbed as if it had this
 
 
-def disturb_views(views: Sequence[Image.Image], count: int, seed: int) -> tuple[list[Image.Image], np.ndarray]:
-    """Return `count` square views, taken in turn, each with one local disturbance, and masks [count, side, side]."""
-    disturbed = []
-    for number in range(count):
-        repeat, place = divmod(number, len(views))
-        disturbed.append(disturb(np.asarray(views[place]), generator_of(views[place], seed, DISTURBED, repeat)))
+def disturb_views(
+    views: Sequence[Image.Image], repeats: Sequence[int], seed: int
+) -> tuple[list[Image.Image], np.ndarray]:
+    """Return square views, each with one local disturbance, and masks [N, side, side].
+
+    All views come in turn, once for each of the repeats, whose numbers determine the disturbances as the seed does.
+    """
+    disturbed = [
+        disturb(np.asarray(view), generator_of(view, seed, DISTURBED, repeat)) for repeat in repeats for view in views
+    ]
     return [Image.fromarray(image) for image, _ in disturbed], np.stack([mask for _, mask in disturbed])
 
 

@@ -39,8 +39,8 @@ def fit(
     epochs = tasks[0].settings.training.epochs
     name = monitors[0].class_name if len(monitors) == 1 else f"{len(monitors)} detectors"
     for monitor, state in zip(monitors, start, strict=True):
-        if state.zero_shot is not None:
-            console.print(f"{monitor.class_name}: {state.zero_shot.in_words()}", markup=False)
+        if state.finding:
+            console.print(f"{monitor.class_name}: {state.finding}", markup=False, soft_wrap=True)
     with progress_bar(console) as progress:
         bar = add_task(progress, f"train {name}", epochs)
         for of_epoch in chain([start], states):

@@ -17,7 +17,7 @@ from promptad.features import DisturbedFeatures, SupportFeatures
 from promptad.models.base import BATCH_SIZE
 from promptad.settings import Settings
 
-LEAST_DISTURBED = 16  # views, so that a mean over them says something
+LEAST_DISTURBED = 16  # views to learn from, and as many probes: a mean over them says something
 
 
 def with_bit_depth(settings: Settings, images: Sequence[ImageLike]) -> Settings:
@@ -28,27 +28,30 @@ def with_bit_depth(settings: Settings, images: Sequence[ImageLike]) -> Settings:
 def encode_support(
     backbone: Backbone, images: Sequence[ImageLike], settings: Settings, batch_size: int = BATCH_SIZE
 ) -> SupportFeatures:
-    """Encode the views of the support images, and far and disturbed ones if the settings need them."""
+    """Encode the views of the support images, and far and disturbed ones and probes if the settings need them."""
     views = []
     for image in images:
         square = square_image(read_image(image, settings.bit_depth), backbone.resize, backbone.resize)
         views += make_views(square, settings.support_views, settings.training.seed)
     features = backbone.encode_images(views, batch_size, layers=settings.needs_layers)
-    far_views = disturbed = None
+    far_views = disturbed = probes = None
+    seed, repeats = settings.training.seed, math.ceil(LEAST_DISTURBED / len(views))
     if settings.needs_far_views:
-        far_views = backbone.encode_images(make_far_views(views, settings.training.seed), batch_size, layers=True)
+        layers = settings.needs_layers
+        far_views = backbone.encode_images(make_far_views(views, seed), batch_size, layers=layers)
     if settings.needs_disturbed:
-        disturbed = _encode_disturbed(backbone, views, settings, batch_size)
-    return SupportFeatures(features, far_views, disturbed)
+        disturbed = _encode_disturbed(backbone, views, range(repeats), seed, batch_size, layers=False)
+    if settings.needs_probes:
+        probes = _encode_disturbed(backbone, views, range(repeats, 2 * repeats), seed, batch_size, layers=True)
+    return SupportFeatures(features, far_views, disturbed, probes, settings.scoring.far_views)
 
 
 def _encode_disturbed(
-    backbone: Backbone, views: Sequence[Image.Image], settings: Settings, batch_size: int
+    backbone: Backbone, views: Sequence[Image.Image], repeats: range, seed: int, batch_size: int, *, layers: bool
 ) -> DisturbedFeatures:
-    """Encode every view with a disturbance, or several times each with another where there are few."""
-    count = len(views) * math.ceil(LEAST_DISTURBED / len(views))
-    images, masks = disturb_views(views, count, settings.training.seed)
-    features = backbone.encode_images(images, batch_size, layers=True)
+    """Encode every view with a disturbance, once for each of the repeats, which have others."""
+    images, masks = disturb_views(views, repeats, seed)
+    features = backbone.encode_images(images, batch_size, layers=layers)
     side = math.isqrt(features.patch_tokens.shape[1])
     seen = [central_part(mask, backbone.image_encoder.image_size) for mask in masks]
     shares = np.stack([cv2.resize(mask, (side, side), interpolation=cv2.INTER_AREA) for mask in seen])

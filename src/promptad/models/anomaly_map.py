@@ -17,6 +17,7 @@ class Scores:
 
     image: Tensor  # [N]
     patches: Tensor  # [N, side, side]
+    lack: Tensor | None = None  # [N], of what an image of the part should show: above 1 it is unlike the part
 
 
 def smooth_maps(patches: Tensor, settings: ScoringSettings) -> np.ndarray:

@@ -17,7 +17,6 @@ from promptad.features import ImageFeatures, SupportFeatures
 from promptad.models.anomaly_map import Scores
 from promptad.models.checkpoint import write_checkpoint
 from promptad.prompts.states import StateGroup, class_words, state_groups
-from promptad.prompts.zero_shot import ZeroShotCheck
 from promptad.settings import Settings
 from promptad.structures import Explanation, Prediction
 
@@ -101,8 +100,8 @@ class AnomalyDetector(ABC):
         """Score class tokens [N, D], for ranking: the image scores, where `by_class_token`."""
 
     @abstractmethod
-    def normalize_scores(self, image_scores: Tensor) -> np.ndarray:
-        """Normalise raw image scores [N] to [0, 1]."""
+    def normalize_scores(self, scores: Scores) -> np.ndarray:
+        """Normalise raw image scores [N] to [0, 1]; maps are not read."""
 
     @abstractmethod
     def to_prediction(self, scores: Scores) -> Prediction:
@@ -133,8 +132,9 @@ class AnomalyDetector(ABC):
         """Score N images in [0, 1] without anomaly maps: patches are encoded only if the score needs them."""
         features = self.encode(images, batch_size, local=not self.by_class_token)
         if self.by_class_token:
-            return self.normalize_scores(self.score_class_tokens(features.class_token))
-        return self.normalize_scores(self.score(features).image)
+            image = self.score_class_tokens(features.class_token)
+            return self.normalize_scores(Scores(image, image.new_empty(len(image), 0, 0)))
+        return self.normalize_scores(self.score(features))
 
     def save(self, path: Path) -> None:
         """Write a checkpoint.
@@ -160,7 +160,7 @@ class EpochState:
     loss: float
     assemble: Callable[[], AnomalyDetector] = field(repr=False)
     set_thresholds: Callable[[AnomalyDetector], AnomalyDetector] = field(default=unchanged, repr=False)
-    zero_shot: ZeroShotCheck | None = None  # of the support images by the part's name, if it was checked
+    finding: str = ""  # a line for the log: what was found before training, and what follows
 
     @cached_property
     def detector(self) -> AnomalyDetector:

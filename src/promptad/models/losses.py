@@ -64,6 +64,14 @@ def closeness_loss(prototypes: Tensor, starts: Tensor) -> Tensor:
     return (1 - F.cosine_similarity(prototypes, starts, dim=1)).mean()
 
 
+def reaction_loss(scores: Tensor, disturbed: Tensor) -> Tensor:
+    """Soft hinge on how little the scores [N] of disturbed tokens exceed those of the same tokens before.
+
+    Pairwise ranking, as RankNet does (Burges et al., 2005).
+    """
+    return F.softplus(scores - disturbed).mean()
+
+
 def triplet_loss(features: Tensor, anchors: Tensor) -> Tensor:
     """Hinge on how much nearer normal features are to the abnormal anchor than to the normal one, of `anchors` [2, D].
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,24 +19,30 @@ class MemoryBank:
     """The support images' patches at some layers (PromptAD, Li et al., CVPR 2024, section 3.4, after WinCLIP)."""
 
     layers: tuple[Tensor, ...]  # [row, width] each, unit
+    layer_weights: Tensor  # [layer], of their distances; they sum to 1
 
     @classmethod
-    def from_support(cls, support: ImageFeatures) -> "MemoryBank":
-        """Keep every patch of the support features."""
+    def from_support(cls, support: ImageFeatures, layer_weights: Tensor | None = None) -> "MemoryBank":
+        """Keep every patch of the support features; layers have the same weight unless others are given."""
         assert support.layers, "the features were encoded without intermediate layers"
-        return cls(tuple(layer.flatten(0, 1).clone() for layer in support.layers))  # clones of inference tensors
+        layers = tuple(layer.flatten(0, 1).clone() for layer in support.layers)  # clones of inference tensors
+        return cls(layers, equal_weights(layers) if layer_weights is None else layer_weights)
 
     def add_distances(self, features: ImageFeatures) -> ImageFeatures:
         """Return N images' features with their distances to this bank; the large intermediate features are dropped.
 
-        A patch's distance is half the cosine distance to the nearest row, averaged over the layers: 0 to 1. Features
-        that already have distances are returned as they are.
+        A patch's distance is half the cosine distance to the nearest row, averaged over the layers by their weights: 0
+        to 1. Features that already have distances are returned as they are.
         """
         if features.distances is not None:
             return features
-        assert features.layers, "the features were encoded without intermediate layers"
-        distances = [nearest_distances(*both) for both in zip(features.layers, self.layers, strict=True)]
-        return replace(features, layers=(), distances=sum(distances[1:], distances[0]) / len(distances))
+        distances = weighted_sum(self.layer_distances(features.layers), self.layer_weights)
+        return replace(features, layers=(), distances=distances)
+
+    def layer_distances(self, layers: Sequence[Tensor]) -> Tensor:
+        """Return the distances [layer, N, patch] of layers [N, patch, width] to this bank's."""
+        assert layers, "the features were encoded without intermediate layers"
+        return torch.stack([nearest_distances(*both) for both in zip(layers, self.layers, strict=True)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,33 +87,41 @@ class CalibratedMemory:
         return (distances - self.map_mean) / self.map_std
 
 
-def add_leave_one_out_distances(support: SupportFeatures, views: int) -> SupportFeatures:
-    """Return the support features, `views` of each image, with distances to a bank without their own image.
+class LeftOut(NamedTuple):
+    """Distances of the support images' views to banks without their own image, layer by layer."""
 
-    The layers are dropped.
+    views: Tensor  # [layer, view, patch]
+    probes: Tensor | None  # [layer, probe, patch], of disturbed views, compared with what their views are compared with
+
+    @classmethod
+    def measured(cls, support: SupportFeatures, views: int) -> "LeftOut":
+        """Compare each view, `views` of each image, with those of its row in `leave_one_out_mask` alone."""
+        mask, probes = leave_one_out_mask(support, views), support.probes
+        of_probes = None if probes is None else _distances_by_mask(probes.images.layers, support.banked, mask)
+        return cls(_distances_by_mask(support.views.layers, support.banked, mask), of_probes)
+
+    def added_to(self, support: SupportFeatures, layer_weights: Tensor) -> SupportFeatures:
+        """Return the support features with these distances, averaged over the layers, which are dropped."""
+        views = replace(support.views, layers=(), distances=weighted_sum(self.views, layer_weights))
+        probes = support.probes
+        if probes is not None and self.probes is not None:
+            distances = weighted_sum(self.probes, layer_weights)
+            probes = replace(probes, images=replace(probes.images, layers=(), distances=distances))
+        return replace(support, views=views, far_views=None, probes=probes)
+
+
+def _distances_by_mask(layers: Sequence[Tensor], banked: ImageFeatures, mask: Tensor) -> Tensor:
+    """Return the distances [layer, N, patch] of layers [N, patch, width] to the banked views of their rows of a mask.
+
+    The rows [row, banked] are those of the N in turn, once or more often.
     """
-    distances, disturbed = leave_one_out_distances(support, views), support.disturbed
-    if disturbed is not None:
-        of_disturbed = leave_one_out_distances(support, views, disturbed.images.layers)
-        disturbed = replace(disturbed, images=replace(disturbed.images, layers=(), distances=of_disturbed))
-    return SupportFeatures(replace(support.views, layers=(), distances=distances), None, disturbed)
-
-
-def leave_one_out_distances(support: SupportFeatures, views: int, disturbed: Sequence[Tensor] = ()) -> Tensor:
-    """Return the distances [N, patch] of the support images' views to a bank without them.
-
-    Each view is compared with those of its row in `leave_one_out_mask` alone. With layers [N, patch, width] of
-    `disturbed` views, which are the same ones in turn, once or more often, these are compared in their place.
-    """
-    seen, mask, distances = disturbed or support.views.layers, leave_one_out_mask(support, views), []
-    banked = support.banked
-    for number in range(len(seen[0])):
-        others = mask[number % len(mask)]
-        bank = MemoryBank(tuple(layer[others].flatten(0, 1) for layer in banked.layers))
-        compared = bank.add_distances(replace(banked, layers=tuple(layer[number][None] for layer in seen)))
-        assert compared.distances is not None
-        distances.append(compared.distances)
-    return torch.cat(distances)
+    kinds, kind_of = torch.unique(mask, dim=0, return_inverse=True)
+    kind_of = kind_of.repeat(-(-len(layers[0]) // len(mask)))[: len(layers[0])]
+    found = torch.empty(len(layers), *layers[0].shape[:2], device=mask.device)
+    for number, others in enumerate(kinds):
+        bank, own = MemoryBank.from_support(banked.rows(others)), kind_of == number
+        found[:, own] = bank.layer_distances([layer[own] for layer in layers])
+    return found
 
 
 def leave_one_out_mask(support: SupportFeatures, views: int) -> Tensor:
@@ -127,6 +142,16 @@ def leave_one_out_mask(support: SupportFeatures, views: int) -> Tensor:
     products = [layer[:count] @ layer.T for layer in flat]  # [view, banked]
     similarity = sum(products[1:], products[0]).clone().fill_diagonal_(torch.inf)
     return others.scatter(1, similarity.argsort(1)[:, : len(image) // 2], value=True)
+
+
+def equal_weights(layers: Sequence[Tensor]) -> Tensor:
+    """Return the same weight [layer] for each of some layers; they sum to 1."""
+    return torch.full((len(layers),), 1 / len(layers), device=layers[0].device)
+
+
+def weighted_sum(of_layers: Tensor, weights: Tensor) -> Tensor:
+    """Return the sum over layers [layer, ...] by their weights [layer]."""
+    return (weights.view(-1, *[1] * (of_layers.ndim - 1)) * of_layers).sum(0)
 
 
 def nearest_distances(patches: Tensor, rows: Tensor) -> Tensor:

@@ -22,14 +22,12 @@ class ZeroShotCheck:
     rival_probability: float
 
     def in_words(self) -> str:
-        """Return a line for the log: the result and its consequence."""
+        """Return the result, as the beginning of a line for the log."""
         if self.probability >= RECOGNISED:
-            return (
-                f'CLIP recognises "{self.words}" in the support images ({self.probability:.0%}): prompts keep to words'
-            )
+            return f'CLIP recognises "{self.words}" in the support images ({self.probability:.0%})'
         return (
             f'CLIP does not recognise "{self.words}" in the support images ({self.probability:.0%}; "{self.rival}":'
-            f" {self.rival_probability:.0%}): the pictures teach the prompts; try a plainer name if there is one"
+            f" {self.rival_probability:.0%})"
         )
 
 

@@ -103,7 +103,7 @@ def make_gallery(found: PredictionsSummary, device: torch.device, console: Conso
         task = add_task(progress, "pictures", len(rejected + passed))
         shown = []
         for record in rejected + passed:
-            words = f"most like: {', '.join(record.nearest_states)}" if record.is_anomalous else ""
+            words = record.reason if record.is_anomalous else ""
             plain = GalleryItem(
                 found.name(record), Path(run.folder, record.path), record.score, record.max_score, words
             )

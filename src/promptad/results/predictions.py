@@ -78,9 +78,9 @@ class PredictionRecord:
         return self.label == ANOMALY
 
     @property
-    def nearest_states(self) -> tuple[str, ...]:
-        """The states of its explanation."""
-        return () if self.explanation is None else self.explanation.nearest_states
+    def reason(self) -> str:
+        """Why it may be anomalous, in words."""
+        return "" if self.explanation is None else self.explanation.reason
 
     def to_line(self) -> str:
         """Return its line in the file."""

@@ -44,7 +44,7 @@ class ImagePrediction(Prediction):
         image = self._image(number)
         score, anomaly_map = float(self.score[number]), self.anomaly_map[number]
         regions = find_regions(anomaly_map, self.canvas_size, *image.size)
-        explained = () if self.threshold is None else (self.label[number], self.explanations[number].nearest_states)
+        explained = () if self.threshold is None else (self.label[number], self.explanations[number].reason)
         title = overlay_title(score, float(anomaly_map.max()), *explained)
         return Overlay(image, anomaly_map, self.canvas_size, regions, title)
 
@@ -62,9 +62,9 @@ class ImagePrediction(Prediction):
         return f"Prediction({len(self)} pictures, {threshold}; scores {scores}{more})"
 
 
-def overlay_title(score: float, max_score: float, label: str = "", nearest_states: Sequence[str] = ()) -> str:
-    """Return the title of an image: its label, if it has one, its score and, if it is anomalous, the nearest states."""
+def overlay_title(score: float, max_score: float, label: str = "", reason: str = "") -> str:
+    """Return the title of an image: its label, if it has one, its score and, if it is anomalous, the reason."""
     numbers = f"score {score:.2f}, highest in the map {max_score:.2f}"
     if not label:
         return numbers
-    return f"{label}, {numbers}" + f"\nmost like: {', '.join(nearest_states)}" * (label == ANOMALY)
+    return f"{label}, {numbers}" + f"\n{reason}" * (label == ANOMALY)

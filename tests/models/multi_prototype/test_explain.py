@@ -51,7 +51,7 @@ def test_states_are_calibrated_on_normal_patches() -> None:
 def test_the_terms_add_up_to_the_raw_score(image_score: str, with_memory: bool) -> None:
     support, prototypes = make_support(), make_prototypes()
     assert support.distances is not None
-    bank = MemoryBank((torch.empty(0, 1),))
+    bank = MemoryBank((torch.empty(0, 1),), torch.ones(1))
     memory = CalibratedMemory.calibrated(bank, support.distances, POSITION) if with_memory else None
     calibration = calibrate(support, prototypes, "prototype")
     raw = score_features(support, prototypes, calibration, memory, image_score).image

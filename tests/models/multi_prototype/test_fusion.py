@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from promptad.features import DisturbedFeatures, ImageFeatures, SupportFeatures
-from promptad.models.memory_bank import CalibratedMemory, MemoryBank
+from promptad.models.memory_bank import CalibratedMemory, LeftOut, MemoryBank
 from promptad.models.multi_prototype.calibration import calibrate
-from promptad.models.multi_prototype.fusion import image_ranks, patch_ranks, reaction, weigh_words
+from promptad.models.multi_prototype.fusion import image_ranks, patch_ranks, reaction, weigh_layers, weigh_words
 from promptad.models.multi_prototype.prototypes import Prototypes
 from promptad.models.multi_prototype.scoring import score_features
 from promptad.settings import ScoringSettings
@@ -31,7 +31,7 @@ def around(direction: Tensor, *shape: int, seed: int) -> Tensor:
 
 
 def make_support(defect: Tensor, far: float, *, class_sees: bool = True) -> SupportFeatures:
-    """Views that look normal, and disturbed ones whose first patch looks like `defect` and is `far` from the bank."""
+    """Views that look normal, and probes whose first patch looks like `defect` and is `far` from the bank."""
     views = ImageFeatures(around(NORMAL, VIEWS, seed=1), around(NORMAL, VIEWS, PATCHES, seed=2))
     views = replace(views, distances=random(VIEWS, PATCHES, seed=3))
     seen = ImageFeatures(around(NORMAL, VIEWS, seed=4), around(NORMAL, VIEWS, PATCHES, seed=5))
@@ -41,7 +41,8 @@ def make_support(defect: Tensor, far: float, *, class_sees: bool = True) -> Supp
     class_token = around(defect, VIEWS, seed=8) if class_sees else seen.class_token
     share = torch.zeros(VIEWS, PATCHES)
     share[:, 0] = 1
-    return SupportFeatures(views, None, DisturbedFeatures(ImageFeatures(class_token, patches, (), distances), share))
+    probes = DisturbedFeatures(ImageFeatures(class_token, patches, (), distances), share)
+    return SupportFeatures(views, probes=probes)
 
 
 def weights(support: SupportFeatures) -> tuple[float, float]:
@@ -49,7 +50,9 @@ def weights(support: SupportFeatures) -> tuple[float, float]:
     prototypes = Prototypes.from_features(NORMAL[None], ABNORMAL[None, None])
     calibration = calibrate(support.views, prototypes, "prototype")
     assert support.views.distances is not None
-    memory = CalibratedMemory.calibrated(MemoryBank((torch.empty(0, 1),)), support.views.distances, ScoringSettings())
+    memory = CalibratedMemory.calibrated(
+        MemoryBank((torch.empty(0, 1),), torch.ones(1)), support.views.distances, ScoringSettings()
+    )
     found = weigh_words(memory, support, prototypes, calibration)
     assert torch.equal(found.map_mean, memory.map_mean)
     return float(found.class_token_weight), float(found.patches_weight)
@@ -81,7 +84,9 @@ def test_weights_scale_the_terms_of_words_in_score_and_map() -> None:
     prototypes = Prototypes.from_features(NORMAL[None], ABNORMAL[None, None])
     calibration, test = calibrate(support.views, prototypes, "prototype"), support.views
     assert test.distances is not None
-    whole = CalibratedMemory.calibrated(MemoryBank((torch.empty(0, 1),)), test.distances, ScoringSettings())
+    whole = CalibratedMemory.calibrated(
+        MemoryBank((torch.empty(0, 1),), torch.ones(1)), test.distances, ScoringSettings()
+    )
     parts = replace(whole, class_token_weight=torch.tensor(0.25), patches_weight=torch.tensor(0.5))
     for by, share in (("class-token", 0.25), ("patches", 0.5)):
         text, found = (score_features(test, prototypes, calibration, of, by) for of in (None, parts))
@@ -89,6 +94,19 @@ def test_weights_scale_the_terms_of_words_in_score_and_map() -> None:
         torch.testing.assert_close(found.image, share * text.image + memory)
     maps = [score_features(test, prototypes, calibration, of).patches for of in (None, parts, whole)]
     torch.testing.assert_close(maps[1], maps[2] - 0.5 * maps[0], rtol=1e-4, atol=1e-4)
+
+
+def test_layers_count_by_their_reaction_and_deviation() -> None:
+    views, probes = random(3, 16, PATCHES, seed=1), random(3, 16, PATCHES, seed=2)
+    views[1], probes[1] = 5 * views[1], 5 * probes[1]
+    probes[0, :, 0], probes[1, :, 0] = 2, 6  # farther than any view's patch; those of the third are as any
+    places = torch.zeros(16, PATCHES, dtype=torch.bool)
+    places[:, 0] = True
+    weights = weigh_layers(LeftOut(views, probes), places)
+    reactions = [max(0.05, float(reaction(patch_ranks(views[n], probes[n], places), 0))) for n in range(3)]
+    assert reactions[:2] == [1, 1]
+    expected = torch.tensor([reactions[n] ** 2 / float(views[n].std(correction=0)) for n in range(3)])
+    torch.testing.assert_close(weights, expected / expected.sum())
 
 
 def test_ranks_of_patches_equal_their_reference() -> None:

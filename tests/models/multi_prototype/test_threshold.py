@@ -38,7 +38,7 @@ def gumbel(mean: float, std: float) -> tuple[float, float]:
 @pytest.mark.parametrize("with_memory", [False, True])
 def test_normal_scores_equal_their_reference(with_memory: bool) -> None:
     support, prototypes, bias = make_support(), make_prototypes(), torch.tensor([0.1, -0.1])
-    bank = MemoryBank((torch.empty(0, 1),))  # not used: the features have distances already
+    bank = MemoryBank((torch.empty(0, 1),), torch.ones(1))  # not used: the features have distances already
     assert support.distances is not None
     memory = CalibratedMemory.calibrated(bank, support.distances, SETTINGS) if with_memory else None
     all_known = calibrate(support, prototypes, "prototype", bias)

@@ -12,13 +12,22 @@ from torch import Tensor
 
 from promptad.backbones.clip import Backbone
 from promptad.backbones.open_clip_vit import clip_of
-from promptad.features import ImageFeatures
+from promptad.features import DisturbedFeatures, ImageFeatures, SupportFeatures
 from promptad.models import losses
 from promptad.models.multi_prototype.assignment import balanced_assignment, balancing_bias, similarity_std
+from promptad.models.multi_prototype.objective import (
+    CLASS_SHARE,
+    REPULSION_LIMIT,
+    SHARPNESS,
+    TrainInputs,
+    group_means,
+    total_loss,
+)
 from promptad.models.multi_prototype.objective import LOSSES as REGISTERED
-from promptad.models.multi_prototype.objective import REPULSION_LIMIT, TrainInputs, group_means, total_loss
 from promptad.models.multi_prototype.prototypes import Prototypes, project_out
+from promptad.models.multi_prototype.similarities import margins
 from promptad.models.multi_prototype.trainer import Trainer, run_epochs
+from promptad.models.multi_prototype.trust import reaction_of
 from promptad.prompts.encode import encode_states
 from promptad.prompts.states import user_states
 from promptad.settings import LossWeights, PromptSettings, Settings, TrainingSettings
@@ -29,10 +38,17 @@ OFF = LossWeights(**dict.fromkeys(LOSSES, 0.0))
 
 
 @pytest.fixture(scope="module")
-def support(tiny: Backbone) -> ImageFeatures:
-    """Features of two images of noise; the patches are thinned out to 16 an image."""
+def support(tiny: Backbone) -> SupportFeatures:
+    """Features of two images of noise, and of both with a black half; the patches are thinned out to 16 an image."""
     pixels = torch.randn(2, 3, 112, 112, generator=torch.Generator().manual_seed(0))
-    features = tiny.image_encoder.encode(pixels)
+    black = pixels.clone()
+    black[:, :, :56] = -2
+    plain, disturbed = (thinned(tiny.image_encoder.encode(images)) for images in (pixels, black))
+    share = (torch.arange(196)[::13] < 98).float().expand(2, 16)
+    return SupportFeatures(plain, disturbed=DisturbedFeatures(disturbed, share))
+
+
+def thinned(features: ImageFeatures) -> ImageFeatures:
     return replace(features, patch_tokens=features.patch_tokens[:, ::13])
 
 
@@ -59,7 +75,7 @@ def epoch_of(trainer: Trainer) -> Epoch:
     return Epoch(trainer.epoch, float(trainer.loss.detach()), trainer.prototypes.detach())
 
 
-def run(backbone: Backbone, support: ImageFeatures, settings: Settings) -> list[Epoch]:
+def run(backbone: Backbone, support: SupportFeatures, settings: Settings) -> list[Epoch]:
     trainer = Trainer(backbone, "carpet", GROUPS, support, settings)
     return [epoch_of(trainer) for _ in run_epochs([trainer])]
 
@@ -73,7 +89,10 @@ def make_inputs() -> TrainInputs:
     features = random_units(14, seed=1)
     states = (random_units(3, seed=2), random_units(1, seed=3), random_units(2, seed=4))
     start = Prototypes.from_features(random_units(2, seed=5), random_units(2, 4, seed=6))
-    return TrainInputs(features, features[2:], 2, states, start, 10.0)
+    seen = ImageFeatures(random_units(4, seed=9), random_units(4, 6, seed=10))
+    places = torch.zeros(4, 6)
+    places[0, 1:3] = places[1, 4] = places[3, 5] = 1
+    return TrainInputs(features, features[2:], 2, states, start, 10.0, DisturbedFeatures(seen, places))
 
 
 def make_prototypes() -> Prototypes:
@@ -104,14 +123,37 @@ def each_loss(prototypes: Prototypes, inputs: TrainInputs) -> dict[str, Tensor]:
         "balance": losses.balance_loss(similarities, shares[2:], similarity_std(similarities)),
         "repulsion": losses.repulsion_loss(abnormal, REPULSION_LIMIT),
         "closeness": losses.closeness_loss(torch.cat([normal, abnormal]), starts),
+        "reaction": reaction_loss(prototypes, inputs, balancing_bias(similarities)),
     }
+
+
+def reaction_loss(prototypes: Prototypes, inputs: TrainInputs, bias: Tensor) -> Tensor:
+    """How little disturbed patches and class tokens exceed the same ones before, written with loops."""
+    assert inputs.disturbed is not None
+    seen, before = inputs.disturbed.images, inputs.features
+    known = {
+        "class": margins(before[:2], prototypes, bias),
+        "patch": margins(before[2:].view(2, 6, -1), prototypes, bias).flatten(0, 1),
+    }
+
+    def score(kind: str, margin: Tensor) -> Tensor:
+        z_scores = (margin - known[kind].mean(0)) / known[kind].std(0, correction=0)
+        return torch.logsumexp(SHARPNESS * z_scores, 0) / SHARPNESS
+
+    of_patches, of_class = margins(seen.patch_tokens, prototypes, bias), margins(seen.class_token, prototypes, bias)
+    patches = [
+        F.softplus(score("patch", known["patch"][6 * (view % 2) + patch]) - score("patch", of_patches[view, patch]))
+        for view, patch in ((0, 1), (0, 2), (1, 4), (3, 5))
+    ]
+    tokens = [F.softplus(score("class", known["class"][n % 2]) - score("class", of_class[n])) for n in range(4)]
+    return torch.stack(patches).mean() + CLASS_SHARE * torch.stack(tokens).mean()
 
 
 def same(first: Prototypes, second: Prototypes) -> bool:
     return all(torch.equal(value, getattr(second, name)) for name, value in vars(first).items())
 
 
-def test_epoch_0_is_the_start_and_every_epoch_is_yielded(tiny: Backbone, support: ImageFeatures) -> None:
+def test_epoch_0_is_the_start_and_every_epoch_is_yielded(tiny: Backbone, support: SupportFeatures) -> None:
     epochs = run(tiny, support, make_settings(epochs=3))
     alone = run(tiny, support, make_settings(epochs=0))
     assert [epoch.number for epoch in epochs] == [0, 1, 2, 3]
@@ -121,7 +163,7 @@ def test_epoch_0_is_the_start_and_every_epoch_is_yielded(tiny: Backbone, support
     assert not any(same(before.prototypes, after.prototypes) for before, after in pairwise(epochs))
 
 
-def test_prototypes_have_the_shapes_of_the_settings_and_no_gradient(tiny: Backbone, support: ImageFeatures) -> None:
+def test_prototypes_have_the_shapes_of_the_settings_and_no_gradient(tiny: Backbone, support: SupportFeatures) -> None:
     for settings, shapes in (
         (PromptSettings(), ((3, 128), (6, 128))),
         (PromptSettings(n_pro=1, n_pro_ab=4), ((1, 128), (4, 128))),
@@ -134,12 +176,12 @@ def test_prototypes_have_the_shapes_of_the_settings_and_no_gradient(tiny: Backbo
 
 
 @pytest.mark.parametrize("start", ["words", "random"])
-def test_the_loss_falls(tiny: Backbone, support: ImageFeatures, start: str) -> None:
+def test_the_loss_falls(tiny: Backbone, support: SupportFeatures, start: str) -> None:
     epochs = run(tiny, support, make_settings(epochs=10, prompts=PromptSettings(start=start)))
     assert epochs[-1].loss < epochs[0].loss - 0.01
 
 
-def test_no_weight_of_the_backbone_changes(tiny: Backbone, support: ImageFeatures) -> None:
+def test_no_weight_of_the_backbone_changes(tiny: Backbone, support: SupportFeatures) -> None:
     before = {name: value.clone() for name, value in clip_of(tiny).state_dict().items()}
     run(tiny, support, make_settings(epochs=2))
     for name, value in clip_of(tiny).state_dict().items():
@@ -147,7 +189,7 @@ def test_no_weight_of_the_backbone_changes(tiny: Backbone, support: ImageFeature
     assert all(parameter.grad is None for parameter in clip_of(tiny).parameters())
 
 
-def test_the_same_seed_gives_the_same_prototypes_to_the_bit(tiny: Backbone, support: ImageFeatures) -> None:
+def test_the_same_seed_gives_the_same_prototypes_to_the_bit(tiny: Backbone, support: SupportFeatures) -> None:
     prompts = PromptSettings(start="random")
     first, again, other = (
         run(tiny, support, make_settings(epochs=2, prompts=prompts, seed=seed))[-1] for seed in (1, 1, 2)
@@ -157,7 +199,7 @@ def test_the_same_seed_gives_the_same_prototypes_to_the_bit(tiny: Backbone, supp
     assert not same(first.prototypes, other.prototypes)
 
 
-def test_training_leaves_the_global_seed_alone(tiny: Backbone, support: ImageFeatures) -> None:
+def test_training_leaves_the_global_seed_alone(tiny: Backbone, support: SupportFeatures) -> None:
     torch.manual_seed(3)
     expected = torch.rand(4)
     torch.manual_seed(3)
@@ -165,20 +207,20 @@ def test_training_leaves_the_global_seed_alone(tiny: Backbone, support: ImageFea
     assert torch.equal(torch.rand(4), expected)
 
 
-def test_with_every_loss_off_and_no_decay_the_prototypes_stay(tiny: Backbone, support: ImageFeatures) -> None:
+def test_with_every_loss_off_and_no_decay_the_prototypes_stay(tiny: Backbone, support: SupportFeatures) -> None:
     epochs = run(tiny, support, make_settings(epochs=3, weights=OFF, weight_decay=0.0))
     assert [epoch.loss for epoch in epochs] == [0, 0, 0, 0]
     assert same(epochs[0].prototypes, epochs[-1].prototypes)
 
 
-def test_with_every_loss_off_only_decay_moves_the_prototypes(tiny: Backbone, support: ImageFeatures) -> None:
+def test_with_every_loss_off_only_decay_moves_the_prototypes(tiny: Backbone, support: SupportFeatures) -> None:
     epochs = run(tiny, support, make_settings(epochs=3, weights=OFF, weight_decay=0.5))
     assert not same(epochs[0].prototypes, epochs[-1].prototypes)
     torch.testing.assert_close(epochs[-1].prototypes.normal, epochs[0].prototypes.normal, rtol=0, atol=0.05)
 
 
 def test_a_larger_closeness_weight_keeps_prototypes_nearer_to_their_start(
-    tiny: Backbone, support: ImageFeatures
+    tiny: Backbone, support: SupportFeatures
 ) -> None:
     ways = []
     for closeness in (0.0, 100.0):
@@ -209,6 +251,14 @@ def test_every_loss_reaches_the_text_features(name: str) -> None:
         assert leaf.grad is not None
         assert leaf.grad.isfinite().all()
         assert leaf.grad.abs().max() > 1e-4
+
+
+def test_training_on_disturbed_views_makes_their_patches_stand_out(tiny: Backbone, support: SupportFeatures) -> None:
+    rises = []
+    for weight in (0.0, 10.0):
+        epochs = run(tiny, support, make_settings(epochs=30, weights=replace(OFF, reaction=weight)))
+        rises.append(reaction_of(epochs[-1].prototypes, support) - reaction_of(epochs[0].prototypes, support))
+    assert rises[1] > rises[0] + 0.05
 
 
 def test_every_weight_has_its_loss() -> None:
@@ -249,7 +299,7 @@ def test_every_phrase_of_a_prototypes_groups_has_equal_weight() -> None:
     assert group_means(groups, 2).tolist() == [[4], [0]]
 
 
-def test_the_manual_states_of_the_inputs_are_those_of_the_class(tiny: Backbone, support: ImageFeatures) -> None:
+def test_the_manual_states_of_the_inputs_are_those_of_the_class(tiny: Backbone, support: SupportFeatures) -> None:
     weights = replace(OFF, matching=1.0)
     (start,) = run(tiny, support, make_settings(epochs=0, weights=weights))
     states = torch.cat(
@@ -258,16 +308,17 @@ def test_the_manual_states_of_the_inputs_are_those_of_the_class(tiny: Backbone, 
     assert start.loss == pytest.approx(float(losses.matching_loss(start.prototypes.abnormal, states)), rel=1e-4)
 
 
-def test_class_tokens_and_patch_tokens_both_change_the_loss(tiny: Backbone, support: ImageFeatures) -> None:
+def test_class_tokens_and_patch_tokens_both_change_the_loss(tiny: Backbone, support: SupportFeatures) -> None:
     (plain,) = run(tiny, support, make_settings(epochs=0))
     for name in ("class_token", "patch_tokens"):
-        turned = replace(support, **{name: -getattr(support, name)})
+        turned = replace(support, views=replace(support.views, **{name: -getattr(support.views, name)}))
         (start,) = run(tiny, turned, make_settings(epochs=0))
         assert abs(start.loss - plain.loss) > 1e-3
 
 
-def test_classes_trained_side_by_side_equal_those_trained_alone(tiny: Backbone, support: ImageFeatures) -> None:
-    turned = replace(support, patch_tokens=support.patch_tokens.roll(1, 0))
+def test_classes_trained_side_by_side_equal_those_trained_alone(tiny: Backbone, support: SupportFeatures) -> None:
+    views = replace(support.views, patch_tokens=support.views.patch_tokens.roll(1, 0))
+    turned = replace(support, views=views)
     other = PromptSettings(n_pro=2, n_pro_ab=4, n_ctx_ab=2)
     given = [
         ("carpet", support, make_settings(epochs=20)),
@@ -275,7 +326,7 @@ def test_classes_trained_side_by_side_equal_those_trained_alone(tiny: Backbone, 
         ("pill", support, make_settings(epochs=20, seed=5)),
     ]
 
-    def trainer(words: str, features: ImageFeatures, settings: Settings) -> Trainer:
+    def trainer(words: str, features: SupportFeatures, settings: Settings) -> Trainer:
         return Trainer(tiny, words, GROUPS, features, settings)
 
     together = [trainer(*own) for own in given]
@@ -301,6 +352,7 @@ def test_training_has_no_argument_for_a_test_split() -> None:
         "state_groups",
         "start",
         "temperature",
+        "disturbed",
     }
 
 

@@ -14,11 +14,12 @@ from promptad.backbones.clip import Backbone
 from promptad.features import ImageFeatures
 from promptad.models.anomaly_map import Scores
 from promptad.models.base import AnomalyDetector, Subject, subject_of
-from promptad.models.checkpoint import check_shapes, damaged
+from promptad.models.checkpoint import FORMAT_VERSION, check_shapes, damaged
 from promptad.models.memory_bank import CalibratedMemory, MemoryBank
 from promptad.models.multi_prototype.calibration import Calibration
 from promptad.models.multi_prototype.explain import StateDirections, explain
 from promptad.models.multi_prototype.head import PrototypeHead
+from promptad.models.multi_prototype.likeness import Likeness
 from promptad.models.multi_prototype.prototypes import Prototypes
 from promptad.models.multi_prototype.scoring import score_class_tokens
 from promptad.models.multi_prototype.similarities import normal_similarities
@@ -37,8 +38,9 @@ CALIBRATION_KEYS = {"normal_bias": "normal_offsets"}
 LAYER_KEYS = ("first", "second")  # further ones are layer_3, layer_4 …
 PROTOTYPE_KEYS = ("normal_prototypes", "abnormal_prototypes", "centre", "normal_share", "abnormal_share")
 SILENT = 0.1  # weight below which the log calls words silent
-MEMORY_KEYS = ("patch_mean", "patch_std", "map_mean", "map_std", "class_token_weight", "patches_weight")
-LEARNED_KEYS = (*PROTOTYPE_KEYS, "calibration", "memory", "normal_scores", "vocabulary")
+MEMORY_NUMBERS = ("patch_mean", "patch_std", "map_mean", "map_std", "class_token_weight", "patches_weight")
+MEMORY_KEYS = (*MEMORY_NUMBERS, "layer_weights")
+LEARNED_KEYS = (*PROTOTYPE_KEYS, "calibration", "memory", "normal_scores", "vocabulary")  # since format 6 "likeness"
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,9 +83,9 @@ class MultiPrototypeDetector(AnomalyDetector):
         """Return the image scores of class tokens [N, D], in z-scores."""
         return score_class_tokens(class_token, self.head.prototypes, self.head.calibration)
 
-    def normalize_scores(self, image_scores: Tensor) -> np.ndarray:
+    def normalize_scores(self, scores: Scores) -> np.ndarray:
         """Turn raw image scores into [0, 1], where 0.5 is the threshold."""
-        return self.thresholds.normalize_scores(image_scores)
+        return self.thresholds.normalize_scores(self.thresholds.raw_scores(scores))
 
     def to_prediction(self, scores: Scores) -> Prediction:
         """Turn raw scores into scores and maps in [0, 1], where 0.5 is the threshold."""
@@ -92,7 +94,11 @@ class MultiPrototypeDetector(AnomalyDetector):
     def explain(self, features: ImageFeatures) -> tuple[Explanation, ...]:
         """Return why N images have their scores."""
         head, known = self.head, self.add_memory_distances(features)
-        return explain(known, head.prototypes, head.calibration, head.states, head.image_score, head.memory)
+        explanations = explain(known, head.prototypes, head.calibration, head.states, head.image_score, head.memory)
+        if head.likeness is None:
+            return explanations
+        lack = head.likeness.lack(features.patch_tokens).tolist()
+        return tuple(replace(one, lack=own) for one, own in zip(explanations, lack, strict=True))
 
     def usage(self, features: ImageFeatures) -> Tensor:
         """Return the share [N, K] of each normal prototype in the patches of N images."""
@@ -128,6 +134,7 @@ class MultiPrototypeDetector(AnomalyDetector):
             "vocabulary": _plain(vars(self.head.states)),
             "normal_scores": {} if self.normal_scores is None else _plain_scores(self.normal_scores),
             "memory": {} if self.head.memory is None else _plain_memory(self.head.memory),
+            "likeness": {} if self.head.likeness is None else _plain(vars(self.head.likeness)),
         }
 
 
@@ -144,7 +151,7 @@ def restore(path: Path, checkpoint: Mapping[str, Any], backbone: Backbone) -> Mu
         return {n: v.to(backbone.device) if isinstance(v, Tensor) else tuple(v) for n, v in values.items()}
 
     learned = moved({name: checkpoint[name] for name in PROTOTYPE_KEYS})
-    calibration, memory = moved(checkpoint["calibration"]), moved(checkpoint["memory"])
+    calibration, memory, likeness = (moved(checkpoint[name]) for name in ("calibration", "memory", "likeness"))
     thresholds = Thresholds(**{name: calibration.pop(key) for name, key in THRESHOLD_KEYS.items()})
     settings: Settings = checkpoint["settings"]
     head = PrototypeHead(
@@ -152,6 +159,7 @@ def restore(path: Path, checkpoint: Mapping[str, Any], backbone: Backbone) -> Mu
         Calibration(calibration.pop("normal_offsets"), **calibration),
         StateDirections(**moved(checkpoint["vocabulary"])),
         _memory_of(memory) if memory else None,
+        Likeness(**likeness) if likeness else None,
         settings.scoring.image_score,
         thresholds,
     )
@@ -163,12 +171,20 @@ def restore(path: Path, checkpoint: Mapping[str, Any], backbone: Backbone) -> Mu
 
 
 def _upgraded(checkpoint: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a checkpoint of format 4 as one of format 5: words had their full weight beside a memory bank."""
-    memory = checkpoint["memory"]
-    if checkpoint["format_version"] != 4 or not isinstance(memory, Mapping) or not memory:
+    """Return a checkpoint of format 4 or 5 as one of format 6.
+
+    Before 6, a memory bank's layers had the same weight, and no image was unlike the part; before 5, words had their
+    full weight beside a memory bank.
+    """
+    if checkpoint["format_version"] == FORMAT_VERSION:
+        return {"likeness": None} | dict(checkpoint)
+    memory, checkpoint = checkpoint["memory"], {**checkpoint, "likeness": {}}
+    if not isinstance(memory, Mapping) or not memory:
         return checkpoint
-    weights = dict.fromkeys(MEMORY_KEYS[-2:], torch.ones(()))
-    return {**checkpoint, "memory": weights | dict(memory)}
+    if checkpoint["format_version"] == 4:
+        memory = dict.fromkeys(MEMORY_NUMBERS[-2:], torch.ones(())) | dict(memory)
+    layers = len(memory) - len(MEMORY_NUMBERS)
+    return {**checkpoint, "memory": dict(memory) | {"layer_weights": torch.full((layers,), 1 / max(layers, 1))}}
 
 
 def _check(path: Path, checkpoint: Mapping[str, Any], backbone: Backbone) -> None:
@@ -181,7 +197,7 @@ def _check(path: Path, checkpoint: Mapping[str, Any], backbone: Backbone) -> Non
     k, m, d = prompts.n_pro, prompts.n_pro_ab, encoder.dimensions
     shapes: dict[str, tuple[int | None, ...]] = {"normal_prototypes": (k, d), "abnormal_prototypes": (m, d)}
     check_shapes(path, checkpoint, shapes | {"centre": (d,), "normal_share": (k,), "abnormal_share": (m,)})
-    for name in ("calibration", "vocabulary", "normal_scores", "memory"):
+    for name in ("calibration", "vocabulary", "normal_scores", "memory", "likeness"):
         if not isinstance(checkpoint[name], Mapping):
             raise damaged(path, f"{name} is no mapping")
     calibration, states = checkpoint["calibration"], checkpoint["vocabulary"]
@@ -204,10 +220,14 @@ def _check(path: Path, checkpoint: Mapping[str, Any], backbone: Backbone) -> Non
             raise damaged(path, f"normal_scores.{name} is no location and scale")
     if memory := checkpoint["memory"]:
         layers = dict.fromkeys(layer_keys(len(encoder.layer_indices)), (None, encoder.width))
-        positions, numbers = dict.fromkeys(MEMORY_KEYS[:2], (None,)), dict.fromkeys(MEMORY_KEYS[2:], ())
-        check_shapes(path, memory, {**layers, **positions, **numbers})
+        positions, numbers = dict.fromkeys(MEMORY_NUMBERS[:2], (None,)), dict.fromkeys(MEMORY_NUMBERS[2:], ())
+        check_shapes(path, memory, {**layers, **positions, **numbers, "layer_weights": (len(layers),)})
         if (found := len(memory) - len(MEMORY_KEYS)) != len(layers):
             raise damaged(path, f"its memory bank has {found} layers, {backbone.settings.name} {len(layers)}")
+    if likeness := checkpoint["likeness"]:
+        check_shapes(path, likeness, {"samples": (None, d), "limit": ()})
+        if not float(likeness["limit"]) > 0:
+            raise damaged(path, "likeness.limit is not above 0")
     for place, values in (("calibration", calibration), ("states", states), ("memory", memory)):
         for name, value in values.items():
             if name.endswith(("std", "spread")) and not bool((value > 0).all()):
@@ -233,12 +253,12 @@ def _plain_scores(scores: NormalScoreDistribution) -> dict[str, Any]:
 
 
 def _plain_memory(memory: CalibratedMemory) -> dict[str, Any]:
-    layers = memory.bank.layers
-    named = dict(zip(layer_keys(len(layers)), layers, strict=True))
+    bank = memory.bank
+    named = dict(zip(layer_keys(len(bank.layers)), bank.layers, strict=True)) | {"layer_weights": bank.layer_weights}
     return _plain(named | {name: number for name, number in vars(memory).items() if name != "bank"})
 
 
 def _memory_of(tensors: Mapping[str, Tensor]) -> CalibratedMemory:
-    numbers = {name: tensors[name] for name in MEMORY_KEYS}
-    layers = layer_keys(len(tensors) - len(numbers))
-    return CalibratedMemory(MemoryBank(tuple(tensors[name] for name in layers)), **numbers)
+    layers = tuple(tensors[name] for name in layer_keys(len(tensors) - len(MEMORY_KEYS)))
+    numbers = {name: tensors[name] for name in MEMORY_NUMBERS}
+    return CalibratedMemory(MemoryBank(layers, tensors["layer_weights"]), **numbers)

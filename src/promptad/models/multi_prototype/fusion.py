@@ -1,8 +1,8 @@
-"""Fusion: what the terms of the words count for beside the memory's, by how they react to disturbed views.
+"""Fusion: what words count for beside a memory bank, and each of its layers in it, by how they react to probes.
 
 A sum of z-scores weighs a term that says nothing of defects as much as one that says all. What a term can tell is found
-without labels: the views of the support images have their scores, and the same views with a local disturbance (see
-`promptad.data.disturbances`) should have higher ones.
+without labels: the views of the support images have their scores, and probes, which are such views with a local
+disturbance (see `promptad.data.disturbances`), should have higher ones. Nothing is learned from probes.
 """
 
 import math
@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from promptad.features import ImageFeatures, SupportFeatures
-from promptad.models.memory_bank import CalibratedMemory
+from promptad.models.memory_bank import CalibratedMemory, LeftOut
 from promptad.models.multi_prototype.calibration import Calibration
 from promptad.models.multi_prototype.prototypes import Prototypes
 from promptad.models.multi_prototype.scoring import score_class_tokens, score_patches
 from promptad.models.multi_prototype.similarities import margins
+from promptad.models.normal_stats import mean_and_std
 
-DISTURBED_SHARE = 0.25  # of a patch, above which it should react
 DOUBT = 1.0  # standard errors that are taken off the reaction of words: they must earn their weight
 LEAST_REACTION = 0.05  # of a memory: what reacts less is as good as silent
 
@@ -38,20 +38,19 @@ def weigh_words(
     """Return the memory with the weights of the words' terms beside it.
 
     The weight of the patches' term is its reaction as a share of the memory's, at most 1; that of the class token's is
-    the geometric mean of this and its own such share. A reaction is 0 where disturbed views rank among the others as by
-    chance, and 1 where they are above all of them.
+    the geometric mean of this and its own such share. A reaction is 0 where probes rank among the views as by chance,
+    and 1 where they are above all of them.
 
     Args:
         memory: its weights are ignored.
-        support: with disturbed views; both have their distances to the bank, without their own image.
+        support: with probes; views and probes have their distances to the bank, without their own image.
         prototypes: those that the words' terms are made of.
         calibration: their calibration.
     """
-    views, disturbed = support.views, support.disturbed
-    assert disturbed is not None, "there are no disturbed views"
-    places = disturbed.share > DISTURBED_SHARE
-    pairs = torch.arange(len(places), device=places.device) % len(views.class_token)
-    of_views, of_seen = (_terms(of, memory, prototypes, calibration) for of in (views, disturbed.images))
+    views, probes = support.views, support.probes
+    assert probes is not None, "there are no probes"
+    places, pairs = probes.places, probes.views_of(len(views.class_token))
+    of_views, of_seen = (_terms(of, memory, prototypes, calibration) for of in (views, probes.images))
     by_class = image_ranks(of_views.class_token, of_seen.class_token, pairs)
     by_patches = patch_ranks(of_views.patches, of_seen.patches, places)
     by_memory = patch_ranks(of_views.memory, of_seen.memory, places)
@@ -59,6 +58,23 @@ def weigh_words(
     patches = (reaction(by_patches, DOUBT) / known).clamp(max=1)
     class_token = (reaction(by_class, DOUBT) / known).clamp(max=1)
     return replace(memory, class_token_weight=(patches * class_token).sqrt(), patches_weight=patches)
+
+
+def weigh_layers(left_out: LeftOut, places: Tensor) -> Tensor:
+    """Return the weights [layer] of a bank's layers: the square of their reaction, for distances of unit deviation.
+
+    Where to look is a matter of the part: published layers are fixed, and no depth is best for every part.
+
+    Args:
+        left_out: distances of views and probes.
+        places: [probe, patch] bool, which patches are disturbed.
+    """
+    assert left_out.probes is not None, "there are no probes"
+    reactions = torch.stack(
+        [reaction(patch_ranks(*of_layer, places), 0) for of_layer in zip(left_out.views, left_out.probes, strict=True)]
+    )
+    weights = reactions.clamp_min(LEAST_REACTION).square() / mean_and_std(left_out.views.flatten(1).T)[1]
+    return weights / weights.sum()
 
 
 def reaction(ranks: Tensor, doubt: float) -> Tensor:

@@ -1,5 +1,7 @@
 """The trained head of a multi-prototype detector as one module: from features to raw anomaly scores."""
 
+from dataclasses import replace
+
 from torch import Tensor, nn
 
 from promptad.features import ImageFeatures
@@ -8,6 +10,7 @@ from promptad.models.buffers import Buffers
 from promptad.models.memory_bank import CalibratedMemory, MemoryBank
 from promptad.models.multi_prototype.calibration import Calibration
 from promptad.models.multi_prototype.explain import StateDirections
+from promptad.models.multi_prototype.likeness import Likeness
 from promptad.models.multi_prototype.prototypes import Prototypes
 from promptad.models.multi_prototype.scoring import score_features
 from promptad.models.multi_prototype.threshold import Thresholds
@@ -25,19 +28,22 @@ class PrototypeHead(nn.Module):
         calibration: Calibration,
         states: StateDirections,
         memory: CalibratedMemory | None = None,
+        likeness: Likeness | None = None,
         image_score: str = "both",
         thresholds: Thresholds | None = None,
     ) -> None:
-        """Store what was trained; `memory` and `thresholds` are None if there are none."""
+        """Store what was trained; `memory`, `likeness` and `thresholds` are None if there are none."""
         super().__init__()
         self.image_score, self.phrases, self.groups = image_score, states.phrases, states.groups
         self._prototypes, self._calibration = Buffers(vars(prototypes)), Buffers(vars(calibration))
         self._states = Buffers({"directions": states.directions, "mean": states.mean, "std": states.std})
-        self._layers = self._memory = self._thresholds = None
+        self._layers = self._memory = self._likeness = self._thresholds = None
         if memory is not None:
             numbers = {name: number for name, number in vars(memory).items() if name != "bank"}
             self._layers = Buffers({f"layer_{n}": layer for n, layer in enumerate(memory.bank.layers, 1)})
-            self._memory = Buffers(numbers)
+            self._memory = Buffers({"layer_weights": memory.bank.layer_weights, **numbers})
+        if likeness is not None:
+            self._likeness = Buffers(vars(likeness))
         if thresholds is not None:
             self._thresholds = Buffers(vars(thresholds))
 
@@ -61,7 +67,14 @@ class PrototypeHead(nn.Module):
         """The memory bank, if there is one."""
         if self._layers is None or self._memory is None:
             return None
-        return CalibratedMemory(MemoryBank(tuple(self._layers.tensors().values())), **self._memory.tensors())
+        numbers = self._memory.tensors()
+        bank = MemoryBank(tuple(self._layers.tensors().values()), numbers.pop("layer_weights"))
+        return CalibratedMemory(bank, **numbers)
+
+    @property
+    def likeness(self) -> Likeness | None:
+        """What an image of the part should show, if it is known."""
+        return None if self._likeness is None else Likeness(**self._likeness.tensors())
 
     @property
     def thresholds(self) -> Thresholds | None:
@@ -70,11 +83,13 @@ class PrototypeHead(nn.Module):
 
     def with_memory(self, memory: CalibratedMemory | None) -> "PrototypeHead":
         """Return a head of the same tensors with another memory bank, or none; its thresholds are not set."""
-        return PrototypeHead(self.prototypes, self.calibration, self.states, memory, self.image_score)
+        known = self.prototypes, self.calibration, self.states
+        return PrototypeHead(*known, memory, self.likeness, self.image_score)
 
     def with_thresholds(self, thresholds: Thresholds) -> "PrototypeHead":
         """Return a head of the same tensors with these thresholds."""
-        return PrototypeHead(self.prototypes, self.calibration, self.states, self.memory, self.image_score, thresholds)
+        known = self.prototypes, self.calibration, self.states
+        return PrototypeHead(*known, self.memory, self.likeness, self.image_score, thresholds)
 
     def forward(self, class_token: Tensor, patch_tokens: Tensor, *layers: Tensor) -> tuple[Tensor, Tensor]:
         """Score class tokens [N, D] and patch tokens [N, P, D], with layers [N, P, width] for a memory bank.
@@ -87,8 +102,9 @@ class PrototypeHead(nn.Module):
 
     def score(self, features: ImageFeatures) -> Scores:
         """Score the features of N images."""
-        known = self.add_memory_distances(features)
-        return score_features(known, self.prototypes, self.calibration, self.memory, self.image_score)
+        known, likeness = self.add_memory_distances(features), self.likeness
+        scores = score_features(known, self.prototypes, self.calibration, self.memory, self.image_score)
+        return scores if likeness is None else replace(scores, lack=likeness.lack(features.patch_tokens))
 
     def add_memory_distances(self, features: ImageFeatures) -> ImageFeatures:
         """Return features with their distances to the memory bank, if there is one."""

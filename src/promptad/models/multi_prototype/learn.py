@@ -4,15 +4,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from promptad.backbones.clip import Backbone
+from promptad.features import SupportFeatures
 from promptad.models.base import AnomalyDetector, EpochState, TrainTask
-from promptad.models.memory_bank import CalibratedMemory, MemoryBank, add_leave_one_out_distances
+from promptad.models.memory_bank import CalibratedMemory, LeftOut, MemoryBank
 from promptad.models.multi_prototype.calibration import calibrate
 from promptad.models.multi_prototype.detector import MultiPrototypeDetector
 from promptad.models.multi_prototype.explain import StateDirections
-from promptad.models.multi_prototype.fusion import weigh_words
+from promptad.models.multi_prototype.fusion import weigh_layers, weigh_words
 from promptad.models.multi_prototype.head import PrototypeHead
+from promptad.models.multi_prototype.likeness import Likeness
 from promptad.models.multi_prototype.threshold import NormalScoreDistribution
 from promptad.models.multi_prototype.trainer import Trainer, run_epochs
+from promptad.settings import Settings
 
 
 def train(backbone: Backbone, tasks: Sequence[TrainTask]) -> Iterator[tuple[EpochState, ...]]:
@@ -31,13 +34,11 @@ class _Learner:
 
     def __init__(self, backbone: Backbone, task: TrainTask) -> None:
         self.backbone, self.memory = backbone, None
-        self.trainer = Trainer(backbone, task.words, task.state_groups, task.support.views, task.settings)
+        self.trainer = Trainer(backbone, task.words, task.state_groups, task.support, task.settings)
+        self.likeness = Likeness.fit(task.support, task.settings.training.views)
         if task.settings.scoring.memory:
-            bank = MemoryBank.from_support(task.support.banked)
-            task = replace(task, support=add_leave_one_out_distances(task.support, task.settings.training.views))
-            distances = task.support.views.distances
-            assert distances is not None
-            self.memory = CalibratedMemory.calibrated(bank, distances, task.settings.scoring)
+            self.memory, support = _remember(task.support, task.settings)
+            task = replace(task, support=support)
         self.task = task
 
     def state(self) -> EpochState:
@@ -49,13 +50,15 @@ class _Learner:
             calibration = calibrate(support, prototypes, settings.scoring.calibration, bias)
             phrases = [group.phrases for group in self.task.state_groups]
             states = StateDirections.calibrated(phrases, self.trainer.inputs.state_groups, prototypes, support)
-            if memory is not None and settings.needs_disturbed:
+            if memory is not None and settings.needs_probes:
                 memory = weigh_words(memory, self.task.support, prototypes, calibration)
-            head = PrototypeHead(prototypes, calibration, states, memory, settings.scoring.image_score)
+            image_score = settings.scoring.image_score
+            head = PrototypeHead(prototypes, calibration, states, memory, self.likeness, image_score)
             return MultiPrototypeDetector(self.backbone, head, settings, self.task.subject)
 
-        loss = float(self.trainer.loss.detach())
-        return EpochState(self.trainer.epoch, loss, assemble, self._with_thresholds, self.trainer.zero_shot)
+        loss, check = float(self.trainer.loss.detach()), self.trainer.check
+        finding = "" if check is None else check.in_words()
+        return EpochState(self.trainer.epoch, loss, assemble, self._with_thresholds, finding)
 
     def _with_thresholds(self, detector: AnomalyDetector) -> MultiPrototypeDetector:
         """Return a detector of this task with its thresholds, from the support images."""
@@ -70,3 +73,15 @@ class _Learner:
             head.memory,
         )
         return detector.with_thresholds(distribution, settings.scoring.false_alarm_rate)
+
+
+def _remember(support: SupportFeatures, settings: Settings) -> tuple[CalibratedMemory, SupportFeatures]:
+    """Return a memory bank of the support images, calibrated, and their features with their distances to it."""
+    left_out, weights = LeftOut.measured(support, settings.training.views), None
+    if settings.needs_probes:
+        assert support.probes is not None, "there are no probes"
+        weights = weigh_layers(left_out, support.probes.places)
+    bank = MemoryBank.from_support(support.banked, weights)
+    known = left_out.added_to(support, bank.layer_weights)
+    assert known.views.distances is not None
+    return CalibratedMemory.calibrated(bank, known.views.distances, settings.scoring), known

@@ -1,18 +1,22 @@
 """The training objective: the weighted sum of the losses, each by its name in `LossWeights`."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import torch
 from torch import Tensor
 
-from promptad.features import ImageFeatures
+from promptad.features import DisturbedFeatures, SupportFeatures
 from promptad.models import losses
 from promptad.models.multi_prototype.assignment import balanced_assignment, centred_per_image, similarity_std
 from promptad.models.multi_prototype.prototypes import Prototypes, project_out
+from promptad.models.multi_prototype.similarities import margins, margins_of
+from promptad.models.normal_stats import mean_and_std
 from promptad.settings import LossWeights
 
 REPULSION_LIMIT = 0.3  # cosine above which two abnormal prototypes repel each other
+CLASS_SHARE = 0.25  # of the class tokens' reaction beside the patches': there are a hundredth as many
+SHARPNESS = 2.0  # of the largest z-score: those that are lower by far less than 1 / 2 count nearly as much
 
 
 @dataclass(frozen=True)
@@ -25,11 +29,12 @@ class TrainInputs:
     state_groups: tuple[Tensor, ...]  # [phrase, D] each, raw text features
     start: Prototypes  # of the initial context vectors
     temperature: float
+    disturbed: DisturbedFeatures | None = None
 
     @classmethod
     def from_support(
         cls,
-        support: ImageFeatures,
+        support: SupportFeatures,
         state_groups: tuple[Tensor, ...],
         start: Prototypes,
         temperature: float,
@@ -37,9 +42,12 @@ class TrainInputs:
     ) -> "TrainInputs":
         """Use patch tokens and, at level "image", class tokens too."""
         # Features made in inference mode cannot take part in a backward pass; their copies can.
-        patch_tokens = support.patch_tokens.flatten(0, 1).clone()
-        features = patch_tokens if level == "pixel" else torch.cat([support.class_token, patch_tokens])
-        return cls(features, patch_tokens, len(support.class_token), state_groups, start, temperature)
+        views, disturbed = support.views, support.disturbed
+        patch_tokens = views.patch_tokens.flatten(0, 1).clone()
+        features = patch_tokens if level == "pixel" else torch.cat([views.class_token, patch_tokens])
+        if disturbed is not None:
+            disturbed = replace(disturbed, images=disturbed.images.map(torch.clone))
+        return cls(features, patch_tokens, len(views.class_token), state_groups, start, temperature, disturbed)
 
     def centred_per_image(self, similarities: Tensor) -> Tensor:
         """Return similarities [P, K] of the patch tokens as in scoring: centred view by view."""
@@ -58,8 +66,11 @@ class LossInputs:
     to_states: Tensor  # [F, S]
     shares: Tensor  # [F, K], of the normal prototypes in each feature, without gradient
     std: Tensor  # [], of the patches' normal similarities
+    bias: Tensor  # [K], of the normal prototypes
     class_tokens: slice  # which of the F features these are, perhaps none
     patches: slice
+    views: int
+    disturbed: DisturbedFeatures | None
     temperature: float
 
 
@@ -83,6 +94,27 @@ def _closeness(inputs: LossInputs) -> Tensor:
     return losses.closeness_loss(torch.cat([now.normal, now.abnormal]), torch.cat([start.normal, start.abnormal]))
 
 
+def _reaction(inputs: LossInputs) -> Tensor:
+    seen, now, bias = inputs.disturbed, inputs.prototypes, inputs.bias
+    assert seen is not None, "there are no disturbed views to learn from"
+    known = margins_of(inputs.to_normal, inputs.to_abnormal, bias)  # [F, M]
+    views, places = seen.views_of(inputs.views), seen.places
+    of_patches = known[inputs.patches]
+    before, after = soft_scores(of_patches, margins(seen.images.patch_tokens, now, bias))
+    loss = losses.reaction_loss(before.view(inputs.views, -1)[views][places], after[places])
+    if not inputs.class_tokens.stop:
+        return loss
+    before, after = soft_scores(known[inputs.class_tokens], margins(seen.images.class_token, now, bias))
+    return loss + CLASS_SHARE * losses.reaction_loss(before[views], after)
+
+
+def soft_scores(known: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the smooth largest z-score of margins [N, M] that calibrate them, and of others [..., M]."""
+    mean, std = mean_and_std(known)
+    first, second = (torch.logsumexp(SHARPNESS * (own - mean) / std, -1) / SHARPNESS for own in (known, seen))
+    return first, second
+
+
 # To add a loss, add a line here and one to `LossWeights` with its default weight: that also makes its `--weight-` flag.
 LOSSES: dict[str, Callable[[LossInputs], Tensor]] = {
     "contrastive": _contrastive,
@@ -94,6 +126,7 @@ LOSSES: dict[str, Callable[[LossInputs], Tensor]] = {
     "balance": _balance,
     "repulsion": lambda i: losses.repulsion_loss(i.prototypes.abnormal, REPULSION_LIMIT),
     "closeness": _closeness,
+    "reaction": _reaction,
 }
 
 
@@ -126,8 +159,11 @@ def loss_inputs(prototypes: Prototypes, inputs: TrainInputs, bias: Tensor) -> Lo
         to_states=to_states,
         shares=shares,
         std=std,
+        bias=bias,
         class_tokens=class_tokens,
         patches=patches,
+        views=inputs.views,
+        disturbed=inputs.disturbed,
         temperature=inputs.temperature,
     )
 

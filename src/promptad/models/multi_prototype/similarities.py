@@ -27,6 +27,11 @@ def margins(tokens: Tensor, prototypes: Prototypes, bias: Tensor) -> Tensor:
     exponential: normal prototypes that are equally similar are averaged, where a plain maximum would add their noise,
     and one that is much more similar counts alone.
     """
-    normal = SMOOTHNESS * (normal_similarities(tokens, prototypes) - bias)
-    best_normal = (torch.logsumexp(normal, -1, keepdim=True) - math.log(normal.shape[-1])) / SMOOTHNESS
-    return tokens @ prototypes.abnormal.T - best_normal
+    return margins_of(normal_similarities(tokens, prototypes), tokens @ prototypes.abnormal.T, bias)
+
+
+def margins_of(normal: Tensor, abnormal: Tensor, bias: Tensor) -> Tensor:
+    """Return the margins [..., M] of similarities to normal [..., K] and abnormal prototypes [..., M]."""
+    scaled = SMOOTHNESS * (normal - bias)
+    best_normal = (torch.logsumexp(scaled, -1, keepdim=True) - math.log(normal.shape[-1])) / SMOOTHNESS
+    return abnormal - best_normal

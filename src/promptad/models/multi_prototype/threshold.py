@@ -43,9 +43,17 @@ class Thresholds:
     image_scale: Tensor  # [], z-scores: threshold plus scale is normalised to 0.73, threshold minus scale to 0.27
     pixel_scale: Tensor  # [], the same of the anomaly map
 
-    def normalize_scores(self, image_scores: Tensor) -> np.ndarray:
+    def raw_scores(self, scores: Scores) -> np.ndarray:
+        """Return the raw image scores [N] float64; those of images that are unlike the part are above the threshold."""
+        raw = scores.image.double()
+        if scores.lack is not None:
+            least = self.image.double() + self.image_scale * scores.lack
+            raw = torch.where(scores.lack > 1, torch.maximum(raw, least), raw)
+        return raw.cpu().numpy()
+
+    def normalize_scores(self, raw: np.ndarray) -> np.ndarray:
         """Turn raw image scores [N] into [0, 1]."""
-        return torch.sigmoid((image_scores.double() - self.image) / self.image_scale).cpu().numpy()
+        return torch.sigmoid((torch.from_numpy(raw) - self.image.cpu()) / self.image_scale.cpu()).numpy()
 
     def normalize_maps(self, maps: np.ndarray) -> np.ndarray:
         """Turn smooth raw maps [N, H, W] into [0, 1]."""
@@ -53,9 +61,8 @@ class Thresholds:
 
     def to_prediction(self, scores: Scores, settings: ScoringSettings) -> Prediction:
         """Turn raw scores into scores and smooth maps in [0, 1]."""
-        maps = self.normalize_maps(smooth_maps(scores.patches, settings))
-        raw = scores.image.double().cpu().numpy()
-        return Prediction(self.normalize_scores(scores.image), maps, raw, float(self.image))
+        maps, raw = self.normalize_maps(smooth_maps(scores.patches, settings)), self.raw_scores(scores)
+        return Prediction(self.normalize_scores(raw), maps, raw, float(self.image))
 
 
 @dataclass(frozen=True)

@@ -7,16 +7,16 @@ import torch
 
 from promptad.backbones.clip import Backbone
 from promptad.backbones.prompt_trees import PromptTrees
-from promptad.features import ImageFeatures
+from promptad.features import SupportFeatures
 from promptad.models.losses import check_finite
 from promptad.models.multi_prototype.assignment import balancing_bias
 from promptad.models.multi_prototype.objective import TrainInputs, total_loss
 from promptad.models.multi_prototype.prototypes import Prototypes
+from promptad.models.multi_prototype.trust import WordsCheck, check_words, trust_weighted
 from promptad.prompts.encode import encode_states
 from promptad.prompts.prompt_learner import PromptLearner, initial_prompt_learner
 from promptad.prompts.states import StateGroup
-from promptad.prompts.zero_shot import ZeroShotCheck, check_zero_shot
-from promptad.settings import LossWeights, PromptSettings, Settings, TrainingSettings
+from promptad.settings import LossWeights, Settings, TrainingSettings
 
 
 class Trainer:
@@ -26,7 +26,7 @@ class Trainer:
     prototypes: Prototypes
 
     def __init__(
-        self, backbone: Backbone, words: str, groups: Sequence[StateGroup], support: ImageFeatures, settings: Settings
+        self, backbone: Backbone, words: str, groups: Sequence[StateGroup], support: SupportFeatures, settings: Settings
     ) -> None:
         """Build prompts, targets and optimiser.
 
@@ -34,7 +34,8 @@ class Trainer:
             backbone: the frozen CLIP.
             words: the name of the part in a prompt.
             groups: its states.
-            support: features of the views of the support images; apart from the words, the only training data.
+            support: features of the views of the support images, and of disturbed ones if the reaction loss is on;
+                apart from the words, the only training data.
             settings: only the level, prompts and training parts are used.
         """
         self.training, self.text_encoder = settings.training, backbone.text_encoder
@@ -42,9 +43,8 @@ class Trainer:
         start = Prototypes.from_features(*self.prompts())
         states = encode_states(backbone, words, groups)
         self.inputs = TrainInputs.from_support(support, states, start.detach(), backbone.temperature, settings.level)
-        self.zero_shot = _zero_shot(backbone, words, support, settings)
-        trust = settings.training.trust if self.zero_shot is None else self.zero_shot.probability
-        self.weights = trust_weighted(settings.training.weights, settings.prompts, trust or 0.0)
+        self.check = _check(backbone, words, groups, start, support, settings)
+        self.weights = _weights(settings, self.check)
         self.optimizer, self.schedule = _make_optimizer(self.prompts, settings.training)
         self.epoch, self.bias = -1, torch.zeros(len(start.normal), device=backbone.device)
         self.update(start)
@@ -92,21 +92,29 @@ def run_epochs(trainers: Sequence[Trainer]) -> Iterator[int]:
         yield epoch
 
 
-def trust_weighted(weights: LossWeights, prompts: PromptSettings, trust: float) -> LossWeights:
-    """Return the weights for a `trust` in the initial words, 0 to 1: the higher it is, the less the images change them.
-
-    If CLIP knows a part, its words separate normal from anomalous better than a few normal images do, and the
-    contrastive loss only leads away from them. Random context vectors have no start worth staying close to.
-    """
-    closeness = weights.closeness if prompts.start == "words" else 0.0
-    return replace(weights, contrastive=(1 - trust) * weights.contrastive, closeness=closeness)
-
-
-def _zero_shot(backbone: Backbone, words: str, support: ImageFeatures, settings: Settings) -> ZeroShotCheck | None:
-    """Classify the support images zero-shot, unless trust is given or context vectors do not start from words."""
+def _check(
+    backbone: Backbone,
+    words: str,
+    groups: Sequence[StateGroup],
+    start: Prototypes,
+    support: SupportFeatures,
+    settings: Settings,
+) -> WordsCheck | None:
+    """Check the starting words, unless trust is given or context vectors do not start from words."""
     if settings.training.trust is not None or settings.prompts.start != "words":
         return None
-    return check_zero_shot(backbone, words, support.class_token)
+    return check_words(backbone, words, groups, start, support, settings)
+
+
+def _weights(settings: Settings, check: WordsCheck | None) -> LossWeights:
+    """Return the weights of the losses: random context vectors have no start worth staying close to."""
+    weights, trust = settings.training.weights, settings.training.trust
+    if settings.prompts.start != "words":
+        return replace(trust_weighted(weights, trust or 0.0, 0.0), closeness=0.0)
+    if check is None:
+        assert trust is not None, "words that are not checked have a trust"
+        return trust_weighted(weights, trust, trust)
+    return trust_weighted(weights, check.zero_shot.probability, 1.0 if check.reaction is None else check.reaction)
 
 
 def _make_optimizer(

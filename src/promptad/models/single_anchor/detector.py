@@ -1,6 +1,6 @@
 """The single-anchor detector: two anchors and a memory bank on a backbone, saved to and restored from a checkpoint."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from promptad.features import ImageFeatures
 from promptad.models.anomaly_map import Scores, smooth_maps
 from promptad.models.base import AnomalyDetector, Subject, subject_of
 from promptad.models.buffers import Buffers
-from promptad.models.memory_bank import MemoryBank
+from promptad.models.memory_bank import MemoryBank, equal_weights
 from promptad.models.single_anchor.scoring import score_features, text_score
 from promptad.settings import Settings
 from promptad.structures import Prediction
@@ -27,15 +27,16 @@ class AnchorHead(nn.Module):
 
     anchors: Tensor  # [2, D], unit: the normal one, the abnormal one
 
-    def __init__(self, anchors: Tensor, bank: MemoryBank) -> None:
+    def __init__(self, anchors: Tensor, layers: Sequence[Tensor]) -> None:
         super().__init__()
         self.register_buffer("anchors", anchors)
-        self._layers = Buffers({f"layer_{number}": layer for number, layer in enumerate(bank.layers, 1)})
+        self._layers = Buffers({f"layer_{number}": layer for number, layer in enumerate(layers, 1)})
 
     @property
     def bank(self) -> MemoryBank:
         """The memory bank."""
-        return MemoryBank(tuple(self._layers.tensors().values()))
+        layers = tuple(self._layers.tensors().values())
+        return MemoryBank(layers, equal_weights(layers))
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,14 +66,14 @@ class SingleAnchorDetector(AnomalyDetector):
         """Return the text scores of class tokens [N, D]."""
         return text_score(class_token, self.head.anchors, self.backbone.log_temperature)
 
-    def normalize_scores(self, image_scores: Tensor) -> np.ndarray:
+    def normalize_scores(self, scores: Scores) -> np.ndarray:
         """Return image scores as they are."""
-        return image_scores.double().cpu().numpy()
+        return scores.image.double().cpu().numpy()
 
     def to_prediction(self, scores: Scores) -> Prediction:
         """Return the scores as they are, and the maps resized and smoothed."""
         maps = smooth_maps(scores.patches, self.settings.scoring)
-        return Prediction(self.normalize_scores(scores.image), maps, self.normalize_scores(scores.image))
+        return Prediction(self.normalize_scores(scores), maps, self.normalize_scores(scores))
 
     def explain(self, features: ImageFeatures) -> tuple[()]:  # noqa: ARG002 there is nothing to explain
         """Return nothing: there are no prototypes."""
@@ -109,5 +110,5 @@ def restore(path: Path, checkpoint: Mapping[str, Any], backbone: Backbone) -> Si
             f"{path} holds text features of {found[0]} and galleries of {found[1]} numbers, {backbone.settings.name}"
             f" has {dimensions} and {width}: name the backbone it was trained on with `backbone`"
         )
-    head = AnchorHead(anchors, MemoryBank(tuple(layers)))
+    head = AnchorHead(anchors, tuple(layers))
     return SingleAnchorDetector(backbone, head, checkpoint["settings"], subject_of(checkpoint))

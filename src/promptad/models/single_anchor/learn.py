@@ -28,6 +28,6 @@ def _train_one(backbone: Backbone, task: TrainTask) -> Iterator[EpochState]:
     prompts, bank = AnchorPrompts(backbone.text_encoder, tokens, *contexts), MemoryBank.from_support(task.support.views)
     trainer = Trainer(prompts, task.support.views, backbone.log_temperature, settings)
     for epoch in run_epochs(trainer):
-        head = AnchorHead(trainer.anchors, bank)
+        head = AnchorHead(trainer.anchors, bank.layers)
         loss = float(trainer.losses.total.detach())
         yield EpochState(epoch, loss, partial(SingleAnchorDetector, backbone, head, settings, task.subject))
