@@ -1,9 +1,10 @@
-"""Ablation: the effect of each part of the method, with every setting changed in turn, on the demo data.
+"""Ablation: the effect of each part of the method, with every setting changed in turn, on all beds.
 
-python benchmarks/ablation.py [--json FILE]
+python benchmarks/ablation.py [--beds told,unseen] [--real DIR] [--json FILE]
 
-15 classes, two production lines, one draw of k = 2 support images each, the bundled `tiny`; the last epoch. Test
-labels are used by the metrics only. Every image is encoded once for all rows.
+All classes of a bed, one production line, one draw of k = 2 support images each; the last epoch. Test labels are used
+by the metrics only. Every image is encoded once for all rows. On the bed `told` every setting is changed, on the
+others those of which beds are of two minds.
 """
 
 import argparse
@@ -17,35 +18,40 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from beds import DEMO_BEDS, LINES, REAL, chosen_beds
 from demo_bed import (
     BASELINE,
     BOTH,
+    EMBEDDED,
     METRICS,
     TEXT,
     TITLES,
     WORDS,
     Place,
-    add_training_options,
-    demo_parser,
+    add_processes,
     draw_place,
-    figures,
     in_processes,
     load_tiny,
     settings_of,
-    spread,
     trained,
 )
+from real_images import spread
 from rich.console import Console
 from rich.table import Table
 
 from promptad.backbones.clip import Backbone
 from promptad.cli.values import names, numbers
+from promptad.data.datasets import class_names, read_class
+from promptad.data.demo import DEMO_CLASSES
 from promptad.data.few_shot import choose_support
-from promptad.engine.support import encode_support
-from promptad.evaluation.evaluator import read_test_split
+from promptad.engine.support import encode_support, with_bit_depth
+from promptad.evaluation.diagnostics import diagnose
+from promptad.evaluation.evaluator import TestSplit, evaluate, read_test_split
 from promptad.features import SupportFeatures
-from promptad.models.base import Subject
+from promptad.models.base import AnomalyDetector, Subject
+from promptad.models.multi_prototype.detector import MultiPrototypeDetector
 from promptad.settings import MULTI_PROTOTYPE, SINGLE_ANCHOR, Settings
+from promptad.structures import ClassDataset
 from promptad.utils.files import whole_file
 
 K = 2
@@ -58,9 +64,11 @@ VARIANTS: dict[str, Changes] = {
     "without the balance loss": {"weights": {"balance": 0.0}},
     "without the repulsion loss": {"weights": {"repulsion": 0.0}},
     "without the closeness loss": {"weights": {"closeness": 0.0}},
+    "without the reaction loss": {"weights": {"reaction": 0.0}},
     "with the matching loss": {"weights": {"matching": 1.0}},
     "with the grouping loss": {"weights": {"grouping": 1.0}},
     "random starts": {"prompts": {"start": "random"}},
+    "states in normal prompts": {"prompts": {"normal_states": True}},
     "1 normal prototype": {"prompts": {"n_pro": 1}},
     "5 normal prototypes": {"prompts": {"n_pro": 5}},
     "4 abnormal prototypes": {"prompts": {"n_pro_ab": 4}},
@@ -75,60 +83,112 @@ VARIANTS: dict[str, Changes] = {
     "not calibrated": {"scoring": {"calibration": "none"}},
     "score of the class token": {"scoring": {"image_score": "class-token"}},
     "score of the patches": {"scoring": {"image_score": "patches"}},
-    "terms summed alike": {"scoring": {"fusion": "sum"}},
+    "terms and layers alike": {"scoring": {"fusion": "sum"}},
+    "soft distance to the bank": {"scoring": {"memory_distance": "soft"}},
     "without far views": {"scoring": {"far_views": False}},
     "places all alike": {"scoring": {"position_share": 0.0}},
 }
+EVERYWHERE = (  # rows of all beds
+    "as it is",
+    "pictures teach in full",
+    "words trusted in full",
+    "without the closeness loss",
+    "without the reaction loss",
+    "states in normal prompts",
+    "random starts",
+    "score of the class token",
+    "terms and layers alike",
+    "soft distance to the bank",
+    "without far views",
+    "places all alike",
+)
 SYSTEMS = {TEXT: "", BOTH: " + memory"}
 
 
 @dataclass(frozen=True)
-class Protocol:
-    """The protocol of a run."""
+class Job:
+    """The variants of one class on one bed."""
 
-    classes: tuple[str, ...]
-    lines: tuple[int, ...]
+    bed: str
+    place: Place  # of real images only the class counts
     seeds: tuple[int, ...]
     variants: tuple[str, ...]
-    difficulty: str
-    called: str | None  # name of every class in the prompts; None: its own name
-    work: Path
+    folder: Path  # where its images are, or are drawn
 
 
 def main() -> None:
-    """Run every variant; print and, if requested, write the table."""
+    """Run every variant; print and, if requested, write the tables."""
     options, started = _parse(), time.monotonic()
-    protocol = Protocol(**{name: value for name, value in vars(options).items() if name not in ("json", "processes")})
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 100)
-    places = [Place(line, name) for line in protocol.lines for name in protocol.classes]
-    jobs = [(protocol, place) for place in places]
-    rows = list(chain.from_iterable(in_processes(_run, jobs, options.processes, console)))
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+    rows = list(chain.from_iterable(in_processes(run, jobs_of(options), options.processes, console)))
     minutes = (time.monotonic() - started) / 60
-    console.print(ablation_table(rows))
-    console.print(f"{len(places)} classes and lines in {minutes:.1f} minutes")
+    for bed in dict.fromkeys(row["bed"] for row in rows):
+        console.print(ablation_table([row for row in rows if row["bed"] == bed], bed))
+    console.print(f"{minutes:.1f} minutes")
     if options.json:
         with whole_file(options.json) as temporary:
             temporary.write_text(json.dumps({"rows": rows, "minutes": minutes}) + "\n")
 
 
-def measure_place(protocol: Protocol, place: Place, backbone: Backbone) -> Iterator[dict[str, Any]]:
-    """Train and measure every variant and draw of one class on one line; yield a row each."""
-    images = draw_place(protocol.work, protocol.difficulty, place)
-    split = read_test_split(backbone, images.test, Settings().scoring.resolution, batch_size=32, layers=True)
-    for seed in protocol.seeds:
+def jobs_of(options: argparse.Namespace) -> list[Job]:
+    """Return the jobs of all beds."""
+    jobs = []
+    for bed, special in DEMO_BEDS.items():
+        if bed in options.beds:
+            variants = options.variants or (tuple(VARIANTS) if special == {} else EVERYWHERE)
+            places = [Place(line, name) for line in options.lines for name in special.get("classes", DEMO_CLASSES)]
+            jobs += [Job(bed, place, options.seeds, variants, options.work) for place in places]
+    if options.real:
+        names = class_names("folder", options.real)
+        variants = options.variants or EVERYWHERE
+        jobs += [Job(REAL, Place(0, name), options.seeds, variants, options.real) for name in names]
+    return jobs
+
+
+def run(job: Job) -> list[dict[str, Any]]:
+    """Return a row for each variant and draw of one class."""
+    special, name = DEMO_BEDS.get(job.bed, {}), job.place.class_name
+    images = read_class("folder", job.folder, name) if job.bed == REAL else draw_place(job.folder, "normal", job.place)
+    backbone, called = load_tiny(special.get("weights", EMBEDDED)), special.get("called") or name
+    rows = measure_class(images, called, backbone, job.seeds, job.variants)
+    return [{"bed": job.bed, "class": name, "line": job.place.line} | row for row in rows]
+
+
+def measure_class(
+    images: ClassDataset, called: str, backbone: Backbone, seeds: Sequence[int], variants: Sequence[str]
+) -> Iterator[dict[str, Any]]:
+    """Train and measure every variant and draw of one class, `called` so in the prompts; yield a row each."""
+    plain = with_bit_depth(Settings(), images.normal)
+    split = read_test_split(backbone, images.test, plain.scoring.resolution, 32, plain.bit_depth, layers=True)
+    for seed in seeds:
         chosen = choose_support(images.normal, K, seed)
-        subject = Subject("demo", protocol.called or place.class_name, tuple(path.name for path in chosen), "")
-        support: dict[tuple[int, bool, bool], SupportFeatures] = {}  # by what is encoded of them
-        for title, settings in settings_of_variants(protocol.variants, seed):
-            kind = settings.support_views, settings.needs_far_views, settings.needs_disturbed
+        subject = Subject(images.dataset, called, tuple(path.name for path in chosen), "")
+        support: dict[tuple[int, bool, bool, bool], SupportFeatures] = {}  # by what is encoded of them
+        for title, settings in settings_of_variants(variants, seed):
+            own = replace(settings, bit_depth=plain.bit_depth)
+            kind = own.support_views, own.needs_far_views, own.needs_disturbed, own.needs_probes
             if kind not in support:
-                support[kind] = encode_support(backbone, chosen, settings)
-            for system, detector in trained(backbone, subject, support[kind], settings):
+                support[kind] = encode_support(backbone, chosen, own)
+            for system, detector in trained(backbone, subject, support[kind], own):
                 if system == WORDS and title != "as it is":
                     continue
                 name = title + SYSTEMS[system] if system in SYSTEMS else TITLES[system]
-                found = figures(detector, split, place.class_name)
-                yield {"variant": name, "seed": seed, **vars(place), **found}
+                yield {"variant": name, "seed": seed, **figures(detector, split)}
+
+
+def figures(detector: AnomalyDetector, split: TestSplit) -> dict[str, Any]:
+    """Return metrics in %, None without masks, and whether the prototypes are healthy, if there are any."""
+    if not isinstance(detector, MultiPrototypeDetector):
+        healthy = None
+    else:
+        if detector.head.memory is None:
+            split = replace(split, features=replace(split.features, layers=()))
+        healthy = all(verdict["healthy"] for verdict in diagnose(detector, split.features)["verdicts"])
+    if not detector.settings.scoring.memory:
+        split = replace(split, features=replace(split.features, layers=()))
+    evaluation, _ = evaluate(detector, split)
+    found = {name: getattr(evaluation, name) for name in METRICS}
+    return {name: None if value is None else 100 * value for name, value in found.items()} | {"healthy": healthy}
 
 
 def settings_of_variants(variants: Sequence[str], seed: int) -> Iterator[tuple[str, Settings]]:
@@ -150,18 +210,18 @@ def changed(settings: Settings, changes: Changes) -> Settings:
     )
 
 
-def ablation_table(rows: Sequence[dict[str, Any]]) -> Table:
+def ablation_table(rows: Sequence[dict[str, Any]], bed: str) -> Table:
     """Return means over classes ± standard deviation over lines and draws, and the share of healthy trainings, in %."""
-    table = Table(title="Mean over classes in % ± deviation over lines and draws")
+    table = Table(title=f"{bed}: mean over classes in % ± deviation over lines and draws")
     for title in ("variant", *METRICS.values(), "healthy"):
         table.add_column(title, justify="left" if title == "variant" else "right")
     for variant in dict.fromkeys(row["variant"] for row in sorted(rows, key=_order)):
         own = [row for row in rows if row["variant"] == variant]
-        health = [all(row["healthy"].values()) for row in own if row["healthy"]]
+        health = [row["healthy"] for row in own if row["healthy"] is not None]
         cells = [spread(own, metric) for metric in METRICS]
         table.add_row(
             variant,
-            *(f"{mean:.1f}" + f" ± {deviation:.1f}" * (deviation > 0) for mean, deviation in cells),
+            *("" if of is None else f"{of[0]:.1f}" + f" ± {of[1]:.1f}" * (of[1] > 0) for of in cells),
             f"{100 * np.mean(health):.0f}" if health else "",
         )
     return table
@@ -172,16 +232,16 @@ def _order(row: dict[str, Any]) -> int:
     return titles.index(row["variant"]) if row["variant"] in titles else -1
 
 
-def _run(job: tuple[Protocol, Place]) -> list[dict[str, Any]]:
-    protocol, place = job
-    return list(measure_place(protocol, place, load_tiny()))
-
-
 def _parse() -> argparse.Namespace:
-    parser = demo_parser(__doc__.splitlines()[0])
-    add_training_options(parser)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--real", type=Path, help="folder of real classes in MVTec AD's layout: a bed more")
+    parser.add_argument("--beds", type=chosen_beds, default=tuple(DEMO_BEDS), help="of drawn classes, by commas")
+    parser.add_argument("--lines", type=numbers, default=LINES["reporting"][:1], help="production lines")
     parser.add_argument("--seeds", type=numbers, default=(0,), help="each draws its own support images")
-    parser.add_argument("--variants", type=names, default=tuple(VARIANTS), help="by commas (default: all)")
+    parser.add_argument("--variants", type=names, default=(), help="by commas (default: all, or those of all beds)")
+    parser.add_argument("--work", type=Path, default=Path("result") / "ablation", help="for pictures")
+    parser.add_argument("--json", type=Path, help="file to write the results to")
+    add_processes(parser)
     return parser.parse_args()
 
 

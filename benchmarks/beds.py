@@ -129,7 +129,8 @@ def summary(beds: Mapping[str, Mapping[str, Figures]]) -> dict[str, Any]:
     return {"beds": image, "details": beds}
 
 
-def _beds(text: str) -> tuple[str, ...]:
+def chosen_beds(text: str) -> tuple[str, ...]:
+    """Read names of beds of drawn classes, by commas."""
     chosen = names(text)
     if unknown := set(chosen) - DEMO_BEDS.keys():
         raise argparse.ArgumentTypeError(f"unknown beds: {', '.join(sorted(unknown))}")
@@ -139,7 +140,7 @@ def _beds(text: str) -> tuple[str, ...]:
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--real", type=Path, help="folder of real classes in MVTec AD's layout: a bed more")
-    parser.add_argument("--beds", type=_beds, default=tuple(DEMO_BEDS), help="of drawn classes, by commas")
+    parser.add_argument("--beds", type=chosen_beds, default=tuple(DEMO_BEDS), help="of drawn classes, by commas")
     parser.add_argument("--draws", choices=tuple(LINES), default="reporting", help="lines and support images")
     parser.add_argument("--work", type=Path, default=Path("result") / "beds", help="for images, features and rows")
     parser.add_argument("--json", type=Path, help="file to write the results to")

@@ -146,7 +146,8 @@ def trained(
     detectors = {WORDS: with_memory(start.detector, None), TEXT: with_memory(last.detector, None)}
     if last.detector.head.memory is not None:
         weights = last.detector.head.memory.bank.layer_weights
-        known = LeftOut.measured(support, settings.training.views).added_to(support, weights).views
+        left_out = LeftOut.measured(support, settings.training.views, settings.scoring.memory_distance)
+        known = left_out.added_to(support, weights).views
         detectors |= {MEMORY: memory_alone(last.detector), BOTH: last.detector}
     for name, detector in detectors.items():
         yield name, replace(detector, head=detector.head.with_thresholds(ranking_thresholds(detector, known)))

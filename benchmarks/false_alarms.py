@@ -1,29 +1,34 @@
 """How well the thresholds hold: the requested false-alarm rate against the rate on normal test images.
 
-python benchmarks/false_alarms.py [--json FILE]
+python benchmarks/false_alarms.py [--real DIR] [--json FILE]
 
-15 demo classes with 20 normal and 24 or more anomalous test images each, two production lines, k = 1, 2, 4, with and
-without a memory bank; default settings, the bundled `tiny`. Thresholds come from the support images only: test labels
-are used for counting only.
+All beds of `beds.py`, k = 1, 2, 4, with and without a memory bank; default settings. Thresholds come from the support
+images only: test labels are used for counting only. Each process needs about 1 GB.
 """
 
 import argparse
 import json
+import sys
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from demo_bed import Place, demo_parser, draw_place, load_tiny, settings_of
+from beds import DEMO_BEDS, LINES, REAL, chosen_beds
+from demo_bed import EMBEDDED, Place, add_processes, draw_place, in_processes, load_tiny, settings_of
 from rich.console import Console
 from rich.table import Table
 
 from promptad.backbones.clip import Backbone
 from promptad.cli.values import numbers
+from promptad.data.datasets import class_names, read_class
+from promptad.data.demo import DEMO_CLASSES
 from promptad.data.few_shot import choose_support
-from promptad.engine.support import encode_support
+from promptad.engine.support import encode_support, with_bit_depth
 from promptad.features import ImageFeatures, SupportFeatures
 from promptad.models.base import Subject, TrainTask
 from promptad.models.multi_prototype.detector import MultiPrototypeDetector
@@ -31,7 +36,6 @@ from promptad.models.registry import train
 from promptad.settings import MULTI_PROTOTYPE, Settings
 from promptad.structures import ClassDataset
 from promptad.utils.files import whole_file
-from promptad.utils.progress import add_task, progress_bar
 
 RATES = (0.01, 0.05, 0.1)
 FIGURES = {
@@ -42,20 +46,24 @@ FIGURES = {
 }
 
 
+@dataclass(frozen=True)
+class Job:
+    """The detectors of one class on one bed."""
+
+    bed: str
+    place: Place  # of real images only the class counts
+    shots: tuple[int, ...]
+    seeds: tuple[int, ...]
+    folder: Path  # where its images are, or are drawn
+
+
 def main() -> None:
     """Train, predict and count; print and, if requested, write the shares."""
     options, started = _parse(), time.monotonic()
-    console = Console(highlight=False)
-    backbone = load_tiny()
-    rows: list[dict[str, Any]] = []
-    with progress_bar(console) as progress:
-        task = add_task(progress, "classes and lines", len(options.classes) * len(options.lines))
-        for line in options.lines:
-            for name in options.classes:
-                images = draw_place(options.work, options.difficulty, Place(line, name))
-                rows += measure_class(backbone, images, options.shots, options.seeds)
-                progress.update(task, advance=1, note=name)
-    console.print(rates_table(rows, options.shots))
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+    rows = list(chain.from_iterable(in_processes(run, jobs_of(options), options.processes, console)))
+    for bed in dict.fromkeys(row["bed"] for row in rows):
+        console.print(rates_table([row for row in rows if row["bed"] == bed], options.shots, bed))
     minutes = (time.monotonic() - started) / 60
     console.print(f"{len(rows) // len(RATES)} detectors in {minutes:.1f} minutes")
     if options.json:
@@ -63,19 +71,41 @@ def main() -> None:
             temporary.write_text(json.dumps({"rows": rows, "minutes": minutes}, indent=2) + "\n")
 
 
+def jobs_of(options: argparse.Namespace) -> list[Job]:
+    """Return the jobs of all beds."""
+    jobs = []
+    for bed, special in DEMO_BEDS.items():
+        if bed in options.beds:
+            places = [Place(line, name) for line in options.lines for name in special.get("classes", DEMO_CLASSES)]
+            jobs += [Job(bed, place, options.shots, options.seeds, options.work) for place in places]
+    if options.real:
+        names = class_names("folder", options.real)
+        jobs += [Job(REAL, Place(0, name), options.shots, options.seeds, options.real) for name in names]
+    return jobs
+
+
+def run(job: Job) -> list[dict[str, Any]]:
+    """Return a row for each draw, k, memory and rate of one class."""
+    special = DEMO_BEDS.get(job.bed, {})
+    name = job.place.class_name
+    images = read_class("folder", job.folder, name) if job.bed == REAL else draw_place(job.folder, "normal", job.place)
+    backbone, called = load_tiny(special.get("weights", EMBEDDED)), special.get("called") or name
+    return [{"bed": job.bed} | row for row in measure_class(backbone, images, called, job.shots, job.seeds)]
+
+
 def measure_class(
-    backbone: Backbone, images: ClassDataset, shots: Sequence[int], seeds: Sequence[int]
+    backbone: Backbone, images: ClassDataset, called: str, shots: Sequence[int], seeds: Sequence[int]
 ) -> Iterator[dict[str, Any]]:
-    """Yield a row for each draw, k, memory and rate of one class."""
-    test = backbone.encode_images([p.path for p in images.test], 32, layers=True)
+    """Yield a row for each draw, k, memory and rate of one class, `called` so in the prompts."""
+    plain = with_bit_depth(settings_of(MULTI_PROTOTYPE, 0, None), images.normal)
+    test = backbone.encode_images([p.path for p in images.test], 32, plain.bit_depth, layers=True)
     labels = np.array([image.is_anomalous for image in images.test])
     for seed in seeds:
-        settings = settings_of(MULTI_PROTOTYPE, seed, None)
         chosen = choose_support(images.normal, max(shots), seed)
         for k in shots:
-            own = replace(settings, training=replace(settings.training, k_shot=k))
+            own = replace(plain, training=replace(plain.training, k_shot=k, seed=seed))
             support = encode_support(backbone, chosen[:k], own)
-            for detector in trained(backbone, images.class_name, support, own):
+            for detector in trained(backbone, called, support, own):
                 memory = detector.head.memory is not None
                 seen = test if memory else replace(test, layers=())
                 row = {"class": images.class_name, "seed": seed, "k": k, "memory": memory}
@@ -111,9 +141,9 @@ def count(detector: MultiPrototypeDetector, test: ImageFeatures, labels: np.ndar
         }
 
 
-def rates_table(rows: Sequence[dict[str, Any]], shots: Sequence[int]) -> Table:
+def rates_table(rows: Sequence[dict[str, Any]], shots: Sequence[int], bed: str) -> Table:
     """Return the means over classes, lines and draws in %, and the worst class's false alarms."""
-    table = Table(title="False alarms and misses on the demo data, in %")
+    table = Table(title=f"{bed}: false alarms and misses in %")
     for title in ("k", "memory", "asked", *FIGURES.values(), "worst class"):
         table.add_column(title, justify="right")
     for k in shots:
@@ -130,9 +160,15 @@ def rates_table(rows: Sequence[dict[str, Any]], shots: Sequence[int]) -> Table:
 
 
 def _parse() -> argparse.Namespace:
-    parser = demo_parser(__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--real", type=Path, help="folder of real classes in MVTec AD's layout: a bed more")
+    parser.add_argument("--beds", type=chosen_beds, default=tuple(DEMO_BEDS), help="of drawn classes, by commas")
+    parser.add_argument("--lines", type=numbers, default=LINES["reporting"], help="production lines")
     parser.add_argument("--shots", type=numbers, default=(1, 2, 4), help="numbers of support images")
     parser.add_argument("--seeds", type=numbers, default=(0,), help="each draws its own support images")
+    parser.add_argument("--work", type=Path, default=Path("result") / "false_alarms", help="for pictures")
+    parser.add_argument("--json", type=Path, help="file to write the results to")
+    add_processes(parser)
     return parser.parse_args()
 
 

@@ -29,13 +29,15 @@ class ImageFeatures:
 
     @classmethod
     def joined(cls, parts: Sequence["ImageFeatures"]) -> "ImageFeatures":
-        """Return the features of all images of some parts (none may hold memory-bank distances)."""
+        """Return the features of all images of some parts; all or none of these hold memory-bank distances."""
         if len(parts) == 1:
             return parts[0]
+        distances = [part.distances for part in parts if part.distances is not None]
         return cls(
             torch.cat([part.class_token for part in parts]),
             torch.cat([part.patch_tokens for part in parts]),
             tuple(torch.cat(same_layer) for same_layer in zip(*(part.layers for part in parts), strict=True)),
+            torch.cat(distances) if distances else None,
         )
 
     def rows(self, chosen: Tensor | slice) -> "ImageFeatures":
@@ -69,6 +71,17 @@ class SupportFeatures:
     disturbed: DisturbedFeatures | None = None  # to learn from
     probes: DisturbedFeatures | None = None  # nothing is learned from them: they tell what a term can tell
     far_views_banked: bool = True  # whether a memory bank holds the far views, too
+    is_only_image: bool = False  # whether there is one support image alone
+
+    @property
+    def normal(self) -> ImageFeatures:
+        """The features that normal scores are calibrated on: the views, and those far ones of an only image.
+
+        Its views are all alike, and one image cannot show how much others differ from it.
+        """
+        if not self.is_only_image or self.far_views is None:
+            return self.views
+        return ImageFeatures.joined([self.views, self.far_views])
 
     @property
     def banked(self) -> ImageFeatures:

@@ -13,7 +13,9 @@ LEVELS = ("image", "pixel")
 TEST_ORACLE = "test-oracle"  # keeps the epoch with the best result on the test labels
 IMAGE_SCORES = ("both", "class-token", "patches")
 FUSIONS = ("reaction", "sum")
+MEMORY_DISTANCES = ("nearest", "soft")
 OLDER_SCORING: dict[str, Any] = {"fusion": "sum", "far_views": False, "position_share": 0.0}  # before these settings
+OLDER_WEIGHTS = {"reaction": 0.0}
 SELECTIONS = ("last", "train-loss", TEST_ORACLE)
 TINY_BACKBONE = "tiny"  # the bundled backbone
 HEALTHY_USAGE = 0.4  # relative: a normal prototype's share of the patches is healthy within 1/K ± 0.4/K
@@ -53,6 +55,7 @@ class PromptSettings:
     n_ctx_ab: int = 1  # additional context vectors of an abnormal prompt
     start: str = "words"  # context vectors start from "words" or at "random"
     states: tuple[str, ...] = ()  # user states that replace the built-in ones
+    normal_states: bool = False  # whether normal prompts hold a word for it, such as "flawless"
 
     def __post_init__(self) -> None:
         for name in ("n_pro", "n_pro_ab"):
@@ -127,6 +130,7 @@ class ScoringSettings:
     memory: bool = False  # whether patches are also compared with those of the support images
     fusion: str = "reaction"  # words beside a memory count by their "reaction" to disturbed views, or as much: "sum"
     far_views: bool = True  # whether a memory bank holds views that differ more, too
+    memory_distance: str = "nearest"  # of a patch to a memory bank: to its "nearest" row, or "soft", to the 5 nearest
     position_share: float = 0.5  # of how far normal patches are at a position, taken off before the farthest counts
     false_alarm_rate: float = 0.01  # the share of normal images that may be labelled anomalous
 
@@ -142,6 +146,7 @@ class ScoringSettings:
         _one_of("calibration", self.calibration, ("position", "prototype", "none"))
         _one_of("image_score", self.image_score, IMAGE_SCORES)
         _one_of("fusion", self.fusion, FUSIONS)
+        _one_of("memory_distance", self.memory_distance, MEMORY_DISTANCES)
         if not 0 <= self.position_share <= 1:
             raise InputError(f"`position_share` {self.position_share}: must be from 0 to 1")
 
@@ -216,7 +221,7 @@ class Settings:
             level=data["level"],
             backbone=BackboneSettings(**data["backbone"]),
             prompts=PromptSettings(**data["prompts"]),
-            training=TrainingSettings(**training | {"weights": LossWeights(**training["weights"])}),
+            training=TrainingSettings(**training | {"weights": LossWeights(**OLDER_WEIGHTS | training["weights"])}),
             scoring=ScoringSettings(**OLDER_SCORING | data["scoring"]),
             single_anchor=SingleAnchorSettings(**data["single_anchor"]),
             bit_depth=data.get("bit_depth", MAX_BIT_DEPTH),  # what an older promptad took it for

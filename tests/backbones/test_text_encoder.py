@@ -106,7 +106,7 @@ def test_features_and_gradients_of_a_prompt_learner_equal_those_over_all_77_toke
         0.3 * torch.randn(*shape, 32, generator=generator)
         for shape in ((normal_count, length), (abnormal_count, abnormal_length))
     ]
-    learner = PromptLearner(small, words, *(start.clone() for start in starts))
+    learner = PromptLearner(small, words, starts[0].clone(), starts[1].clone())
     normal, abnormal = learner()
     directions = [torch.randn(features.shape, generator=generator) for features in (normal, abnormal)]
     (normal * directions[0]).sum().add((abnormal * directions[1]).sum()).backward()

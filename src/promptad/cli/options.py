@@ -68,6 +68,13 @@ METHOD = (
         f"contexts start from real 'words' or at 'random' (default: words; {SINGLE_ANCHOR}: random)",
         "prompts.start",
     ),
+    Option(
+        "--normal-states",
+        truth,
+        "put a word such as 'flawless' before the part's name in normal prompts",
+        "prompts.normal_states",
+        system=MULTI_PROTOTYPE,
+    ),
     Option("--states", phrases, "your own part's defects, such as 'with hole, with scratch'", "prompts.states"),
 )
 TRAINING = (
@@ -88,8 +95,8 @@ TRAINING = (
     Option(
         "--trust",
         float,
-        "in the starting words, 0 to 1: the contrastive loss has the weight 1 - trust (default: as far as CLIP"
-        " recognises the part by its name)",
+        "in the starting words, 0 to 1: the larger it is, the nearer prompts stay to them (default: as far as CLIP"
+        " recognises the part by its name, and its words react to disturbed views)",
         "training.trust",
         system=MULTI_PROTOTYPE,
     ),
@@ -157,7 +164,8 @@ SCORING = (
     Option(
         "--fusion",
         str,
-        "what words count for beside a memory bank: by their 'reaction' to disturbed views, or as much: 'sum'",
+        "what words and layers count for in and beside a memory bank: by their 'reaction' to disturbed views, or all"
+        " as much: 'sum'",
         "scoring.fusion",
         system=MULTI_PROTOTYPE,
     ),
@@ -166,6 +174,13 @@ SCORING = (
         truth,
         "keep zoomed and relit views of the support images in the memory bank, too",
         "scoring.far_views",
+        system=MULTI_PROTOTYPE,
+    ),
+    Option(
+        "--memory-distance",
+        str,
+        "of a patch to a memory bank: to its 'nearest' row, or 'soft', to a mean of the 5 nearest",
+        "scoring.memory_distance",
         system=MULTI_PROTOTYPE,
     ),
     Option(

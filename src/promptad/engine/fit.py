@@ -52,8 +52,8 @@ def fit(
         if monitor.task.settings.training.select != "last":
             console.print(monitor.selection.in_words())
     fitted = [(monitor.selection.detector(), monitor.split) for monitor in monitors]
-    for detector, _ in fitted:
-        for finding in detector.findings():
+    for monitor, (detector, _) in zip(monitors, fitted, strict=True):
+        for finding in (*detector.findings(), *monitor.log.findings()):
             console.print(f"{detector.class_name}: {finding}", markup=False, soft_wrap=True)
     return fitted
 

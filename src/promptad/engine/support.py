@@ -43,7 +43,7 @@ def encode_support(
         disturbed = _encode_disturbed(backbone, views, range(repeats), seed, batch_size, layers=False)
     if settings.needs_probes:
         probes = _encode_disturbed(backbone, views, range(repeats, 2 * repeats), seed, batch_size, layers=True)
-    return SupportFeatures(features, far_views, disturbed, probes, settings.scoring.far_views)
+    return SupportFeatures(features, far_views, disturbed, probes, settings.scoring.far_views, len(images) == 1)
 
 
 def _encode_disturbed(

@@ -2,11 +2,13 @@
 
 from statistics import fmean
 
+from promptad.evaluation.metrics import below_chance
 from promptad.settings import HEALTHY_USAGE
 
 WINDOW = 10  # epochs between two full reports, and of the trend of the loss
 STEADY_AUROC = 0.005  # a smaller change of image AUROC is no trend
 STEADY_LOSS = 0.01  # relative
+WORSE = 0.02  # of image AUROC: what is lost by less is noise of a few test images
 
 
 class TrainingLog:
@@ -41,6 +43,19 @@ class TrainingLog:
         """Return a short report of the epoch, for a progress bar."""
         auroc = f"i_roc {self.aurocs[-1]:.2f} " if self.aurocs else ""
         return f"{auroc}loss {self.losses[-1]:.3f}"
+
+    def findings(self) -> tuple[str, ...]:
+        """Return what the image AUROC of labelled images says of the training, in words, if it was measured."""
+        if not self.aurocs:
+            return ()
+        first, last = self.aurocs[0], self.aurocs[-1]
+        found = below_chance(last)
+        if last < first - WORSE:
+            found.append(
+                f"what was learned ranks these pictures worse (i_roc {last:.2f}) than the starting words ({first:.2f}):"
+                " fewer epochs or a larger trust keep to the words"
+            )
+        return tuple(found)
 
     def report(self) -> str:
         """Return the full report of the epoch."""

@@ -17,6 +17,7 @@ from promptad.settings import HEALTHY_SEPARATION, HEALTHY_USAGE
 COLLAPSE_LIMIT = 0.5  # mean cosine between two abnormal prototypes
 DOMINANCE = 0.8  # of an image's patches on one normal prototype
 DOMINANCE_LIMIT = 0.2  # of the images
+LEAST_RANGE = 0.1  # z-scores: a map that varies by less within an image shows no place
 
 
 def diagnose(detector: MultiPrototypeDetector, features: ImageFeatures) -> dict[str, Any]:
@@ -43,7 +44,22 @@ def diagnose(detector: MultiPrototypeDetector, features: ImageFeatures) -> dict[
         "total_patches": abnormal_owner.numel(),
         "total_images": len(abnormal_owner),
     }
-    return result | {"verdicts": verdicts_on(result)}
+    return result | {"verdicts": verdicts_on(result), "findings": findings_on(detector, features)}
+
+
+def findings_on(detector: MultiPrototypeDetector, features: ImageFeatures) -> list[str]:
+    """Return what else a user should know of a detector, in words: a constant map, words that say nothing."""
+    found = []
+    patches = detector.score(features).patches.flatten(1)
+    varies = float((patches.amax(1) - patches.amin(1)).median())
+    if varies < LEAST_RANGE:
+        found.append(
+            f"the anomaly map is constant (it varies by {varies:.2f} within an image): it shows no place; train on"
+            " pictures in which the part can be seen"
+        )
+    if detector.words_are_silent:
+        found.append("the words are silent: beside the memory bank they count for nothing, and it decides alone")
+    return found
 
 
 def verdicts_on(diagnostics: dict[str, Any]) -> list[dict[str, Any]]:
@@ -168,5 +184,5 @@ def diagnostics_table(diagnostics: dict[str, Any]) -> Table:
     for name, value in cosines.items():
         table.add_row(name, "-" if value is None else f"{value:.2f}")
     advice = [f"{verdict['name']}: {verdict['advice']}" for verdict in diagnostics["verdicts"] if verdict["advice"]]
-    table.caption = "\n".join(advice)
+    table.caption = "\n".join([*advice, *diagnostics["findings"]])
     return table

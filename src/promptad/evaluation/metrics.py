@@ -16,6 +16,16 @@ Reals = NDArray[np.float64]
 TOUCHING = np.ones((3, 3), dtype=bool)  # 8-connectivity: pixels that meet at a corner belong to one region
 
 
+def below_chance(auroc: float) -> list[str]:
+    """Return what to say of an image AUROC below one half, or nothing."""
+    if auroc >= 0.5:
+        return []
+    return [
+        f"image AUROC {auroc:.2f} is below chance, so good pictures look worse than defective ones: check the folders"
+        " of the test pictures, and the name of the part"
+    ]
+
+
 def image_auroc(scores: Scores, labels: Labels) -> float:
     """Area under the ROC curve of `scores [N]` for `labels [N]`; 0.5 is chance."""
     check_labelled(scores, labels, axes=1)

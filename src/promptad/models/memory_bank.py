@@ -1,6 +1,6 @@
 """The memory bank: patches of the support images, and the distances of other images' patches to them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from promptad.features import ImageFeatures, SupportFeatures
-from promptad.models.normal_stats import mean_and_std, position_mean_and_std
+from promptad.models.normal_stats import MIN_STD, mean_and_std, position_mean_and_std
 from promptad.settings import ScoringSettings
 
 MAX_COSINES = 2**25  # in memory at a time
+SOFT = 5  # rows that a soft distance is a mean of
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,19 +21,22 @@ class MemoryBank:
 
     layers: tuple[Tensor, ...]  # [row, width] each, unit
     layer_weights: Tensor  # [layer], of their distances; they sum to 1
+    distance: str = "nearest"  # or "soft"
 
     @classmethod
-    def from_support(cls, support: ImageFeatures, layer_weights: Tensor | None = None) -> "MemoryBank":
+    def from_support(
+        cls, support: ImageFeatures, layer_weights: Tensor | None = None, distance: str = "nearest"
+    ) -> "MemoryBank":
         """Keep every patch of the support features; layers have the same weight unless others are given."""
         assert support.layers, "the features were encoded without intermediate layers"
         layers = tuple(layer.flatten(0, 1).clone() for layer in support.layers)  # clones of inference tensors
-        return cls(layers, equal_weights(layers) if layer_weights is None else layer_weights)
+        return cls(layers, equal_weights(layers) if layer_weights is None else layer_weights, distance)
 
     def add_distances(self, features: ImageFeatures) -> ImageFeatures:
         """Return N images' features with their distances to this bank; the large intermediate features are dropped.
 
-        A patch's distance is half the cosine distance to the nearest row, averaged over the layers by their weights: 0
-        to 1. Features that already have distances are returned as they are.
+        A patch's distance is half the cosine distance to the nearest row, or to a soft mean of the 5 nearest, averaged
+        over the layers by their weights: 0 to 1. Features that already have distances are returned as they are.
         """
         if features.distances is not None:
             return features
@@ -42,7 +46,8 @@ class MemoryBank:
     def layer_distances(self, layers: Sequence[Tensor]) -> Tensor:
         """Return the distances [layer, N, patch] of layers [N, patch, width] to this bank's."""
         assert layers, "the features were encoded without intermediate layers"
-        return torch.stack([nearest_distances(*both) for both in zip(layers, self.layers, strict=True)])
+        measure = {"nearest": nearest_distances, "soft": soft_distances}[self.distance]
+        return torch.stack([measure(*both) for both in zip(layers, self.layers, strict=True)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,13 +97,19 @@ class LeftOut(NamedTuple):
 
     views: Tensor  # [layer, view, patch]
     probes: Tensor | None  # [layer, probe, patch], of disturbed views, compared with what their views are compared with
+    far_views: Tensor | None  # [layer, far view, patch] of an only image, compared with its views
 
     @classmethod
-    def measured(cls, support: SupportFeatures, views: int) -> "LeftOut":
+    def measured(cls, support: SupportFeatures, views: int, distance: str = "nearest") -> "LeftOut":
         """Compare each view, `views` of each image, with those of its row in `leave_one_out_mask` alone."""
         mask, probes = leave_one_out_mask(support, views), support.probes
-        of_probes = None if probes is None else _distances_by_mask(probes.images.layers, support.banked, mask)
-        return cls(_distances_by_mask(support.views.layers, support.banked, mask), of_probes)
+        of_probes = None if probes is None else _distances_by_mask(probes.images.layers, support.banked, mask, distance)
+        of_far = None
+        if support.far_views is not None and support.is_only_image:
+            bank = MemoryBank.from_support(support.views, distance=distance)
+            of_far = bank.layer_distances(support.far_views.layers)
+        of_views = _distances_by_mask(support.views.layers, support.banked, mask, distance)
+        return cls(of_views, of_probes, of_far)
 
     def added_to(self, support: SupportFeatures, layer_weights: Tensor) -> SupportFeatures:
         """Return the support features with these distances, averaged over the layers, which are dropped."""
@@ -107,10 +118,14 @@ class LeftOut(NamedTuple):
         if probes is not None and self.probes is not None:
             distances = weighted_sum(self.probes, layer_weights)
             probes = replace(probes, images=replace(probes.images, layers=(), distances=distances))
-        return replace(support, views=views, far_views=None, probes=probes)
+        far_views = support.far_views
+        if far_views is not None:
+            of_far = None if self.far_views is None else weighted_sum(self.far_views, layer_weights)
+            far_views = replace(far_views, layers=(), distances=of_far)
+        return replace(support, views=views, far_views=far_views, probes=probes)
 
 
-def _distances_by_mask(layers: Sequence[Tensor], banked: ImageFeatures, mask: Tensor) -> Tensor:
+def _distances_by_mask(layers: Sequence[Tensor], banked: ImageFeatures, mask: Tensor, distance: str) -> Tensor:
     """Return the distances [layer, N, patch] of layers [N, patch, width] to the banked views of their rows of a mask.
 
     The rows [row, banked] are those of the N in turn, once or more often.
@@ -119,7 +134,7 @@ def _distances_by_mask(layers: Sequence[Tensor], banked: ImageFeatures, mask: Te
     kind_of = kind_of.repeat(-(-len(layers[0]) // len(mask)))[: len(layers[0])]
     found = torch.empty(len(layers), *layers[0].shape[:2], device=mask.device)
     for number, others in enumerate(kinds):
-        bank, own = MemoryBank.from_support(banked.rows(others)), kind_of == number
+        bank, own = MemoryBank.from_support(banked.rows(others), distance=distance), kind_of == number
         found[:, own] = bank.layer_distances([layer[own] for layer in layers])
     return found
 
@@ -156,6 +171,22 @@ def weighted_sum(of_layers: Tensor, weights: Tensor) -> Tensor:
 
 def nearest_distances(patches: Tensor, rows: Tensor) -> Tensor:
     """Return half the cosine distance [N, patch] of unit patches [N, patch, width] to the nearest of unit rows."""
+    return torch.cat([(1 - chunk.amax(2)) / 2 for chunk in _cosines(patches, rows)]).clamp_min(0)
+
+
+def soft_distances(patches: Tensor, rows: Tensor) -> Tensor:
+    """Return half the cosine distance [N, patch] of patches to a soft mean of the nearest rows.
+
+    The mean of the `SOFT` nearest is weighted by their distances; the temperature is the median one, as in ProCon.
+    """
+    count = min(SOFT, len(rows))
+    nearest = torch.cat([(1 - chunk.topk(count, 2).values) / 2 for chunk in _cosines(patches, rows)]).clamp_min(0)
+    weights = torch.softmax(-nearest / nearest.median().clamp_min(MIN_STD), -1)
+    return (weights * nearest).sum(-1)
+
+
+def _cosines(patches: Tensor, rows: Tensor) -> Iterator[Tensor]:
+    """Yield the cosines [n, patch, row] of unit patches [N, patch, width] and unit rows, a part of the N at a time."""
     step = max(1, MAX_COSINES // (patches.shape[1] * len(rows)))
-    nearest = [(chunk @ rows.T).amax(2) for chunk in torch.split(patches, step)]
-    return ((1 - torch.cat(nearest)) / 2).clamp_min(0)
+    for chunk in torch.split(patches, step):
+        yield chunk @ rows.T

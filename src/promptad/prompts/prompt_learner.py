@@ -1,6 +1,7 @@
 """The prompt learner (CoOp, Zhou et al., 2022): learned context vectors, and the prompts that hold them."""
 
 from collections.abc import Sequence
+from itertools import accumulate, chain, pairwise
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +10,7 @@ from promptad.backbones.clip import Backbone
 from promptad.backbones.prompt_trees import PromptTrees
 from promptad.errors import InputError
 from promptad.prompts.encode import TEMPLATES
-from promptad.prompts.states import StateGroup
+from promptad.prompts.states import NORMAL_STATES, StateGroup
 from promptad.settings import PromptSettings
 
 NOISE = 0.02  # std of random starts, about that of CLIP's own embeddings
@@ -19,19 +20,29 @@ class PromptLearner(nn.Module):
     """Context vectors, normal [K, n_ctx, width] and abnormal [M, n_ctx_ab, width], and all prompts made with them.
 
     Normal prompt i is [start][normal context i][class].[end]; abnormal prompt (i, j) is
-    [start][normal context i][abnormal context j][class].[end], for all K * M pairs.
+    [start][normal context i][abnormal context j][class].[end], for all K * M pairs. With normal states, the i-th of
+    them, in turn, comes before the class in normal prompt i; it is not learned.
     """
 
-    def __init__(self, backbone: Backbone, words: str, normal_context: Tensor, abnormal_context: Tensor) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        words: str,
+        normal_context: Tensor,
+        abnormal_context: Tensor,
+        normal_states: Sequence[str] = (),
+    ) -> None:
         super().__init__()
         self.normal_context = nn.Parameter(normal_context)
         self.abnormal_context = nn.Parameter(abnormal_context)
         self.text_encoder = backbone.text_encoder
         frame = backbone.prompt_ids(f"{words}.")
-        tokens = torch.tensor(frame, device=backbone.device)
-        self.frame = self.text_encoder.embed(tokens)  # [start, class and end, width]
-        prompts = _prompt_rows(len(frame), normal_context.shape[:2], abnormal_context.shape[:2])
-        if (length := len(prompts[-1])) > self.text_encoder.context_length:
+        states = [backbone.token_ids(state) for state in normal_states]
+        tokens = torch.tensor([*frame, *chain(*states)], device=backbone.device)
+        self.frame = self.text_encoder.embed(tokens)  # [start, class, end and normal states, width]
+        lengths = [len(state) for state in states]
+        prompts = _prompt_rows(len(frame), lengths, normal_context.shape[:2], abnormal_context.shape[:2])
+        if (length := max(map(len, prompts))) > self.text_encoder.context_length:
             raise InputError(
                 f"prompts of {length} tokens exceed CLIP's {self.text_encoder.context_length}:"
                 " lower `n_ctx` or `n_ctx_ab`, or shorten the class name"
@@ -53,14 +64,22 @@ class PromptLearner(nn.Module):
         return of_contexts[:, 0], of_contexts[:, 1:]
 
 
-def _prompt_rows(frame: int, normal: Sequence[int], abnormal: Sequence[int]) -> list[list[int]]:
-    """Return all prompts as rows of the frame's tokens, then the normal contexts' [K, n_ctx], then the abnormal ones'.
+def _prompt_rows(frame: int, states: Sequence[int], normal: Sequence[int], abnormal: Sequence[int]) -> list[list[int]]:
+    """Return all prompts as rows of tokens: the frame's, the normal states', the normal contexts', the abnormal ones'.
 
-    For each normal context its normal prompt comes first, then its M abnormal ones.
+    For each normal context its normal prompt comes first, then its M abnormal ones. The normal states have these
+    lengths, the contexts the shapes [K, n_ctx] and [M, n_ctx_ab].
     """
     opening, closing = [0], list(range(1, frame))
-    normal_rows, abnormal_rows = context_rows(frame, normal), context_rows(frame + normal[0] * normal[1], abnormal)
-    return [opening + own + state + closing for own in normal_rows for state in ([], *abnormal_rows)]
+    first = list(accumulate(states, initial=frame))
+    state_rows = [list(range(start, end)) for start, end in pairwise(first)] or [[]]
+    normal_rows = context_rows(first[-1], normal)
+    abnormal_rows = context_rows(first[-1] + normal[0] * normal[1], abnormal)
+    return [
+        opening + own + state + closing
+        for number, own in enumerate(normal_rows)
+        for state in (state_rows[number % len(state_rows)], *abnormal_rows)
+    ]
 
 
 def context_rows(first: int, shape: Sequence[int]) -> list[list[int]]:
@@ -77,7 +96,8 @@ def initial_prompt_learner(
     backbone: Backbone, words: str, groups: Sequence[StateGroup], settings: PromptSettings, seed: int
 ) -> PromptLearner:
     """Make a prompt learner with its initial context vectors."""
-    return PromptLearner(backbone, words, *initial_contexts(backbone, groups, settings, seed))
+    states = NORMAL_STATES if settings.normal_states else ()
+    return PromptLearner(backbone, words, *initial_contexts(backbone, groups, settings, seed), states)
 
 
 def initial_contexts(

@@ -9,6 +9,9 @@ from typing import Any
 
 from promptad.errors import InputError
 
+# Before the name of a part in normal prompts, as WinCLIP does (Jeong et al., CVPR 2023).
+NORMAL_STATES = ("flawless", "perfect", "unblemished")
+
 
 @dataclass(frozen=True)
 class StateGroup:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from promptad.errors import InputError
+from promptad.evaluation.metrics import below_chance
 from promptad.reports.comparison.differences import Comparison, Line, compare
 from promptad.reports.comparison.rows import (
     MEMORY,
@@ -90,6 +91,13 @@ class ClassSummary:
     def healthy(self) -> bool:
         """Whether all verdicts are good."""
         return all(verdict["healthy"] for verdict in self.verdicts)
+
+    @property
+    def findings(self) -> tuple[str, ...]:
+        """What else a reader should know of it, in words."""
+        found = () if self.diagnostics is None else self.diagnostics.get("findings", ())
+        auroc = self.line and self.line.pairs.get("i_roc")
+        return (*(below_chance(auroc.ours.mean) if auroc else ()), *found)
 
     @property
     def complete(self) -> bool:
@@ -234,6 +242,8 @@ def _check_types(diagnostics: Mapping[str, Any]) -> None:
     for name in REQUIRED_DIAGNOSTICS[1:]:
         if not _are_numbers(diagnostics[name]):
             raise TypeError(f"{name} is no list of numbers")
+    if not all(isinstance(finding, str) for finding in diagnostics.get("findings", [])):
+        raise TypeError("findings are no texts")
     for verdict in diagnostics["verdicts"]:
         value, limit = verdict["value"], verdict["limit"]
         texts = isinstance(verdict["name"], str) and isinstance(verdict["advice"], str)

@@ -102,7 +102,7 @@ def test_layers_count_by_their_reaction_and_deviation() -> None:
     probes[0, :, 0], probes[1, :, 0] = 2, 6  # farther than any view's patch; those of the third are as any
     places = torch.zeros(16, PATCHES, dtype=torch.bool)
     places[:, 0] = True
-    weights = weigh_layers(LeftOut(views, probes), places)
+    weights = weigh_layers(LeftOut(views, probes, None), places)
     reactions = [max(0.05, float(reaction(patch_ranks(views[n], probes[n], places), 0))) for n in range(3)]
     assert reactions[:2] == [1, 1]
     expected = torch.tensor([reactions[n] ** 2 / float(views[n].std(correction=0)) for n in range(3)])

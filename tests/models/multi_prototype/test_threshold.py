@@ -8,15 +8,17 @@ import numpy as np
 import pytest
 import torch
 from random_parts import IMAGES, SETTINGS, VIEWS, make_prototypes, make_support
+from scipy.stats import norm  # type: ignore[attr-defined]  # it has no type stubs
 
 from promptad.models.memory_bank import CalibratedMemory, MemoryBank
 from promptad.models.multi_prototype.calibration import calibrate
 from promptad.models.multi_prototype.scoring import score_features
 from promptad.models.multi_prototype.threshold import (
-    EXTRA_MEAN,
-    EXTRA_STD,
+    MEMORY_EXTRA,
+    WORDS_EXTRA,
     Gumbel,
     NormalScoreDistribution,
+    average,
     fit_gumbel,
     folds,
     inflated,
@@ -63,9 +65,13 @@ def test_normal_scores_equal_their_reference(with_memory: bool) -> None:
         (maxima, map_maxima(seen, SETTINGS).tolist(), found.map_max),
     ):
         mean, std = statistics.mean(seen_scores), statistics.stdev(seen_scores)
-        wide = gumbel(mean + EXTRA_MEAN / IMAGES**2 * std, std * (1 + EXTRA_STD / IMAGES**2))
+        extra = MEMORY_EXTRA if with_memory else WORDS_EXTRA
+        share = 1 / IMAGES**extra.power
+        wide = gumbel(mean + extra.mean * share * std, std * (1 + extra.std * share))
         fair = gumbel(statistics.mean(left_out_scores), statistics.stdev(left_out_scores))
         np.testing.assert_allclose(guess, np.mean([wide, fair], 0), rtol=1e-4, atol=1e-4)
+    assert found.left_out_scores == pytest.approx(image[::VIEWS], abs=1e-4)
+    assert found.left_out_maxima == pytest.approx(maxima[::VIEWS], abs=1e-4)
 
 
 def test_one_image_has_only_its_own_views_inflated() -> None:
@@ -73,13 +79,15 @@ def test_one_image_has_only_its_own_views_inflated() -> None:
     calibration = calibrate(support, prototypes, "prototype")
     found = NormalScoreDistribution.estimate(support, VIEWS, prototypes, calibration, SETTINGS)
     seen = score_features(support, prototypes, calibration).image
-    assert found.image == inflated(seen, 1)
+    assert found.image == inflated(seen, 1, WORDS_EXTRA)
+    assert found.left_out_scores == ()
     assert found.image.exceeded_at(0.01) > fit_gumbel(seen).exceeded_at(0.01)
 
 
 def test_inflation_vanishes_with_many_images() -> None:
     scores = torch.rand(50, generator=torch.Generator().manual_seed(0))
-    assert inflated(scores, 1000) == pytest.approx(fit_gumbel(scores), rel=1e-4)
+    for extra in (WORDS_EXTRA, MEMORY_EXTRA):
+        assert inflated(scores, 100_000, extra) == pytest.approx(fit_gumbel(scores), rel=1e-4)
 
 
 def test_the_threshold_depends_on_scores_of_left_out_images() -> None:
@@ -89,7 +97,8 @@ def test_the_threshold_depends_on_scores_of_left_out_images() -> None:
     odd[:VIEWS] = prototypes.abnormal[0]
     support = replace(support, class_token=odd, distances=None)
     calibration = calibrate(support, prototypes, "prototype", bias)
-    included = inflated(score_features(support, prototypes, calibration).image, IMAGES).exceeded_at(0.01)
+    seen = score_features(support, prototypes, calibration).image
+    included = average(inflated(seen, IMAGES, WORDS_EXTRA), fit_gumbel(seen)).exceeded_at(0.01)
     found = NormalScoreDistribution.estimate(support, VIEWS, prototypes, calibration, SETTINGS).image.exceeded_at(0.01)
     assert found > included + 0.3
 
@@ -117,3 +126,29 @@ def test_a_lower_rate_has_higher_thresholds_and_the_median_is_shown_as_0_11() ->
     assert strict.pixel == pytest.approx(2 * float(strict.image), rel=1e-4)
     median = float((drawn.median() - strict.image) / strict.image_scale)
     assert 1 / (1 + math.exp(-median)) == pytest.approx(0.11, abs=0.01)
+
+
+@pytest.mark.parametrize("rate", [0.05, 0.2])
+def test_enough_images_are_counted_and_the_range_is_that_of_many_repeats(rate: float) -> None:
+    generator, count = np.random.default_rng(2), math.ceil(1 / rate)
+    guess = Gumbel(1e6, 1.0)  # an assumption that is far off must not matter
+    actual = []
+    for _ in range(4000):
+        known = generator.normal(size=(2, count)) ** 2
+        found = NormalScoreDistribution(guess, guess, tuple(known[0]), tuple(known[1]))
+        assert found.counts(rate)
+        thresholds = found.thresholds(rate, torch.device("cpu"))
+        assert float(thresholds.pixel) in known[1].astype(np.float32)
+        actual.append(2 * norm.sf(math.sqrt(float(thresholds.image))))
+    assert np.mean(actual) <= rate
+    assert np.quantile(actual, [0.1, 0.9]) == pytest.approx(found.rate_range(rate), rel=0.1)
+
+
+def test_few_images_are_not_counted_and_the_range_is_wide() -> None:
+    few = NormalScoreDistribution(Gumbel(0.0, 1.0), Gumbel(0.0, 1.0), (1.0,) * 99, (1.0,) * 99)
+    assert not few.counts(0.01)
+    assert few.counts(0.02)
+    assert float(few.thresholds(0.01, torch.device("cpu")).image) == pytest.approx(-math.log(-math.log(0.99)))
+    low, high = few.rate_range(0.01)
+    assert low == pytest.approx(0.0025, rel=0.01)
+    assert high == pytest.approx(0.0394, rel=0.01)

@@ -106,17 +106,45 @@ class MultiPrototypeDetector(AnomalyDetector):
         similarities = normal_similarities(features.patch_tokens, prototypes) - self.head.calibration.normal_bias
         return F.one_hot(similarities.argmax(-1), len(prototypes.normal)).float().mean(1)
 
+    @property
+    def false_alarm_range(self) -> tuple[float, float] | None:
+        """The lowest and highest false-alarm rate that its threshold may have in truth; None without thresholds."""
+        rate = self.settings.scoring.false_alarm_rate
+        return None if self.normal_scores is None else self.normal_scores.rate_range(rate)
+
+    @property
+    def words_are_silent(self) -> bool:
+        """Whether words count for next to nothing beside a memory bank."""
+        memory = self.head.memory
+        return memory is not None and max(float(memory.class_token_weight), float(memory.patches_weight)) < SILENT
+
     def findings(self) -> tuple[str, ...]:
-        """Return what words count for beside a memory bank, if that was measured."""
+        """Return what words and layers count for beside a memory bank, and how sure the threshold is, if known."""
+        return (*self._of_fusion(), *self._of_threshold())
+
+    def _of_threshold(self) -> tuple[str, ...]:
+        if self.normal_scores is None or (range_ := self.false_alarm_range) is None:
+            return ()
+        rate, images = self.settings.scoring.false_alarm_rate, self.settings.training.k_shot
+        how = "counted" if self.normal_scores.counts(rate) else "estimated"
+        pictures = "1 good picture" if images == 1 else f"{images} good pictures"
+        return (
+            f"threshold for {100 * rate:.3g} % of false alarms, {how} from {pictures}:"
+            f" {100 * range_[0]:.2g} to {100 * range_[1]:.2g} % are likely",
+        )
+
+    def _of_fusion(self) -> tuple[str, ...]:
         memory = self.head.memory
         if memory is None or self.settings.scoring.fusion == "sum":
             return ()
+        layers = " and ".join(f"{share:.0%}" for share in memory.bank.layer_weights.tolist())
+        of_layers = f"its layers count for {layers}: by how they react to disturbed views of the support images"
+        if self.words_are_silent:
+            return (f"words do not react to disturbed views: the memory bank decides alone, and {of_layers}",)
         of_class, of_patches = float(memory.class_token_weight), float(memory.patches_weight)
-        if max(of_class, of_patches) < SILENT:
-            return ("words do not react to disturbed views of the support images: the memory bank decides alone",)
         return (
-            f"beside the memory bank words count for {of_patches:.0%} by patches, {of_class:.0%} by the class token:"
-            " by how they react to disturbed views of the support images",
+            f"beside the memory bank words count for {of_patches:.0%} by patches, {of_class:.0%} by the class token,"
+            f" {of_layers}",
         )
 
     def learned(self) -> dict[str, Any]:
@@ -158,7 +186,7 @@ def restore(path: Path, checkpoint: Mapping[str, Any], backbone: Backbone) -> Mu
         Prototypes(*learned.values()),
         Calibration(calibration.pop("normal_offsets"), **calibration),
         StateDirections(**moved(checkpoint["vocabulary"])),
-        _memory_of(memory) if memory else None,
+        _memory_of(memory, settings.scoring.memory_distance) if memory else None,
         Likeness(**likeness) if likeness else None,
         settings.scoring.image_score,
         thresholds,
@@ -166,7 +194,8 @@ def restore(path: Path, checkpoint: Mapping[str, Any], backbone: Backbone) -> Mu
     detector = MultiPrototypeDetector(backbone, head, settings, subject_of(checkpoint))
     if not (scores := moved(checkpoint["normal_scores"])):
         return detector
-    distribution = NormalScoreDistribution(Gumbel(*scores["image"]), Gumbel(*scores["peaks"]))
+    counted = scores.get("image_scores", ()), scores.get("peak_scores", ())  # since format 6
+    distribution = NormalScoreDistribution(Gumbel(*scores["image"]), Gumbel(*scores["peaks"]), *counted)
     return detector.with_thresholds(distribution, settings.scoring.false_alarm_rate)
 
 
@@ -215,9 +244,10 @@ def _check(path: Path, checkpoint: Mapping[str, Any], backbone: Backbone) -> Non
     if not (isinstance(phrases, list) and isinstance(groups, list) and len(phrases) == len(groups)):
         raise damaged(path, "the states have no phrases or no groups")
     check_shapes(path, states, {"directions": (len(phrases), d), "mean": (len(phrases),), "std": (len(phrases),)})
-    for name, pair in checkpoint["normal_scores"].items():
-        if name not in ("image", "peaks") or not (isinstance(pair, list) and len(pair) == 2):
-            raise damaged(path, f"normal_scores.{name} is no location and scale")
+    for name, numbers in checkpoint["normal_scores"].items():
+        counted = name in ("image_scores", "peak_scores")
+        if not isinstance(numbers, list) or not (counted or (name in ("image", "peaks") and len(numbers) == 2)):
+            raise damaged(path, f"normal_scores.{name} is no {'list of scores' if counted else 'location and scale'}")
     if memory := checkpoint["memory"]:
         layers = dict.fromkeys(layer_keys(len(encoder.layer_indices)), (None, encoder.width))
         positions, numbers = dict.fromkeys(MEMORY_NUMBERS[:2], (None,)), dict.fromkeys(MEMORY_NUMBERS[2:], ())
@@ -249,7 +279,8 @@ def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _plain_scores(scores: NormalScoreDistribution) -> dict[str, Any]:
-    return {"image": list(scores.image), "peaks": list(scores.map_max)}
+    counted = {"image_scores": list(scores.left_out_scores), "peak_scores": list(scores.left_out_maxima)}
+    return {"image": list(scores.image), "peaks": list(scores.map_max), **counted}
 
 
 def _plain_memory(memory: CalibratedMemory) -> dict[str, Any]:
@@ -258,7 +289,7 @@ def _plain_memory(memory: CalibratedMemory) -> dict[str, Any]:
     return _plain(named | {name: number for name, number in vars(memory).items() if name != "bank"})
 
 
-def _memory_of(tensors: Mapping[str, Tensor]) -> CalibratedMemory:
+def _memory_of(tensors: Mapping[str, Tensor], distance: str) -> CalibratedMemory:
     layers = tuple(tensors[name] for name in layer_keys(len(tensors) - len(MEMORY_KEYS)))
     numbers = {name: tensors[name] for name in MEMORY_NUMBERS}
-    return CalibratedMemory(MemoryBank(layers, tensors["layer_weights"]), **numbers)
+    return CalibratedMemory(MemoryBank(layers, tensors["layer_weights"], distance), **numbers)

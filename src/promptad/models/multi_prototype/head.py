@@ -39,6 +39,7 @@ class PrototypeHead(nn.Module):
         self._states = Buffers({"directions": states.directions, "mean": states.mean, "std": states.std})
         self._layers = self._memory = self._likeness = self._thresholds = None
         if memory is not None:
+            self.memory_distance = memory.bank.distance
             numbers = {name: number for name, number in vars(memory).items() if name != "bank"}
             self._layers = Buffers({f"layer_{n}": layer for n, layer in enumerate(memory.bank.layers, 1)})
             self._memory = Buffers({"layer_weights": memory.bank.layer_weights, **numbers})
@@ -68,7 +69,8 @@ class PrototypeHead(nn.Module):
         if self._layers is None or self._memory is None:
             return None
         numbers = self._memory.tensors()
-        bank = MemoryBank(tuple(self._layers.tensors().values()), numbers.pop("layer_weights"))
+        layers = tuple(self._layers.tensors().values())
+        bank = MemoryBank(layers, numbers.pop("layer_weights"), self.memory_distance)
         return CalibratedMemory(bank, **numbers)
 
     @property

@@ -47,7 +47,7 @@ class _Learner:
 
         def assemble() -> MultiPrototypeDetector:
             support, settings, memory = self.task.support.views, self.task.settings, self.memory
-            calibration = calibrate(support, prototypes, settings.scoring.calibration, bias)
+            calibration = calibrate(self.task.support.normal, prototypes, settings.scoring.calibration, bias)
             phrases = [group.phrases for group in self.task.state_groups]
             states = StateDirections.calibrated(phrases, self.trainer.inputs.state_groups, prototypes, support)
             if memory is not None and settings.needs_probes:
@@ -77,11 +77,13 @@ class _Learner:
 
 def _remember(support: SupportFeatures, settings: Settings) -> tuple[CalibratedMemory, SupportFeatures]:
     """Return a memory bank of the support images, calibrated, and their features with their distances to it."""
-    left_out, weights = LeftOut.measured(support, settings.training.views), None
+    distance = settings.scoring.memory_distance
+    left_out, weights = LeftOut.measured(support, settings.training.views, distance), None
     if settings.needs_probes:
         assert support.probes is not None, "there are no probes"
         weights = weigh_layers(left_out, support.probes.places)
-    bank = MemoryBank.from_support(support.banked, weights)
+    bank = MemoryBank.from_support(support.banked, weights, distance)
     known = left_out.added_to(support, bank.layer_weights)
-    assert known.views.distances is not None
-    return CalibratedMemory.calibrated(bank, known.views.distances, settings.scoring), known
+    distances = known.normal.distances
+    assert distances is not None
+    return CalibratedMemory.calibrated(bank, distances, settings.scoring), known

@@ -1,12 +1,13 @@
 """The thresholds of image scores and anomaly maps, set at a false-alarm rate from normal images only."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from scipy.stats import beta  # type: ignore[attr-defined]  # it has no type stubs
 from torch import Tensor
 
 from promptad.features import ImageFeatures
@@ -20,7 +21,21 @@ from promptad.structures import Prediction
 
 MIN_STD = 1e-6  # z-scores; scores that are all the same get this standard deviation
 SCALE = 2.0  # Gumbel scales above the threshold that are shown as 0.73
-EXTRA_MEAN, EXTRA_STD = 1.6, 1.2  # of a new normal part beside the views of one support image, in their std
+UNSURE = (
+    4.0  # times the tail that was asked for: with a few images, that is the actual one at most, on nine parts of ten
+)
+SURE = 0.1, 0.9  # quantiles of the actual rate where enough images are counted
+
+
+class Extra(NamedTuple):
+    """How much more a new normal part differs than the views of k support images do, in std of their scores."""
+
+    mean: float  # of one image; it falls with this power of k
+    std: float
+    power: float
+
+
+WORDS_EXTRA, MEMORY_EXTRA = Extra(2.0, 3.0, 1.0), Extra(6.0, 3.0, 3.0)  # of words alone, and with a memory bank
 
 
 class Gumbel(NamedTuple):
@@ -75,10 +90,14 @@ class NormalScoreDistribution:
     estimated twice, and the estimates are averaged: from views of images that are left out of the statistics, which
     is fair but uses k - 1 images, and is noisy if k is small; and from views that are part of them, inflated by how
     much more a new part differs than a view does. With one image there is the second estimate only.
+
+    From 1 / rate images on, counting needs no assumption, and does it: the threshold is that of conformal prediction.
     """
 
     image: Gumbel  # of image scores
     map_max: Gumbel  # of the maxima of smooth maps
+    left_out_scores: tuple[float, ...] = ()  # of each support image by the statistics of the others; empty if k = 1
+    left_out_maxima: tuple[float, ...] = ()
 
     @classmethod
     def estimate(
@@ -92,16 +111,19 @@ class NormalScoreDistribution:
     ) -> "NormalScoreDistribution":
         """Score the views of the support images, `views` of each.
 
-        The prototypes are always those trained on all images. If there is a memory bank, the features must hold the
-        distances of `add_leave_one_out_distances`.
+        The prototypes are always those trained on all images. If there is a memory bank, the features must hold their
+        distances to a bank without their own image.
         """
         images = len(support.class_token) // views
+        extra = WORDS_EXTRA if memory is None else MEMORY_EXTRA
         scores = score_features(support, prototypes, calibration, memory, settings.image_score)
-        estimates = [inflated(own, images) for own in (scores.image, map_maxima(scores, settings))]
-        if images > 1:
-            left_out = _left_out(support, views, prototypes, calibration.normal_bias, settings, memory)
-            estimates = [average(one, fit_gumbel(own)) for one, own in zip(estimates, left_out, strict=True)]
-        return cls(*estimates)
+        estimates = [inflated(own, images, extra) for own in (scores.image, map_maxima(scores, settings))]
+        if images == 1:
+            return cls(*estimates)
+        left_out = _left_out(support, views, prototypes, calibration.normal_bias, settings, memory)
+        image, map_max = (average(one, fit_gumbel(own)) for one, own in zip(estimates, left_out, strict=True))
+        of_images, of_maps = (tuple(own[::views].tolist()) for own in left_out)
+        return cls(image, map_max, of_images, of_maps)
 
     def thresholds(self, rate: float, device: torch.device) -> Thresholds:
         """Return the thresholds that normal images exceed at this rate: by image score, by any pixel of the map.
@@ -109,8 +131,47 @@ class NormalScoreDistribution:
         The scales are such that, at a rate of 1 %, the median normal image is shown as 0.11.
         """
         image, map_max = self.image, self.map_max
-        numbers = image.exceeded_at(rate), map_max.exceeded_at(rate), SCALE * image.scale, SCALE * map_max.scale
+        levels = image.exceeded_at(rate), map_max.exceeded_at(rate)
+        if self.counts(rate):
+            levels = conformal_level(self.left_out_scores, rate), conformal_level(self.left_out_maxima, rate)
+        numbers = *levels, SCALE * image.scale, SCALE * map_max.scale
         return Thresholds(*(torch.tensor(number, device=device) for number in numbers))
+
+    def counts(self, rate: float) -> bool:
+        """Whether there are enough support images to count for this rate, without an assumption about the tail."""
+        return len(self.left_out_scores) >= 1 / rate
+
+    def rate_range(self, rate: float) -> tuple[float, float]:
+        """Return the lowest and highest false-alarm rate that a threshold for `rate` may actually have.
+
+        Where images are counted, the actual rate has a beta distribution (Vovk, 2012), and these are quantiles of it.
+        Otherwise it is what was seen on parts that the constants were fitted to: on nine of ten the tail beyond the
+        threshold was at most `UNSURE` times as large.
+        """
+        if not self.counts(rate):
+            low, high = (-math.expm1(times * math.log1p(-rate)) for times in (1 / UNSURE, UNSURE))
+            return low, high
+        count = len(self.left_out_scores)
+        above = count + 1 - conformal_rank(count, rate)
+        low, high = beta.ppf(SURE, above, count + 1 - above)
+        return float(low), float(high)
+
+
+def conformal_rank(count: int, rate: float) -> int:
+    """Return which of `count` normal scores, counted from the lowest as 1, a new one exceeds at this rate at most.
+
+    >>> conformal_rank(99, 0.01), conformal_rank(100, 0.01), conformal_rank(19, 0.05)
+    (99, 100, 19)
+    """
+    return math.ceil((count + 1) * (1 - rate) - 1e-9)
+
+
+def conformal_level(scores: Sequence[float], rate: float) -> float:
+    """Return the score that a new normal image exceeds at this rate at most (Vovk et al., 2005), given those of others.
+
+    That holds whatever their distribution, if they are exchangeable.
+    """
+    return sorted(scores)[conformal_rank(len(scores), rate) - 1]
 
 
 def fit_gumbel(scores: Tensor) -> Gumbel:
@@ -118,14 +179,14 @@ def fit_gumbel(scores: Tensor) -> Gumbel:
     return _with_mean_and_std(float(scores.double().mean()), float(scores.double().std()))
 
 
-def inflated(scores: Tensor, images: int) -> Gumbel:
+def inflated(scores: Tensor, images: int, extra: Extra) -> Gumbel:
     """Return the score distribution of new normal parts, given the scores [k * views] of the k calibration images.
 
-    Mean and std grow by fractions of the views' own std, which fall with the square of k. They were fitted to normal
-    images of the demo's lines 0 and 1, at k = 1, 2 and 4, as one fits a prior; no other line was used.
+    Mean and std grow by shares of the views' own std, which fall with a power of k. They were fitted to normal images
+    of all beds' choosing draws, at k = 1, 2 and 4, as one fits a prior; nothing is reported on these draws.
     """
-    mean, std = float(scores.double().mean()), float(scores.double().std())
-    return _with_mean_and_std(mean + EXTRA_MEAN / images**2 * std, std * (1 + EXTRA_STD / images**2))
+    mean, std, share = float(scores.double().mean()), float(scores.double().std()), images**-extra.power
+    return _with_mean_and_std(mean + extra.mean * share * std, std * (1 + extra.std * share))
 
 
 def average(first: Gumbel, second: Gumbel) -> Gumbel:

@@ -1,4 +1,4 @@
-"""Checkpoints that `format_5/make.py` wrote load and predict what they predicted then."""
+"""Checkpoints of this format and the one before load and predict what they predicted when they were written."""
 
 from pathlib import Path
 
@@ -9,15 +9,16 @@ import torch
 from promptad import PromptAD
 from promptad.models.multi_prototype.detector import MultiPrototypeDetector
 
-FOLDER = Path(__file__).parent / "format_5"
+OLDER, FOLDER = (Path(__file__).parent / f"format_{number}" for number in (5, 6))
 
 
+@pytest.mark.parametrize("folder", [OLDER, FOLDER])
 @pytest.mark.parametrize("name", ["multi_prototype", "multi_prototype_memory", "single_anchor"])
-def test_a_checkpoint_of_format_5_predicts_what_it_did(name: str) -> None:
-    with np.load(FOLDER / "images.npz") as saved, np.load(FOLDER / f"{name}.npz") as predicted:
+def test_a_checkpoint_predicts_what_it_did(folder: Path, name: str) -> None:
+    with np.load(folder / "images.npz") as saved, np.load(folder / f"{name}.npz") as predicted:
         images, expected = list(saved["images"]), dict(predicted)
     system = "single-anchor" if name == "single_anchor" else "multi-prototype"
-    prediction = PromptAD.load(FOLDER / f"{name}.pt", system=system).predict(images)
+    prediction = PromptAD.load(folder / f"{name}.pt", system=system).predict(images)
     for found, then in (
         (prediction.score, expected["score"]),
         (prediction.raw_score, expected["raw"]),
@@ -28,7 +29,7 @@ def test_a_checkpoint_of_format_5_predicts_what_it_did(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["multi_prototype", "multi_prototype_memory", "single_anchor"])
-def test_a_checkpoint_of_format_5_is_written_again_unchanged(name: str, tmp_path: Path) -> None:
+def test_a_checkpoint_is_written_again_unchanged(name: str, tmp_path: Path) -> None:
     system = "single-anchor" if name == "single_anchor" else "multi-prototype"
     PromptAD.load(FOLDER / f"{name}.pt", system=system).save(tmp_path / "again.pt")
     before, after = (torch.load(file, weights_only=True) for file in (FOLDER / f"{name}.pt", tmp_path / "again.pt"))
@@ -36,7 +37,7 @@ def test_a_checkpoint_of_format_5_is_written_again_unchanged(name: str, tmp_path
 
 
 def test_words_of_a_checkpoint_of_format_4_count_as_much_as_its_memory(tmp_path: Path) -> None:
-    content = torch.load(FOLDER / "multi_prototype_memory.pt", weights_only=True)
+    content = torch.load(OLDER / "multi_prototype_memory.pt", weights_only=True)
     content["format_version"] = 4
     for name in ("fusion", "far_views", "position_share"):
         del content["settings"]["scoring"][name]
@@ -49,7 +50,10 @@ def test_words_of_a_checkpoint_of_format_4_count_as_much_as_its_memory(tmp_path:
     assert memory is not None
     assert (float(memory.class_token_weight), float(memory.patches_weight)) == (1, 1)
     assert (scoring.fusion, scoring.far_views, scoring.position_share) == ("sum", False, 0)
-    assert detector.findings() == ()
+    assert memory.bank.layer_weights.tolist() == [0.5, 0.5]
+    assert detector.head.likeness is None
+    assert [finding.split()[0] for finding in detector.findings()] == ["threshold"]
+    assert detector.settings.training.weights.reaction == 0
 
 
 def test_a_head_is_a_module_of_buffers() -> None:
