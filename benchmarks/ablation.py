@@ -12,26 +12,20 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from beds import DEMO_BEDS, LINES, REAL, chosen_beds
+from beds import LINES, BedClass, add_beds, classes_of
 from demo_bed import (
     BASELINE,
     BOTH,
-    EMBEDDED,
     METRICS,
     TEXT,
     TITLES,
     WORDS,
-    Place,
-    add_processes,
-    draw_place,
     in_processes,
-    load_tiny,
     settings_of,
     trained,
 )
@@ -40,9 +34,7 @@ from rich.console import Console
 from rich.table import Table
 
 from promptad.backbones.clip import Backbone
-from promptad.cli.values import names, numbers
-from promptad.data.datasets import class_names, read_class
-from promptad.data.demo import DEMO_CLASSES
+from promptad.cli.values import names
 from promptad.data.few_shot import choose_support
 from promptad.engine.support import encode_support, with_bit_depth
 from promptad.evaluation.diagnostics import diagnose
@@ -105,22 +97,12 @@ EVERYWHERE = (  # rows of all beds
 SYSTEMS = {TEXT: "", BOTH: " + memory"}
 
 
-@dataclass(frozen=True)
-class Job:
-    """The variants of one class on one bed."""
-
-    bed: str
-    place: Place  # of real images only the class counts
-    seeds: tuple[int, ...]
-    variants: tuple[str, ...]
-    folder: Path  # where its images are, or are drawn
-
-
 def main() -> None:
     """Run every variant; print and, if requested, write the tables."""
     options, started = _parse(), time.monotonic()
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
-    rows = list(chain.from_iterable(in_processes(run, jobs_of(options), options.processes, console)))
+    jobs = [(own, options.seeds, options.variants or variants_of(own.bed)) for own in classes_of(options)]
+    rows = list(chain.from_iterable(in_processes(run, jobs, options.processes, console)))
     minutes = (time.monotonic() - started) / 60
     for bed in dict.fromkeys(row["bed"] for row in rows):
         console.print(ablation_table([row for row in rows if row["bed"] == bed], bed))
@@ -130,28 +112,16 @@ def main() -> None:
             temporary.write_text(json.dumps({"rows": rows, "minutes": minutes}) + "\n")
 
 
-def jobs_of(options: argparse.Namespace) -> list[Job]:
-    """Return the jobs of all beds."""
-    jobs = []
-    for bed, special in DEMO_BEDS.items():
-        if bed in options.beds:
-            variants = options.variants or (tuple(VARIANTS) if special == {} else EVERYWHERE)
-            places = [Place(line, name) for line in options.lines for name in special.get("classes", DEMO_CLASSES)]
-            jobs += [Job(bed, place, options.seeds, variants, options.work) for place in places]
-    if options.real:
-        names = class_names("folder", options.real)
-        variants = options.variants or EVERYWHERE
-        jobs += [Job(REAL, Place(0, name), options.seeds, variants, options.real) for name in names]
-    return jobs
+def variants_of(bed: str) -> tuple[str, ...]:
+    """Return the variants that are measured on a bed."""
+    return tuple(VARIANTS) if bed == "told" else EVERYWHERE
 
 
-def run(job: Job) -> list[dict[str, Any]]:
-    """Return a row for each variant and draw of one class."""
-    special, name = DEMO_BEDS.get(job.bed, {}), job.place.class_name
-    images = read_class("folder", job.folder, name) if job.bed == REAL else draw_place(job.folder, "normal", job.place)
-    backbone, called = load_tiny(special.get("weights", EMBEDDED)), special.get("called") or name
-    rows = measure_class(images, called, backbone, job.seeds, job.variants)
-    return [{"bed": job.bed, "class": name, "line": job.place.line} | row for row in rows]
+def run(job: tuple[BedClass, Sequence[int], Sequence[str]]) -> list[dict[str, Any]]:
+    """Return a row for each variant and draw of one class on one bed, with these seeds and variants."""
+    own, seeds, variants = job
+    rows = measure_class(own.images(), own.called, own.backbone(), seeds, variants)
+    return [{"bed": own.bed, **vars(own.place)} | row for row in rows]
 
 
 def measure_class(
@@ -234,14 +204,8 @@ def _order(row: dict[str, Any]) -> int:
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--real", type=Path, help="folder of real classes in MVTec AD's layout: a bed more")
-    parser.add_argument("--beds", type=chosen_beds, default=tuple(DEMO_BEDS), help="of drawn classes, by commas")
-    parser.add_argument("--lines", type=numbers, default=LINES["reporting"][:1], help="production lines")
-    parser.add_argument("--seeds", type=numbers, default=(0,), help="each draws its own support images")
     parser.add_argument("--variants", type=names, default=(), help="by commas (default: all, or those of all beds)")
-    parser.add_argument("--work", type=Path, default=Path("result") / "ablation", help="for pictures")
-    parser.add_argument("--json", type=Path, help="file to write the results to")
-    add_processes(parser)
+    add_beds(parser, LINES["reporting"][:1], "ablation")
     return parser.parse_args()
 
 

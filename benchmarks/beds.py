@@ -12,20 +12,37 @@ import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import demo_accuracy
 import demo_bed
 import real_images
-from demo_bed import ANCHORS, BASELINE, BOTH, EMBEDDED, MEMORY, RANDOM, TEXT, UNCUED, WORDS, add_processes
+from demo_bed import (
+    ANCHORS,
+    BASELINE,
+    BOTH,
+    EMBEDDED,
+    MEMORY,
+    RANDOM,
+    TEXT,
+    UNCUED,
+    WORDS,
+    Place,
+    add_processes,
+    draw_place,
+    load_tiny,
+)
 from real_images import spread
 from rich.console import Console
 from rich.table import Table
 
-from promptad.cli.values import names
-from promptad.data.datasets import class_names
+from promptad.backbones.clip import Backbone
+from promptad.cli.values import names, numbers
+from promptad.data.datasets import class_names, read_class
 from promptad.data.demo import DEMO_CLASSES, HELD_OUT_CLASSES
+from promptad.structures import ClassDataset
 from promptad.utils.files import whole_file
 
 SHOTS = (2,)
@@ -41,6 +58,31 @@ DEMO_BEDS: dict[str, dict[str, Any]] = {  # what is special about each; a bed of
 REAL = "real"
 KEYS = {WORDS: "words", TEXT: "text", MEMORY: "memory", BOTH: "both", ANCHORS: "baseline_text", BASELINE: "baseline"}
 METRICS = {"image_auroc": "image AUROC", "pixel_auroc": "pixel AUROC", "aupro": "AUPRO"}
+
+
+@dataclass(frozen=True)
+class BedClass:
+    """One class on one bed: its images, its backbone, and what it is called in the prompts."""
+
+    bed: str
+    place: Place  # of real images only the class counts
+    folder: Path  # where its images are, or are drawn
+
+    @property
+    def called(self) -> str:
+        """Its name in the prompts."""
+        return str(DEMO_BEDS.get(self.bed, {}).get("called", self.place.class_name))
+
+    def images(self) -> ClassDataset:
+        """Return its images; drawn ones are drawn if they do not exist yet."""
+        if self.bed == REAL:
+            return read_class("folder", self.folder, self.place.class_name)
+        return draw_place(self.folder, "normal", self.place)
+
+    def backbone(self) -> Backbone:
+        """Load the backbone of the bed."""
+        return load_tiny(DEMO_BEDS.get(self.bed, {}).get("weights", EMBEDDED))
+
 
 Figures = dict[str, tuple[float, float] | None]  # of one system on one bed: mean and deviation of each metric
 
@@ -127,6 +169,28 @@ def summary(beds: Mapping[str, Mapping[str, Figures]]) -> dict[str, Any]:
         for name, own in beds.items()
     }
     return {"beds": image, "details": beds}
+
+
+def add_beds(parser: argparse.ArgumentParser, lines: Sequence[int], work: str) -> None:
+    """Add the options that `classes_of` reads: beds, production lines, and folders."""
+    parser.add_argument("--real", type=Path, help="folder of real classes in MVTec AD's layout: a bed more")
+    parser.add_argument("--beds", type=chosen_beds, default=tuple(DEMO_BEDS), help="of drawn classes, by commas")
+    parser.add_argument("--lines", type=numbers, default=tuple(lines), help="production lines")
+    parser.add_argument("--seeds", type=numbers, default=(0,), help="each draws its own support images")
+    parser.add_argument("--work", type=Path, default=Path("result") / work, help="for pictures")
+    parser.add_argument("--json", type=Path, help="file to write the results to")
+    add_processes(parser)
+
+
+def classes_of(options: argparse.Namespace) -> list[BedClass]:
+    """Return the classes of all beds that are asked for, on all lines."""
+    found = []
+    for bed in options.beds:
+        classes = DEMO_BEDS[bed].get("classes", DEMO_CLASSES)
+        found += [BedClass(bed, Place(line, name), options.work) for line in options.lines for name in classes]
+    if options.real:
+        found += [BedClass(REAL, Place(0, name), options.real) for name in class_names("folder", options.real)]
+    return found
 
 
 def chosen_beds(text: str) -> tuple[str, ...]:

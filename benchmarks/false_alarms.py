@@ -12,21 +12,18 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from beds import DEMO_BEDS, LINES, REAL, chosen_beds
-from demo_bed import EMBEDDED, Place, add_processes, draw_place, in_processes, load_tiny, settings_of
+from beds import LINES, BedClass, add_beds, classes_of
+from demo_bed import in_processes, settings_of
 from rich.console import Console
 from rich.table import Table
 
 from promptad.backbones.clip import Backbone
 from promptad.cli.values import numbers
-from promptad.data.datasets import class_names, read_class
-from promptad.data.demo import DEMO_CLASSES
 from promptad.data.few_shot import choose_support
 from promptad.engine.support import encode_support, with_bit_depth
 from promptad.features import ImageFeatures, SupportFeatures
@@ -46,22 +43,12 @@ FIGURES = {
 }
 
 
-@dataclass(frozen=True)
-class Job:
-    """The detectors of one class on one bed."""
-
-    bed: str
-    place: Place  # of real images only the class counts
-    shots: tuple[int, ...]
-    seeds: tuple[int, ...]
-    folder: Path  # where its images are, or are drawn
-
-
 def main() -> None:
     """Train, predict and count; print and, if requested, write the shares."""
     options, started = _parse(), time.monotonic()
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
-    rows = list(chain.from_iterable(in_processes(run, jobs_of(options), options.processes, console)))
+    jobs = [(own, options.shots, options.seeds) for own in classes_of(options)]
+    rows = list(chain.from_iterable(in_processes(run, jobs, options.processes, console)))
     for bed in dict.fromkeys(row["bed"] for row in rows):
         console.print(rates_table([row for row in rows if row["bed"] == bed], options.shots, bed))
     minutes = (time.monotonic() - started) / 60
@@ -71,26 +58,11 @@ def main() -> None:
             temporary.write_text(json.dumps({"rows": rows, "minutes": minutes}, indent=2) + "\n")
 
 
-def jobs_of(options: argparse.Namespace) -> list[Job]:
-    """Return the jobs of all beds."""
-    jobs = []
-    for bed, special in DEMO_BEDS.items():
-        if bed in options.beds:
-            places = [Place(line, name) for line in options.lines for name in special.get("classes", DEMO_CLASSES)]
-            jobs += [Job(bed, place, options.shots, options.seeds, options.work) for place in places]
-    if options.real:
-        names = class_names("folder", options.real)
-        jobs += [Job(REAL, Place(0, name), options.shots, options.seeds, options.real) for name in names]
-    return jobs
-
-
-def run(job: Job) -> list[dict[str, Any]]:
-    """Return a row for each draw, k, memory and rate of one class."""
-    special = DEMO_BEDS.get(job.bed, {})
-    name = job.place.class_name
-    images = read_class("folder", job.folder, name) if job.bed == REAL else draw_place(job.folder, "normal", job.place)
-    backbone, called = load_tiny(special.get("weights", EMBEDDED)), special.get("called") or name
-    return [{"bed": job.bed} | row for row in measure_class(backbone, images, called, job.shots, job.seeds)]
+def run(job: tuple[BedClass, Sequence[int], Sequence[int]]) -> list[dict[str, Any]]:
+    """Return the rows of one class on one bed, with these shots and seeds."""
+    own, shots, seeds = job
+    rows = measure_class(own.backbone(), own.images(), own.called, shots, seeds)
+    return [{"bed": own.bed} | row for row in rows]
 
 
 def measure_class(
@@ -161,14 +133,8 @@ def rates_table(rows: Sequence[dict[str, Any]], shots: Sequence[int], bed: str) 
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--real", type=Path, help="folder of real classes in MVTec AD's layout: a bed more")
-    parser.add_argument("--beds", type=chosen_beds, default=tuple(DEMO_BEDS), help="of drawn classes, by commas")
-    parser.add_argument("--lines", type=numbers, default=LINES["reporting"], help="production lines")
     parser.add_argument("--shots", type=numbers, default=(1, 2, 4), help="numbers of support images")
-    parser.add_argument("--seeds", type=numbers, default=(0,), help="each draws its own support images")
-    parser.add_argument("--work", type=Path, default=Path("result") / "false_alarms", help="for pictures")
-    parser.add_argument("--json", type=Path, help="file to write the results to")
-    add_processes(parser)
+    add_beds(parser, LINES["reporting"], "false_alarms")
     return parser.parse_args()
 
 

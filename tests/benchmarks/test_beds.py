@@ -2,10 +2,13 @@
 
 import json
 from argparse import Namespace
+from itertools import pairwise
 from pathlib import Path
 
+import ablation
 import beds
 import demo_bed
+import false_alarms
 import pytest
 import real_images
 from rich.console import Console
@@ -97,3 +100,44 @@ def test_the_matrix_has_a_row_a_system_and_a_column_a_bed() -> None:
     (line,) = (line for line in capture.get().splitlines() if "our memory alone" in line)
     assert line.count("65.0 ± 7.1") == 2
     assert beds.summary(found)["beds"]["real"] == dict.fromkeys(beds.KEYS.values(), 65)
+
+
+def test_false_alarms_and_misses_are_counted_for_every_k_memory_and_rate(
+    mvtec: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings_of = demo_bed.settings_of
+    monkeypatch.setattr(false_alarms, "settings_of", lambda system, seed, _: settings_of(system, seed, 1))
+    images = read_class("folder", mvtec.parent, "carpet")
+    rows = list(false_alarms.measure_class(demo_bed.load_tiny(), images, "carpet", (1, 2), (0,)))
+    asked = [(row["k"], row["memory"], row["rate"]) for row in rows]
+    assert asked == [(k, memory, rate) for k in (1, 2) for memory in (False, True) for rate in false_alarms.RATES]
+    assert all(0 <= row[name] <= 1 for row in rows for name in false_alarms.FIGURES)
+    for before, after in pairwise(rows):
+        if after["rate"] > before["rate"]:  # more may be rejected
+            assert after["false_alarms"] >= before["false_alarms"]
+            assert after["misses"] <= before["misses"]
+
+
+def test_every_variant_of_the_ablation_is_another_training(mvtec: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings_of = demo_bed.settings_of
+    monkeypatch.setattr(ablation, "settings_of", lambda system, seed, _: settings_of(system, seed, 1))
+    images = read_class("folder", mvtec.parent, "carpet")
+    variants = ("as it is", "without the reaction loss", "soft distance to the bank")
+    rows = list(ablation.measure_class(images, "carpet", demo_bed.load_tiny(), (0,), variants))
+    names = [row["variant"] for row in rows]
+    assert names[:4] == [demo_bed.TITLES["words"], "as it is", demo_bed.TITLES["memory"], "as it is + memory"]
+    assert {title + end for title in variants for end in ("", " + memory")} < set(names)
+    console = Console(width=160)
+    with console.capture() as capture:
+        console.print(ablation.ablation_table(rows, "told"))
+    assert all(title in capture.get() for title in variants)
+
+
+def test_the_beds_of_the_ablation_and_of_false_alarms_have_their_own_names_and_weights(tmp_path: Path) -> None:
+    options = Namespace(beds=("part", "uncued", "unseen"), lines=(200,), real=tmp_path, work=tmp_path)
+    (tmp_path / "solar_cell" / "train" / "good").mkdir(parents=True)
+    found = beds.classes_of(options)
+    assert [own.called for own in found] == ["part"] * 15 + list(DEMO_CLASSES) + list(HELD_OUT_CLASSES) + ["solar_cell"]
+    assert found[0].backbone().weights_sha256 != found[15].backbone().weights_sha256
+    assert set(ablation.EVERYWHERE) < set(ablation.variants_of("told")) == set(ablation.VARIANTS)
+    assert ablation.variants_of("unseen") == ablation.EVERYWHERE

@@ -19,6 +19,7 @@ from promptad.results.paths import ResultFolder
 from promptad.results.predictions import PredictionRecord
 from promptad.results.table import RESULT_COLUMNS
 from promptad.settings import Settings
+from promptad.structures import ANOMALY
 
 DETECTOR = Path(__file__).parents[1] / "models" / "format_5" / "multi_prototype.pt"
 CPU = torch.device("cpu")
@@ -65,9 +66,10 @@ def test_predictions_are_records_in_order_and_write_nothing(
 
 
 @pytest.mark.parametrize("colour", ["black", "white", "grey", "red"])
-def test_an_image_of_one_colour_is_an_error_in_its_record(colour: str, tmp_path: Path) -> None:
+def test_an_image_of_one_colour_is_unlike_the_part(colour: str, tmp_path: Path) -> None:
     Image.new("RGB", (64, 48), colour).save(tmp_path / "dark.png")
     ((record, anomaly_map),) = predict(load_detector(DETECTOR, CPU), [tmp_path / "dark.png"])
-    assert "shows one colour throughout" in record.error
-    assert not record.label
-    assert anomaly_map is None
+    assert record.label == ANOMALY
+    assert record.reason == "unlike the part: one colour throughout"
+    assert anomaly_map is not None
+    assert PredictionRecord.from_line(record.to_line()) == record

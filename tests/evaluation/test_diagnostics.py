@@ -3,6 +3,7 @@
 import io
 import json
 import math
+from dataclasses import replace
 from statistics import fmean, median, pstdev
 from typing import Any
 
@@ -17,15 +18,17 @@ from promptad.backbones.clip import Backbone
 from promptad.evaluation.diagnostics import diagnose, diagnostics_table, verdicts_on
 from promptad.features import ImageFeatures
 from promptad.models.base import Subject
+from promptad.models.memory_bank import CalibratedMemory, MemoryBank
 from promptad.models.multi_prototype.calibration import calibrate
 from promptad.models.multi_prototype.detector import MultiPrototypeDetector
 from promptad.models.multi_prototype.explain import StateDirections
 from promptad.models.multi_prototype.head import PrototypeHead
 from promptad.models.multi_prototype.prototypes import Prototypes
-from promptad.settings import Settings
+from promptad.settings import ScoringSettings, Settings
 
 DIMENSIONS = 16
 PATCHES = 9
+SCORING = ScoringSettings()
 
 
 def random_units(*shape: int, seed: int) -> Tensor:
@@ -255,3 +258,30 @@ def test_diagnostics_are_plain_data_and_printed(tiny: Backbone, normal_count: in
         assert verdict["name"] in printed
         assert verdict["advice"] in printed
     assert "Prototypes of carpet" in printed
+
+
+def test_a_constant_map_is_found(tiny: Backbone) -> None:
+    detector, features = random_case(tiny, 3, 4)
+    assert diagnose(detector, features)["findings"] == []
+    alike = ImageFeatures(features.class_token, features.patch_tokens[:, :1].expand(-1, PATCHES, -1))
+    result = diagnose(detector, alike)
+    (finding,) = result["findings"]
+    assert finding.startswith("the anomaly map is constant")
+    with_table = Console(file=io.StringIO(), width=300)
+    with_table.print(diagnostics_table(result))
+    assert isinstance(with_table.file, io.StringIO)
+    assert finding in " ".join(with_table.file.getvalue().split())
+
+
+def test_silent_words_are_found(tiny: Backbone) -> None:
+    detector, features = random_case(tiny, 3, 4)
+    known = replace(features, distances=torch.rand(len(features.class_token), PATCHES))
+    assert known.distances is not None
+    memory = CalibratedMemory.calibrated(MemoryBank((torch.zeros(1, 1),), torch.ones(1)), known.distances, SCORING)
+    for weight, said in ((1.0, False), (0.05, True)):
+        share = torch.tensor(weight)
+        weighted = replace(memory, class_token_weight=share, patches_weight=share)
+        beside = replace(detector, head=detector.head.with_memory(weighted))
+        findings = diagnose(beside, known)["findings"]
+        assert any("words are silent" in finding for finding in findings) == said
+        assert any("do not react" in finding for finding in beside.findings()) == said

@@ -17,6 +17,7 @@ from promptad.models.memory_bank import (
     equal_weights,
     leave_one_out_mask,
     nearest_distances,
+    soft_distances,
     weighted_sum,
 )
 from promptad.models.multi_prototype.calibration import calibrate
@@ -239,3 +240,33 @@ def test_the_memory_adds_its_terms_to_score_and_map() -> None:
     torch.testing.assert_close(
         (with_memory.patches - without.patches).flatten(1), kept.patch_scores(test.distances), rtol=1e-4, atol=1e-4
     )
+
+
+def test_soft_distances_equal_their_reference() -> None:
+    patches, rows = random_units(2, PATCHES, seed=1), random_units(9, seed=2)
+    found = soft_distances(patches, rows)
+    nearest = [[sorted((1 - float(patch @ row)) / 2 for row in rows)[:5] for patch in image] for image in patches]
+    middle = float(torch.tensor(nearest).median())
+    for image in range(2):
+        for patch in range(PATCHES):
+            weights = [math.exp(-distance / middle) for distance in nearest[image][patch]]
+            mean = sum(w * d for w, d in zip(weights, nearest[image][patch], strict=True)) / sum(weights)
+            assert float(found[image, patch]) == pytest.approx(mean, rel=1e-5)
+    assert soft_distances(patches, rows[:2]).shape == (2, PATCHES)
+    support = make_features(2)
+    soft, nearest_one = (MemoryBank.from_support(support, distance=kind) for kind in ("soft", "nearest"))
+    assert (soft.layer_distances(support.layers) >= nearest_one.layer_distances(support.layers)).all()
+
+
+def test_far_views_of_an_only_image_are_compared_with_its_views() -> None:
+    views, far_views = make_features(3), make_features(3, seed=10)
+    support = SupportFeatures(views, far_views, is_only_image=True)
+    known = with_distances(support, 3)
+    assert known.far_views is not None
+    assert known.far_views.distances is not None
+    expected = reference_distances(far_views, views, [0, 1, 2], [0, 1, 2])
+    torch.testing.assert_close(known.far_views.distances, expected, rtol=0, atol=1e-6)
+    assert known.normal.distances is not None
+    assert len(known.normal.distances) == 6  # normal scores are calibrated on both
+    several = with_distances(replace(support, is_only_image=False), 3)
+    assert several.normal is several.views

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 from PIL import Image
@@ -15,9 +15,15 @@ from promptad.errors import InputError
 from promptad.models.base import BATCH_SIZE, AnomalyDetector
 from promptad.results.predictions import PredictionRecord
 from promptad.runtime.regions import find_regions
-from promptad.structures import Prediction
+from promptad.structures import ANOMALY, Prediction
 
-Loaded = tuple[tuple[int, int], Image.Image]  # width and height of the upright original, and the backbone's square
+
+class Loaded(NamedTuple):
+    """An image that could be read."""
+
+    size: tuple[int, int]  # width and height of the upright original
+    square: Image.Image  # the backbone's
+    is_blank: bool  # of one colour throughout
 
 
 def predict(
@@ -32,14 +38,14 @@ def predict(
         for start in range(0, len(paths), batch_size):
             batch = paths[start : start + batch_size]
             loaded = list(read_each(pool, load, batch))
-            squares = [square for read in loaded if isinstance(read, tuple) for square in read[1:]]
+            squares = [read.square for read in loaded if isinstance(read, Loaded)]
             prediction = detector.predict(squares, batch_size) if squares else None
             rows = iter(range(len(squares)))
             for path, read in zip(batch, loaded, strict=True):
                 if isinstance(read, InputError) or prediction is None:
                     yield PredictionRecord(str(path), error=str(read)), None
                 elif np.isfinite(prediction.raw_score[row := next(rows)]):
-                    yield _record(detector, path, read[0], prediction, row), prediction.anomaly_map[row]
+                    yield _record(detector, path, read, prediction, row), prediction.anomaly_map[row]
                 else:
                     error = "its score is not a number: the detector or the backbone's weights are damaged"
                     yield PredictionRecord(str(path), error=error), None
@@ -51,23 +57,20 @@ def _load(path: Path, side: int, bit_depth: int | None) -> Loaded | InputError:
     except InputError as error:
         return error
     bands = cast(tuple[tuple[int, int], ...], image.getextrema())  # of RGB: lowest and highest value of each
-    if all(low == high for low, high in bands):
-        return InputError(f"{path} shows one colour throughout: check the camera, or take it out")
-    return image.size, square_image(image, side, side)
+    return Loaded(image.size, square_image(image, side, side), all(low == high for low, high in bands))
 
 
-def _record(
-    detector: AnomalyDetector, path: Path, size: tuple[int, int], prediction: Prediction, row: int
-) -> PredictionRecord:
+def _record(detector: AnomalyDetector, path: Path, image: Loaded, prediction: Prediction, row: int) -> PredictionRecord:
     anomaly_map = prediction.anomaly_map[row]
     canvas_size, _ = detector.backbone.square_of(detector.settings.scoring.resolution)
     return PredictionRecord(
         path=str(path),
-        label=prediction.label[row],
+        label=ANOMALY if image.is_blank else prediction.label[row],
         score=float(prediction.score[row]),
         raw_score=float(prediction.raw_score[row]),
         threshold=prediction.threshold,
         max_score=float(anomaly_map.max()),
-        regions=find_regions(anomaly_map, canvas_size, *size),
+        regions=find_regions(anomaly_map, canvas_size, *image.size),
         explanation=prediction.explanations[row],
+        is_blank=image.is_blank,
     )

@@ -44,7 +44,8 @@ def diagnose(detector: MultiPrototypeDetector, features: ImageFeatures) -> dict[
         "total_patches": abnormal_owner.numel(),
         "total_images": len(abnormal_owner),
     }
-    return result | {"verdicts": verdicts_on(result), "findings": findings_on(detector, features)}
+    known = {"false_alarm_range": detector.false_alarm_range, "findings": findings_on(detector, features)}
+    return result | {"verdicts": verdicts_on(result)} | known
 
 
 def findings_on(detector: MultiPrototypeDetector, features: ImageFeatures) -> list[str]:

@@ -115,6 +115,11 @@ class AnomalyDetector(ABC):
     def usage(self, features: ImageFeatures) -> Tensor | None:
         """Return the share [N, K] of each normal prototype in the patches of N images; None without prototypes."""
 
+    @property
+    def false_alarm_range(self) -> tuple[float, float] | None:
+        """The lowest and highest false-alarm rate that its threshold may have in truth; None if there is none."""
+        return None
+
     def findings(self) -> tuple[str, ...]:
         """Return lines for the log: what was found of the terms of its score, and what follows."""
         return ()

@@ -244,6 +244,8 @@ def _check_types(diagnostics: Mapping[str, Any]) -> None:
             raise TypeError(f"{name} is no list of numbers")
     if not all(isinstance(finding, str) for finding in diagnostics.get("findings", [])):
         raise TypeError("findings are no texts")
+    if (range_ := diagnostics.get("false_alarm_range")) and not (_are_numbers(range_) and len(range_) == 2):
+        raise TypeError("false_alarm_range is no range")
     for verdict in diagnostics["verdicts"]:
         value, limit = verdict["value"], verdict["limit"]
         texts = isinstance(verdict["name"], str) and isinstance(verdict["advice"], str)

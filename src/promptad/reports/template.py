@@ -26,7 +26,7 @@ def fill_template(name: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"share": share, "number": number_text}
+    environment.filters |= {"share": share, "number": number_text, "percent": percent}
     style, *_ = environment.loader.get_source(environment, "page.css")  # type: ignore[union-attr]
     made = {"version": version("promptad"), "today": date.today().isoformat()}
     return environment.get_template(name).render(style=Markup(style), **made, **values)
@@ -49,6 +49,15 @@ def flat(settings: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, str
             yield from flat(value, f"{path}{name}.")
         else:
             yield path + name, ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
+def percent(part: float) -> str:
+    """Return a share of 1 in percent, with two digits.
+
+    >>> percent(0.0025), percent(0.39)
+    ('0.25 %', '39 %')
+    """
+    return f"{100 * part:.2g} %"
 
 
 def share(part: int, total: int) -> str:

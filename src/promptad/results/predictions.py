@@ -12,7 +12,7 @@ from promptad.data.fingerprints import file_sha256
 from promptad.errors import InputError
 from promptad.models.base import AnomalyDetector
 from promptad.settings import Settings
-from promptad.structures import ANOMALY, GOOD, Explanation, Region
+from promptad.structures import ANOMALY, GOOD, UNLIKE, Explanation, Region
 from promptad.utils.files import writable_folder
 from promptad.utils.json_text import is_number, parse_json
 
@@ -24,7 +24,7 @@ ONE_IMAGE = (
 AGAIN = "judge the pictures again, with promptad predict"
 NO_RECORD = (ValueError, KeyError, TypeError, AttributeError)  # what reading a wrong line raises
 # Names in a line that differ from the names in the code.
-RECORD_KEYS = {"label": "decision", "raw_score": "raw", "max_score": "peak"}
+RECORD_KEYS = {"label": "decision", "raw_score": "raw", "max_score": "peak", "is_blank": "blank"}
 REGION_KEYS = {"max_score": "peak"}
 EXPLANATION_KEYS = {"nearest_states": "most_like"}
 
@@ -39,13 +39,15 @@ class PredictionRun:
     class_name: str
     support_images: tuple[str, ...]  # their names
     settings: Settings  # at the false-alarm rate, and with the weights, of this run
+    false_alarm_range: tuple[float, float] | None = None  # of the actual rate, as far as the detector can tell
 
     @classmethod
     def of(cls, checkpoint: Path, detector: AnomalyDetector) -> "PredictionRun":
         """Return the record of a detector that predicts in the working directory."""
         subject, digest = detector.subject, file_sha256(checkpoint)
         settings = replace(detector.settings, backbone=detector.backbone.settings)  # with the current path of weights
-        return cls(str(checkpoint), digest, str(Path.cwd()), subject.class_name, subject.support_images, settings)
+        place, range_ = str(Path.cwd()), detector.false_alarm_range
+        return cls(str(checkpoint), digest, place, subject.class_name, subject.support_images, settings, range_)
 
     @property
     def checkpoint_path(self) -> Path:
@@ -69,6 +71,7 @@ class PredictionRecord:
     max_score: float = 0.0  # the highest value of its anomaly map
     regions: tuple[Region, ...] = ()
     explanation: Explanation | None = None
+    is_blank: bool = False  # of one colour throughout: an anomaly whatever its score
     overlay: str = ""  # the file of its overlay
     error: str = ""
 
@@ -80,6 +83,8 @@ class PredictionRecord:
     @property
     def reason(self) -> str:
         """Why it may be anomalous, in words."""
+        if self.is_blank:
+            return f"{UNLIKE}: one colour throughout"
         return "" if self.explanation is None else self.explanation.reason
 
     def to_line(self) -> str:
@@ -121,6 +126,7 @@ class PredictionRecord:
             max_score=float(content["peak"]),
             regions=tuple(Region(**_named(region, REGION_KEYS)) for region in content["regions"]),
             explanation=Explanation(**explanation),
+            is_blank=content.get("blank") is True,
             overlay=str(content.get("overlay", "")),
         )
 
@@ -221,6 +227,11 @@ def _read_run(file: Path) -> PredictionRun:
             isinstance(content[name], str) for name in ("checkpoint", "checkpoint_sha256", "folder", "class_name")
         ):
             raise TypeError("a name is no text")
+        if (range_ := content.get("false_alarm_range")) is not None:
+            low, high = range_
+            if not (is_number(low) and is_number(high)):
+                raise TypeError("a rate is no number")
+            content |= {"false_alarm_range": (float(low), float(high))}
         return PredictionRun(**content | {"support_images": tuple(map(str, content["support_images"]))})
     except (OSError, *NO_RECORD) as error:
         raise InputError(f"{beside} does not tell what made the predictions: {AGAIN}") from error
