@@ -50,6 +50,19 @@ def test_a_normal_prompt_is_its_plain_sentence(tiny: Backbone) -> None:
         torch.testing.assert_close(normal[number], expected, rtol=0, atol=1e-5)
 
 
+def test_a_normal_state_comes_before_the_part_in_normal_prompts_alone(tiny: Backbone) -> None:
+    plain, stated = (
+        make_prompt_learner(tiny, PromptSettings(n_pro=4, n_pro_ab=2, normal_states=on)) for on in (False, True)
+    )
+    with torch.no_grad():
+        (_, abnormal), (normal, same) = plain(), stated()
+    torch.testing.assert_close(same, abnormal, rtol=0, atol=1e-5)
+    sentences = ["a photo of a flawless metal nut.", "cropped photo of the perfect metal nut."]
+    torch.testing.assert_close(normal[:2], encode_texts(tiny, sentences), rtol=0, atol=1e-5)
+    (fourth,) = encode_texts(tiny, ["bright photo of the flawless metal nut."])  # states come in turn
+    torch.testing.assert_close(normal[3], fourth, rtol=0, atol=1e-5)
+
+
 def test_a_context_takes_the_end_of_a_longer_template_and_repeats_a_shorter_one(tiny: Backbone) -> None:
     for length, template in ((4, "cropped photo of the"), (7, "of the a cropped photo of the")):
         learner = make_prompt_learner(tiny, PromptSettings(n_pro=2, n_ctx=length))

@@ -103,7 +103,7 @@ def test_every_image_has_a_row_with_the_highest_score_first(page: Page, lines: l
     (bad,) = (line for line in lines if "error" in line)
     rows = [
         f"{Path(line['path']).name} {line['decision']} {line['score']:.2f} {line['peak']:.2f} {len(line['regions'])}"
-        + (f" {', '.join(line['explanation']['most_like'])}" if line["decision"] == "anomaly" else " -")
+        + (f" most like: {', '.join(line['explanation']['most_like'])}" if line["decision"] == "anomaly" else " -")
         for line in predicted
     ]
     assert " ".join([*rows, "broken.png", "unreadable", bad["error"]]) in page.words

@@ -58,25 +58,25 @@ def weights(support: SupportFeatures) -> tuple[float, float]:
     return float(found.class_token_weight), float(found.patches_weight)
 
 
-def test_words_that_react_as_much_as_the_memory_have_its_weight() -> None:
-    assert weights(make_support(ABNORMAL, far=2)) == (1, 1)
+def test_words_that_react_as_much_as_the_memory_have_half_its_weight() -> None:
+    assert weights(make_support(ABNORMAL, far=2)) == (0.5, 0.5)
 
 
 def test_words_that_do_not_react_are_silent() -> None:
     of_class, of_patches = weights(make_support(NORMAL, far=2))
-    assert of_patches < 0.3
-    assert of_class < 0.3
+    assert of_patches < 0.15
+    assert of_class < 0.15
     assert weights(make_support(F.normalize(NORMAL - ABNORMAL, dim=0), far=2)) == (0, 0)
 
 
 def test_words_may_be_seen_by_patches_alone() -> None:
     of_class, of_patches = weights(make_support(ABNORMAL, far=2, class_sees=False))
-    assert of_patches == 1
-    assert of_class < 0.6
+    assert of_patches == 0.5
+    assert of_class < 0.3
 
 
-def test_beside_a_memory_that_reacts_little_words_have_their_full_weight() -> None:
-    assert weights(make_support(ABNORMAL, far=0.01)) == (1, 1)
+def test_beside_a_memory_that_reacts_little_words_have_no_more_than_half_its_weight() -> None:
+    assert weights(make_support(ABNORMAL, far=0.01)) == (0.5, 0.5)
 
 
 def test_weights_scale_the_terms_of_words_in_score_and_map() -> None:

@@ -21,6 +21,7 @@ from promptad.models.multi_prototype.similarities import margins
 from promptad.models.normal_stats import mean_and_std
 
 DOUBT = 1.0  # standard errors that are taken off the reaction of words: they must earn their weight
+MOST = 0.5  # weight of words: what learned from disturbances reacts to others like them more than to defects
 LEAST_REACTION = 0.05  # of a memory: what reacts less is as good as silent
 
 
@@ -37,8 +38,8 @@ def weigh_words(
 ) -> CalibratedMemory:
     """Return the memory with the weights of the words' terms beside it.
 
-    The weight of the patches' term is its reaction as a share of the memory's, at most 1; that of the class token's is
-    the geometric mean of this and its own such share. A reaction is 0 where probes rank among the views as by chance,
+    The weight of the patches' term is half its reaction as a share of the memory's, at most 1; that of the class token's
+    is half the geometric mean of this and its own such share. A reaction is 0 where probes rank among the views as by chance,
     and 1 where they are above all of them.
 
     Args:
@@ -57,7 +58,7 @@ def weigh_words(
     known = reaction(by_memory, doubt=0).clamp_min(LEAST_REACTION)
     patches = (reaction(by_patches, DOUBT) / known).clamp(max=1)
     class_token = (reaction(by_class, DOUBT) / known).clamp(max=1)
-    return replace(memory, class_token_weight=(patches * class_token).sqrt(), patches_weight=patches)
+    return replace(memory, class_token_weight=MOST * (patches * class_token).sqrt(), patches_weight=MOST * patches)
 
 
 def weigh_layers(left_out: LeftOut, places: Tensor) -> Tensor:
