@@ -278,7 +278,7 @@ def test_silent_words_are_found(tiny: Backbone) -> None:
     known = replace(features, distances=torch.rand(len(features.class_token), PATCHES))
     assert known.distances is not None
     memory = CalibratedMemory.calibrated(MemoryBank((torch.zeros(1, 1),), torch.ones(1)), known.distances, SCORING)
-    for weight, said in ((1.0, False), (0.05, True)):
+    for weight, said in ((0.5, False), (0.02, True)):
         share = torch.tensor(weight)
         weighted = replace(memory, class_token_weight=share, patches_weight=share)
         beside = replace(detector, head=detector.head.with_memory(weighted))

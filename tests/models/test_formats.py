@@ -61,7 +61,7 @@ def test_a_head_is_a_module_of_buffers() -> None:
     assert isinstance(detector, MultiPrototypeDetector)
     state = detector.head.state_dict()
     assert {name.split(".")[0] for name in state} == {
-        *("_prototypes", "_calibration", "_states", "_layers", "_memory", "_thresholds"),
+        *("_prototypes", "_calibration", "_states", "_layers", "_memory", "_likeness", "_thresholds"),
     }
     assert list(detector.head.parameters()) == []
     assert {tensor.dtype for tensor in detector.head.to(torch.float64).state_dict().values()} == {torch.float64}

@@ -38,9 +38,9 @@ def weigh_words(
 ) -> CalibratedMemory:
     """Return the memory with the weights of the words' terms beside it.
 
-    The weight of the patches' term is half its reaction as a share of the memory's, at most 1; that of the class token's
-    is half the geometric mean of this and its own such share. A reaction is 0 where probes rank among the views as by chance,
-    and 1 where they are above all of them.
+    The weight of the patches' term is half its reaction as a share of the memory's, at most 1; that of the class
+    token's is half the geometric mean of this and its own such share. A reaction is 0 where probes rank among the views
+    as by chance, and 1 where they are above all of them.
 
     Args:
         memory: its weights are ignored.

@@ -1,0 +1,148 @@
+"""Restore a multi-prototype detector from a checkpoint, of this format or an older one."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from promptad.backbones.clip import Backbone
+from promptad.models.base import subject_of
+from promptad.models.checkpoint import FORMAT_VERSION, check_shapes, damaged
+from promptad.models.memory_bank import CalibratedMemory, MemoryBank
+from promptad.models.multi_prototype.calibration import Calibration
+from promptad.models.multi_prototype.detector import (
+    MEMORY_KEYS,
+    MEMORY_NUMBERS,
+    PROTOTYPE_KEYS,
+    THRESHOLD_KEYS,
+    MultiPrototypeDetector,
+    layer_keys,
+)
+from promptad.models.multi_prototype.explain import StateDirections
+from promptad.models.multi_prototype.head import PrototypeHead
+from promptad.models.multi_prototype.likeness import Likeness
+from promptad.models.multi_prototype.prototypes import Prototypes
+from promptad.models.multi_prototype.threshold import Gumbel, NormalScoreDistribution, Thresholds
+from promptad.settings import Settings
+
+COUNTED_KEYS = ("image_scores", "peak_scores")  # of normal scores, since format 6
+
+
+def restore(path: Path, checkpoint: Mapping[str, Any], backbone: Backbone) -> MultiPrototypeDetector:
+    """Build the detector of a checkpoint on its backbone.
+
+    Raises:
+        InputError: its tensors do not agree with each other, with its settings or with the backbone.
+    """
+    checkpoint = _upgraded(checkpoint)
+    _check(path, checkpoint, backbone)
+
+    def moved(values: Mapping[str, Any]) -> dict[str, Any]:
+        return {n: v.to(backbone.device) if isinstance(v, Tensor) else tuple(v) for n, v in values.items()}
+
+    learned = moved({name: checkpoint[name] for name in PROTOTYPE_KEYS})
+    calibration, memory, likeness = (moved(checkpoint[name]) for name in ("calibration", "memory", "likeness"))
+    thresholds = Thresholds(**{name: calibration.pop(key) for name, key in THRESHOLD_KEYS.items()})
+    settings: Settings = checkpoint["settings"]
+    head = PrototypeHead(
+        Prototypes(*learned.values()),
+        Calibration(calibration.pop("normal_offsets"), **calibration),
+        StateDirections(**moved(checkpoint["vocabulary"])),
+        _memory_of(memory, settings.scoring.memory_distance) if memory else None,
+        Likeness(**likeness) if likeness else None,
+        settings.scoring.image_score,
+        thresholds,
+    )
+    detector = MultiPrototypeDetector(backbone, head, settings, subject_of(checkpoint))
+    if not (scores := moved(checkpoint["normal_scores"])):
+        return detector
+    counted = (scores.get(name, ()) for name in COUNTED_KEYS)
+    distribution = NormalScoreDistribution(Gumbel(*scores["image"]), Gumbel(*scores["peaks"]), *counted)
+    return detector.with_thresholds(distribution, settings.scoring.false_alarm_rate)
+
+
+def _upgraded(checkpoint: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a checkpoint of format 4 or 5 as one of format 6.
+
+    Before 6, a memory bank's layers had the same weight, and no image was unlike the part; before 5, words had their
+    full weight beside a memory bank.
+    """
+    if checkpoint["format_version"] == FORMAT_VERSION:
+        return {"likeness": None} | dict(checkpoint)
+    memory, checkpoint = checkpoint["memory"], {**checkpoint, "likeness": {}}
+    if not isinstance(memory, Mapping) or not memory:
+        return checkpoint
+    if checkpoint["format_version"] == 4:
+        memory = dict.fromkeys(MEMORY_NUMBERS[-2:], torch.ones(())) | dict(memory)
+    layers = len(memory) - len(MEMORY_NUMBERS)
+    return {**checkpoint, "memory": dict(memory) | {"layer_weights": torch.full((layers,), 1 / max(layers, 1))}}
+
+
+def _check(path: Path, checkpoint: Mapping[str, Any], backbone: Backbone) -> None:
+    """Check that types and shapes of all that was learned agree with K, M, D and the backbone.
+
+    Raises:
+        InputError: they do not.
+    """
+    prompts, encoder = checkpoint["settings"].prompts, backbone.image_encoder
+    k, m, d = prompts.n_pro, prompts.n_pro_ab, encoder.dimensions
+    shapes: dict[str, tuple[int | None, ...]] = {"normal_prototypes": (k, d), "abnormal_prototypes": (m, d)}
+    check_shapes(path, checkpoint, shapes | {"centre": (d,), "normal_share": (k,), "abnormal_share": (m,)})
+    for name in ("calibration", "vocabulary", "normal_scores", "memory", "likeness"):
+        if not isinstance(checkpoint[name], Mapping):
+            raise damaged(path, f"{name} is no mapping")
+    calibration, states = checkpoint["calibration"], checkpoint["vocabulary"]
+    check_shapes(
+        path,
+        calibration,
+        {
+            "normal_offsets": (k,),
+            **dict.fromkeys(("class_mean", "class_std", "map_mean", "map_std"), (m,)),
+            **dict.fromkeys(("patch_mean", "patch_std"), (None, m)),
+            **dict.fromkeys(THRESHOLD_KEYS.values(), ()),
+        },
+    )
+    phrases, groups = states.get("phrases"), states.get("groups")
+    if not (isinstance(phrases, list) and isinstance(groups, list) and len(phrases) == len(groups)):
+        raise damaged(path, "the states have no phrases or no groups")
+    check_shapes(path, states, {"directions": (len(phrases), d), "mean": (len(phrases),), "std": (len(phrases),)})
+    _check_normal_scores(path, checkpoint["normal_scores"])
+    if memory := checkpoint["memory"]:
+        layers = dict.fromkeys(layer_keys(len(encoder.layer_indices)), (None, encoder.width))
+        positions, numbers = dict.fromkeys(MEMORY_NUMBERS[:2], (None,)), dict.fromkeys(MEMORY_NUMBERS[2:], ())
+        check_shapes(path, memory, {**layers, **positions, **numbers, "layer_weights": (len(layers),)})
+        if (found := len(memory) - len(MEMORY_KEYS)) != len(layers):
+            raise damaged(path, f"its memory bank has {found} layers, {backbone.settings.name} {len(layers)}")
+    if likeness := checkpoint["likeness"]:
+        check_shapes(path, likeness, {"samples": (None, d), "limit": ()})
+        if not float(likeness["limit"]) > 0:
+            raise damaged(path, "likeness.limit is not above 0")
+    for place, values in (("calibration", calibration), ("states", states), ("memory", memory)):
+        for name, value in values.items():
+            if name.endswith(("std", "spread")) and not bool((value > 0).all()):
+                raise damaged(path, f"{place}.{name} is not above 0")
+
+
+def _check_normal_scores(path: Path, scores: Mapping[str, Any]) -> None:
+    """Check that normal scores are two distributions, and as many scores of images as of maps.
+
+    Raises:
+        InputError: they are not.
+    """
+    for name, numbers in scores.items():
+        listed = isinstance(numbers, list) and all(isinstance(number, float) for number in numbers)
+        if name in COUNTED_KEYS and not listed:
+            raise damaged(path, f"normal_scores.{name} is no list of scores")
+        if name not in COUNTED_KEYS and not (listed and name in ("image", "peaks") and len(numbers) == 2):
+            raise damaged(path, f"normal_scores.{name} is no location and scale")
+    of_images, of_maps = (len(scores.get(name, ())) for name in COUNTED_KEYS)
+    if of_images != of_maps:
+        raise damaged(path, f"normal_scores has {of_images} image scores, but {of_maps} of maps")
+
+
+def _memory_of(tensors: Mapping[str, Tensor], distance: str) -> CalibratedMemory:
+    layers = tuple(tensors[name] for name in layer_keys(len(tensors) - len(MEMORY_KEYS)))
+    numbers = {name: tensors[name] for name in MEMORY_NUMBERS}
+    return CalibratedMemory(MemoryBank(layers, tensors["layer_weights"], distance), **numbers)
