@@ -54,7 +54,7 @@ class DisturbedFeatures:
 
     @property
     def places(self) -> Tensor:
-        """Which patches are disturbed [N, side * side]: a quarter of them or more."""
+        """Which patches are disturbed [N, side * side]: more than a quarter of each."""
         return self.share > DISTURBED_SHARE
 
     def views_of(self, count: int) -> Tensor:

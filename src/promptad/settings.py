@@ -97,7 +97,7 @@ class TrainingSettings:
     weight_decay: float = 0.0005
     seed: int = 111  # of the support images, their views and random starts
     views: int = 8  # label-free views of each support image, including itself
-    trust: float | None = None  # in the initial words, 0 to 1; None: CLIP's zero-shot probability of the part
+    trust: float | None = None  # in the initial words, 0 to 1; None: as the name is recognised, and its words react
     select: str = "last"  # the epoch that is kept: the last one, "train-loss" or "test-oracle"
     weights: LossWeights = field(default_factory=LossWeights)
 
@@ -112,7 +112,7 @@ class TrainingSettings:
             _at_least(0, name, getattr(self, name))
         if self.trust is not None and not 0 <= self.trust <= 1:
             raise InputError(
-                f"`trust` {self.trust}: must be from 0, the contrastive loss has its full weight, to 1, it has none"
+                f"`trust` {self.trust}: must be from 0, prompts leave their words freely, to 1, they are held near them"
             )
         if self.momentum >= 1:
             raise InputError(f"`momentum` {self.momentum}: must be below 1")
@@ -128,7 +128,7 @@ class ScoringSettings:
     calibration: str = "prototype"  # of the margins: "prototype", "position" or "none"
     image_score: str = "both"  # its terms: the class token's, the patches', or "both"
     memory: bool = False  # whether patches are also compared with those of the support images
-    fusion: str = "reaction"  # words beside a memory count by their "reaction" to disturbed views, or as much: "sum"
+    fusion: str = "reaction"  # words beside a memory, and its layers, count by their "reaction", or all alike: "sum"
     far_views: bool = True  # whether a memory bank holds views that differ more, too
     memory_distance: str = "nearest"  # of a patch to a memory bank: to its "nearest" row, or "soft", to the 5 nearest
     position_share: float = 0.5  # of how far normal patches are at a position, taken off before the farthest counts

@@ -46,7 +46,10 @@ class ClassDataset:
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why an image has its score: the terms (weighted z-scores) that sum to the raw score, and the nearest states."""
+    """Why an image has its score: the terms (weighted z-scores), and the nearest states.
+
+    The terms sum to the raw score, unless `lack` is above 1: then it is at least a little above the threshold.
+    """
 
     prototype: int  # the abnormal prototype with the highest z-score, counted from 1
     nearest_states: tuple[str, ...]  # the states most similar to the most unusual patch

@@ -89,9 +89,10 @@ def test_every_tenth_epoch_and_the_last_are_due() -> None:
 
 
 def test_what_labelled_images_say_of_a_training_is_said_in_words() -> None:
-    (below,) = log_of([2.0], [1.0], [0.4, 0.43]).findings()
+    (below,) = log_of([2.0], [1.0], [0.4, 0.43]).findings(from_words=True)
     assert below.startswith("image AUROC 0.43 is below chance")
-    (worse,) = log_of([2.0], [1.0], [0.9, 0.7]).findings()
+    (worse,) = log_of([2.0], [1.0], [0.9, 0.7]).findings(from_words=True)
     assert "(i_roc 0.70) than the starting words (0.90)" in worse
-    assert log_of([2.0], [1.0], [0.9, 0.89]).findings() == ()
-    assert log_of([2.0], [1.0]).findings() == ()
+    assert log_of([2.0], [1.0], [0.9, 0.7]).findings(from_words=False) == ()
+    assert log_of([2.0], [1.0], [0.9, 0.89]).findings(from_words=True) == ()
+    assert log_of([2.0], [1.0]).findings(from_words=True) == ()

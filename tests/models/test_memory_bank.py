@@ -246,13 +246,14 @@ def test_soft_distances_equal_their_reference() -> None:
     patches, rows = random_units(2, PATCHES, seed=1), random_units(9, seed=2)
     found = soft_distances(patches, rows)
     nearest = [[sorted((1 - float(patch @ row)) / 2 for row in rows)[:5] for patch in image] for image in patches]
-    middle = float(torch.tensor(nearest).median())
     for image in range(2):
+        middle = float(torch.tensor(nearest[image]).median())
         for patch in range(PATCHES):
             weights = [math.exp(-distance / middle) for distance in nearest[image][patch]]
             mean = sum(w * d for w, d in zip(weights, nearest[image][patch], strict=True)) / sum(weights)
             assert float(found[image, patch]) == pytest.approx(mean, rel=1e-5)
     assert soft_distances(patches, rows[:2]).shape == (2, PATCHES)
+    torch.testing.assert_close(found, torch.cat([soft_distances(image[None], rows) for image in patches]))
     support = make_features(2)
     soft, nearest_one = (MemoryBank.from_support(support, distance=kind) for kind in ("soft", "nearest"))
     assert (soft.layer_distances(support.layers) >= nearest_one.layer_distances(support.layers)).all()

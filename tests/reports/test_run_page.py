@@ -233,6 +233,18 @@ def test_what_is_missing_is_reported(
     assert f"I-AUROC {float(only_row(copied.folder)['i_roc']):.1f} %" in page.words
 
 
+def test_findings_and_the_range_of_false_alarms_are_named(copied: Trained, tmp_path: Path) -> None:
+    file = copied.folder / DIAGNOSTICS.format("carpet")
+    found = {"findings": ["the anomaly map is constant: see"], "false_alarm_range": [0.0025, 0.039]}
+    file.write_text(json.dumps(json.loads(file.read_text()) | found))
+    page = page_of(copied.results, tmp_path)
+    assert "The anomaly map is constant: see." in page.words
+    assert "0.25 % to 3.9 % of other good pictures" in page.words
+    assert "below chance" not in page.words
+    save_run(tmp_path / "worse", "carpet", i_roc=0.4)
+    assert "Image AUROC 0.40 is below chance" in page_of(tmp_path / "worse", tmp_path).words
+
+
 def test_images_that_are_gone_are_named(copied: Trained, tmp_path: Path) -> None:
     change_scores(copied.folder)
     move_images(copied.folder)

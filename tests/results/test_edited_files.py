@@ -77,6 +77,9 @@ def test_edited_diagnostics_are_refused_or_drawn(copied: Trained) -> None:
     needed = ("verdicts", "normal_prototype_frequencies", "abnormal_prototype_frequencies", "abnormal_to_mean_normal")
     spoil(file, read, {name: content[name] for name in needed})
     assert drawn == 5
+    for name in ("findings", "false_alarm_range"):  # which older diagnostics lack
+        for wrong in ("x", [1, "x"], {"a": 1}):
+            assert assert_read_or_refused(read, file, json.dumps(content | {name: wrong}))
 
 
 def test_edited_scores_are_refused(copied: Trained) -> None:
@@ -92,7 +95,12 @@ def test_edited_predictions_are_refused(own: Own, tmp_path: Path) -> None:
     spoil(run, lambda: read_predictions(run.parent), content)
     run.write_text(json.dumps(content))
     line = next(line for line in lines if line.get("regions"))
-    spoil(file, lambda: read_predictions(run.parent), line)
+
+    def read() -> None:
+        _, records = read_predictions(run.parent)
+        assert all(record.reason for record in records)
+
+    spoil(file, read, line)
 
 
 @pytest.mark.parametrize("cell", ["", "x", "nan", "inf", "-1", "1e400", DIGITS, "1" + "0" * 300, "\udcff"])

@@ -41,7 +41,8 @@ def make_views(image: Image.Image, count: int, seed: int) -> list[Image.Image]:
 def make_far_views(views: Sequence[Image.Image], seed: int) -> list[Image.Image]:
     """Return each of some RGB views nearer or farther away, in another light and contrast.
 
-    They widen what a memory bank knows; scores are calibrated on the views themselves, which are like new images.
+    They widen what a memory bank knows. Scores are calibrated on the views themselves, which are like new images; where
+    there is one image alone, on far views, too.
     """
     return [Image.fromarray(_far_view(np.asarray(view), generator_of(view, seed, FAR))) for view in views]
 

@@ -14,7 +14,7 @@ from promptad.evaluation.evaluator import TestSplit, oracle_metric
 from promptad.evaluation.metrics import image_auroc
 from promptad.models.base import AnomalyDetector, EpochState, TrainTask
 from promptad.models.registry import train
-from promptad.settings import TEST_ORACLE, Settings
+from promptad.settings import MULTI_PROTOTYPE, TEST_ORACLE, Settings
 from promptad.utils.progress import add_task, progress_bar
 
 
@@ -53,7 +53,7 @@ def fit(
             console.print(monitor.selection.in_words())
     fitted = [(monitor.selection.detector(), monitor.split) for monitor in monitors]
     for monitor, (detector, _) in zip(monitors, fitted, strict=True):
-        for finding in (*detector.findings(), *monitor.log.findings()):
+        for finding in (*detector.findings(), *monitor.findings()):
             console.print(f"{detector.class_name}: {finding}", markup=False, soft_wrap=True)
     return fitted
 
@@ -73,6 +73,12 @@ class TrainingMonitor:
     def class_name(self) -> str:
         """The class that is trained."""
         return self.task.subject.class_name
+
+    def findings(self) -> tuple[str, ...]:
+        """Return what labelled images say of the training, in words."""
+        settings = self.task.settings
+        learned_last = settings.system == MULTI_PROTOTYPE and settings.training.select == "last"
+        return self.log.findings(from_words=learned_last and settings.prompts.start == "words")
 
     def update(self, state: EpochState) -> str:
         """Add the next epoch, and return its report if it is due, else an empty text."""

@@ -1,4 +1,4 @@
-"""Encode the support images: augmented views, and disturbed ones."""
+"""Encode the support images: augmented views, far ones, disturbed ones, and probes."""
 
 import math
 from collections.abc import Sequence

@@ -44,13 +44,16 @@ class TrainingLog:
         auroc = f"i_roc {self.aurocs[-1]:.2f} " if self.aurocs else ""
         return f"{auroc}loss {self.losses[-1]:.3f}"
 
-    def findings(self) -> tuple[str, ...]:
-        """Return what the image AUROC of labelled images says of the training, in words, if it was measured."""
+    def findings(self, *, from_words: bool) -> tuple[str, ...]:
+        """Return what the image AUROC of labelled images says of the training, in words, if it was measured.
+
+        `from_words` says whether prompts started from words, and the last epoch is kept: the two are compared.
+        """
         if not self.aurocs:
             return ()
         first, last = self.aurocs[0], self.aurocs[-1]
         found = below_chance(last)
-        if last < first - WORSE:
+        if from_words and last < first - WORSE:
             found.append(
                 f"what was learned ranks these pictures worse (i_roc {last:.2f}) than the starting words ({first:.2f}):"
                 " fewer epochs or a larger trust keep to the words"

@@ -18,6 +18,7 @@ COLLAPSE_LIMIT = 0.5  # mean cosine between two abnormal prototypes
 DOMINANCE = 0.8  # of an image's patches on one normal prototype
 DOMINANCE_LIMIT = 0.2  # of the images
 LEAST_RANGE = 0.1  # z-scores: a map that varies by less within an image shows no place
+BANKED = 1e-5  # distance to a memory bank: images that are in it say nothing of maps
 
 
 def diagnose(detector: MultiPrototypeDetector, features: ImageFeatures) -> dict[str, Any]:
@@ -51,9 +52,11 @@ def diagnose(detector: MultiPrototypeDetector, features: ImageFeatures) -> dict[
 def findings_on(detector: MultiPrototypeDetector, features: ImageFeatures) -> list[str]:
     """Return what else a user should know of a detector, in words: a constant map, words that say nothing."""
     found = []
-    patches = detector.score(features).patches.flatten(1)
+    known = detector.add_memory_distances(features)
+    patches = detector.score(known).patches.flatten(1)
     varies = float((patches.amax(1) - patches.amin(1)).median())
-    if varies < LEAST_RANGE:
+    is_banked = known.distances is not None and float(known.distances.max()) < BANKED
+    if varies < LEAST_RANGE and not is_banked and detector.settings.scoring.calibration != "none":
         found.append(
             f"the anomaly map is constant (it varies by {varies:.2f} within an image): it shows no place; train on"
             " pictures in which the part can be seen"

@@ -117,11 +117,11 @@ class AnomalyDetector(ABC):
 
     @property
     def false_alarm_range(self) -> tuple[float, float] | None:
-        """The lowest and highest false-alarm rate that its threshold may have in truth; None if there is none."""
+        """The lowest and highest false-alarm rate that its threshold may actually have; None if not known."""
         return None
 
     def findings(self) -> tuple[str, ...]:
-        """Return lines for the log: what was found of the terms of its score, and what follows."""
+        """Return lines for the log: what was found of the terms of its score, and of its threshold."""
         return ()
 
     @abstractmethod

@@ -177,11 +177,13 @@ def nearest_distances(patches: Tensor, rows: Tensor) -> Tensor:
 def soft_distances(patches: Tensor, rows: Tensor) -> Tensor:
     """Return half the cosine distance [N, patch] of patches to a soft mean of the nearest rows.
 
-    The mean of the `SOFT` nearest is weighted by their distances; the temperature is the median one, as in ProCon.
+    The mean of the `SOFT` nearest is weighted by their distances; the temperature is the median one of the image, as in
+    ProCon.
     """
     count = min(SOFT, len(rows))
     nearest = torch.cat([(1 - chunk.topk(count, 2).values) / 2 for chunk in _cosines(patches, rows)]).clamp_min(0)
-    weights = torch.softmax(-nearest / nearest.median().clamp_min(MIN_STD), -1)
+    temperature = nearest.flatten(1).median(1).values.clamp_min(MIN_STD)
+    weights = torch.softmax(-nearest / temperature[:, None, None], -1)
     return (weights * nearest).sum(-1)
 
 

@@ -97,7 +97,7 @@ class ClassSummary:
         """What else a reader should know of it, in words."""
         found = () if self.diagnostics is None else self.diagnostics.get("findings", ())
         auroc = self.line and self.line.pairs.get("i_roc")
-        return (*(below_chance(auroc.ours.mean) if auroc else ()), *found)
+        return (*(below_chance(auroc.ours.mean / 100) if auroc else ()), *found)
 
     @property
     def complete(self) -> bool:
@@ -242,9 +242,10 @@ def _check_types(diagnostics: Mapping[str, Any]) -> None:
     for name in REQUIRED_DIAGNOSTICS[1:]:
         if not _are_numbers(diagnostics[name]):
             raise TypeError(f"{name} is no list of numbers")
-    if not all(isinstance(finding, str) for finding in diagnostics.get("findings", [])):
+    findings, range_ = diagnostics.get("findings", []), diagnostics.get("false_alarm_range")
+    if not (isinstance(findings, list) and all(isinstance(finding, str) and finding for finding in findings)):
         raise TypeError("findings are no texts")
-    if (range_ := diagnostics.get("false_alarm_range")) and not (_are_numbers(range_) and len(range_) == 2):
+    if range_ is not None and not (_are_numbers(range_) and len(range_) == 2):
         raise TypeError("false_alarm_range is no range")
     for verdict in diagnostics["verdicts"]:
         value, limit = verdict["value"], verdict["limit"]

@@ -52,12 +52,12 @@ def flat(settings: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, str
 
 
 def percent(part: float) -> str:
-    """Return a share of 1 in percent, with two digits.
+    """Return a share of 1 in percent, with three digits.
 
     >>> percent(0.0025), percent(0.39)
     ('0.25 %', '39 %')
     """
-    return f"{100 * part:.2g} %"
+    return f"{100 * part:.3g} %"
 
 
 def share(part: int, total: int) -> str:

@@ -117,6 +117,8 @@ class PredictionRecord:
             raise TypeError(f"{numbers} are not all numbers")
         explanation = _named(content["explanation"], EXPLANATION_KEYS)
         explanation["nearest_states"] = tuple(map(str, explanation["nearest_states"]))
+        if (lack := explanation.get("lack")) is not None and not is_number(lack):
+            raise TypeError(f"lack {lack!r} is no number")
         return cls(
             path=str(content["path"]),
             label=content["decision"],

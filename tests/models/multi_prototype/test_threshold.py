@@ -152,3 +152,13 @@ def test_few_images_are_not_counted_and_the_range_is_wide() -> None:
     low, high = few.rate_range(0.01)
     assert low == pytest.approx(0.0025, rel=0.01)
     assert high == pytest.approx(0.0394, rel=0.01)
+
+
+@pytest.mark.parametrize("count", [2, 10, 40])
+def test_a_lower_rate_never_has_a_lower_threshold(count: int) -> None:
+    known = np.random.default_rng(count).normal(size=(2, count))
+    found = NormalScoreDistribution(Gumbel(0.0, 0.3), Gumbel(0.0, 0.3), tuple(known[0]), tuple(known[1]))
+    levels = [found.thresholds(rate, torch.device("cpu")) for rate in np.geomspace(0.001, 1 - 1e-10, 60)]
+    for name in ("image", "pixel"):
+        assert (np.diff([float(getattr(level, name)) for level in levels]) <= 0).all()
+    assert all(0 <= rate <= 1 for rate in found.rate_range(1 - 1e-10))

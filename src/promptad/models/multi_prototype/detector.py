@@ -32,8 +32,6 @@ CALIBRATION_KEYS = {"normal_bias": "normal_offsets"}
 LAYER_KEYS = ("first", "second")  # further ones are layer_3, layer_4 …
 PROTOTYPE_KEYS = ("normal_prototypes", "abnormal_prototypes", "centre", "normal_share", "abnormal_share")
 SILENT = 0.05  # weight below which the log calls words silent
-MEMORY_NUMBERS = ("patch_mean", "patch_std", "map_mean", "map_std", "class_token_weight", "patches_weight")
-MEMORY_KEYS = (*MEMORY_NUMBERS, "layer_weights")
 LEARNED_KEYS = (*PROTOTYPE_KEYS, "calibration", "memory", "normal_scores", "vocabulary")  # since format 6 "likeness"
 
 
@@ -102,9 +100,13 @@ class MultiPrototypeDetector(AnomalyDetector):
 
     @property
     def false_alarm_range(self) -> tuple[float, float] | None:
-        """The lowest and highest false-alarm rate that its threshold may have in truth; None without thresholds."""
-        rate = self.settings.scoring.false_alarm_rate
-        return None if self.normal_scores is None else self.normal_scores.rate_range(rate)
+        """The lowest and highest false-alarm rate that its threshold may actually have.
+
+        None without thresholds, or where they were estimated by an older promptad in another way.
+        """
+        if self.normal_scores is None or self.head.likeness is None:
+            return None
+        return self.normal_scores.rate_range(self.settings.scoring.false_alarm_rate)
 
     @property
     def words_are_silent(self) -> bool:
@@ -124,7 +126,7 @@ class MultiPrototypeDetector(AnomalyDetector):
         pictures = "1 good picture" if images == 1 else f"{images} good pictures"
         return (
             f"threshold for {100 * rate:.3g} % of false alarms, {how} from {pictures}:"
-            f" {100 * range_[0]:.2g} to {100 * range_[1]:.2g} % are likely",
+            f" {100 * range_[0]:.3g} to {100 * range_[1]:.3g} % are likely",
         )
 
     def _of_fusion(self) -> tuple[str, ...]:

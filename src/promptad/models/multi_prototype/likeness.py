@@ -13,6 +13,7 @@ from promptad.features import SupportFeatures
 
 SAMPLES = 32  # patches of the support images that stand for all
 SLACK = 2.0  # times as much as views of the support images lack is still the part
+LEAST_LIMIT = 1e-3  # cosine distance; views without any texture lack nothing of each other
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Likeness:
                 known.append(_lacking(own, _samples(torch.cat([firsts[:image], firsts[image + 1 :]]))))
         elif support.far_views is not None:
             known.append(_lacking(support.far_views.patch_tokens, samples))
-        return cls(samples, SLACK * torch.cat(known).max())
+        return cls(samples, (SLACK * torch.cat(known).max()).clamp_min(LEAST_LIMIT))
 
     def lack(self, patch_tokens: Tensor) -> Tensor:
         """Return how much N images with patch tokens [N, patch, D] lack of the part [N]: above 1 they are unlike it."""

@@ -99,6 +99,8 @@ def _reaction(inputs: LossInputs) -> Tensor:
     assert seen is not None, "there are no disturbed views to learn from"
     known = margins_of(inputs.to_normal, inputs.to_abnormal, bias)  # [F, M]
     views, places = seen.views_of(inputs.views), seen.places
+    if not places.any():  # all disturbances are outside what a small crop shows
+        return now.normal.sum() * 0
     of_patches = known[inputs.patches]
     before, after = soft_scores(of_patches, margins(seen.images.patch_tokens, now, bias))
     loss = losses.reaction_loss(before.view(inputs.views, -1)[views][places], after[places])

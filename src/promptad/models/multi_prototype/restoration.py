@@ -13,8 +13,6 @@ from promptad.models.checkpoint import FORMAT_VERSION, check_shapes, damaged
 from promptad.models.memory_bank import CalibratedMemory, MemoryBank
 from promptad.models.multi_prototype.calibration import Calibration
 from promptad.models.multi_prototype.detector import (
-    MEMORY_KEYS,
-    MEMORY_NUMBERS,
     PROTOTYPE_KEYS,
     THRESHOLD_KEYS,
     MultiPrototypeDetector,
@@ -27,6 +25,8 @@ from promptad.models.multi_prototype.prototypes import Prototypes
 from promptad.models.multi_prototype.threshold import Gumbel, NormalScoreDistribution, Thresholds
 from promptad.settings import Settings
 
+MEMORY_NUMBERS = ("patch_mean", "patch_std", "map_mean", "map_std", "class_token_weight", "patches_weight")
+MEMORY_KEYS = (*MEMORY_NUMBERS, "layer_weights")
 COUNTED_KEYS = ("image_scores", "peak_scores")  # of normal scores, since format 6
 
 

@@ -21,9 +21,7 @@ from promptad.structures import Prediction
 
 MIN_STD = 1e-6  # z-scores; scores that are all the same get this standard deviation
 SCALE = 2.0  # Gumbel scales above the threshold that are shown as 0.73
-UNSURE = (
-    4.0  # times the tail that was asked for: with a few images, that is the actual one at most, on nine parts of ten
-)
+UNSURE = 4.0  # with a few images the tail is at most so many times that asked for, on nine parts of ten
 SURE = 0.1, 0.9  # quantiles of the actual rate where enough images are counted
 
 
@@ -91,7 +89,8 @@ class NormalScoreDistribution:
     is fair but uses k - 1 images, and is noisy if k is small; and from views that are part of them, inflated by how
     much more a new part differs than a view does. With one image there is the second estimate only.
 
-    From 1 / rate images on, counting needs no assumption, and does it: the threshold is that of conformal prediction.
+    From 1 / rate images on, counting does it, with no assumption about the tail: the threshold is that of conformal
+    prediction, as far as a left-out image, from which prompts were learned, is like a new one.
     """
 
     image: Gumbel  # of image scores
@@ -128,12 +127,15 @@ class NormalScoreDistribution:
     def thresholds(self, rate: float, device: torch.device) -> Thresholds:
         """Return the thresholds that normal images exceed at this rate: by image score, by any pixel of the map.
 
-        The scales are such that, at a rate of 1 %, the median normal image is shown as 0.11.
+        The scales are such that, at an estimated rate of 1 %, the median normal image is shown as 0.11.
         """
         image, map_max = self.image, self.map_max
-        levels = image.exceeded_at(rate), map_max.exceeded_at(rate)
         if self.counts(rate):
             levels = conformal_level(self.left_out_scores, rate), conformal_level(self.left_out_maxima, rate)
+        else:  # never below what counting gives for a larger rate
+            known = (self.image, self.left_out_scores), (self.map_max, self.left_out_maxima)
+            image_level, map_level = (max(own.exceeded_at(rate), *left_out, -math.inf) for own, left_out in known)
+            levels = image_level, map_level
         numbers = *levels, SCALE * image.scale, SCALE * map_max.scale
         return Thresholds(*(torch.tensor(number, device=device) for number in numbers))
 
@@ -163,7 +165,7 @@ def conformal_rank(count: int, rate: float) -> int:
     >>> conformal_rank(99, 0.01), conformal_rank(100, 0.01), conformal_rank(19, 0.05)
     (99, 100, 19)
     """
-    return math.ceil((count + 1) * (1 - rate) - 1e-9)
+    return max(1, math.ceil((count + 1) * (1 - rate) - 1e-9))
 
 
 def conformal_level(scores: Sequence[float], rate: float) -> float:

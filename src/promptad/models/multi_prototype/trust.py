@@ -6,11 +6,13 @@ part: then learned prompts may leave them.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import torch
 
 from promptad.backbones.clip import Backbone
+from promptad.errors import InputError
 from promptad.features import SupportFeatures
 from promptad.models.multi_prototype.assignment import balancing_bias
 from promptad.models.multi_prototype.calibration import calibrate
@@ -78,8 +80,9 @@ def check_words(
     if found.probability < RECOGNISED:
         if not settings.prompts.states:
             groups = state_groups(found.rival.replace(" ", "_"))
-        learner = initial_prompt_learner(backbone, found.rival, groups, settings.prompts, settings.training.seed)
-        of_rival = reaction_of(Prototypes.from_features(*learner()), support)
+        with suppress(InputError), torch.no_grad():  # the rival's prompts may be too long
+            learner = initial_prompt_learner(backbone, found.rival, groups, settings.prompts, settings.training.seed)
+            of_rival = reaction_of(Prototypes.from_features(*learner()), support)
     return WordsCheck(found, reaction_of(start, support), of_rival)
 
 
