@@ -144,14 +144,14 @@ def test_the_beds_of_the_ablation_and_of_false_alarms_have_their_own_names_and_w
     assert ablation.variants_of("unseen") == ablation.EVERYWHERE
 
 
-def test_a_screw_detector_is_asked_about_frames_and_the_other_parts_of_its_bed(
+def test_a_detector_is_asked_about_frames_and_the_other_parts_of_its_bed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings_of = demo_bed.settings_of
     monkeypatch.setattr(strangers, "settings_of", lambda system, seed, _: settings_of(system, seed, 1))
     monkeypatch.setattr(strangers, "ASKED", 2)
-    screw, gear = (beds.BedClass("told", demo_bed.Place(200, name), tmp_path) for name in ("screw", "gear"))
-    rows = strangers.run((screw, (screw, gear), (2,), (0,)))
+    carpet, gear = (beds.BedClass("told", demo_bed.Place(200, name), tmp_path) for name in ("carpet", "gear"))
+    rows = strangers.run((carpet, (carpet, gear), (2,), (0,)))
     assert [row["memory"] for row in rows] == [False, True]
     for row in rows:
         assert (row["frames"], row["frames_unlike"]) == (0, 1)
