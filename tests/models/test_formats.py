@@ -1,4 +1,7 @@
-"""Checkpoints of this format and the one before load and predict what they predicted when they were written."""
+"""Checkpoints of this format and the one before load and predict what they predicted when they were written.
+
+Those of `format_6` are made by its `make.py`; those of `format_5` were, by the promptad of then.
+"""
 
 from pathlib import Path
 
