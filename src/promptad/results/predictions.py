@@ -18,8 +18,8 @@ from promptad.utils.json_text import is_number, parse_json
 
 LINES, RUN, PART = "predictions.jsonl", "run.json", ".part"
 ONE_IMAGE = (
-    "learned from one good picture: how much good parts differ is only guessed; where they differ much, more of them"
-    " will be rejected than the false-alarm rate says, and a second picture helps"
+    "learned from one good picture: how much good parts differ is only guessed, so the threshold keeps a large distance"
+    " and more defects pass; a second picture helps"
 )
 AGAIN = "judge the pictures again, with promptad predict"
 NO_RECORD = (ValueError, KeyError, TypeError, AttributeError)  # what reading a wrong line raises
