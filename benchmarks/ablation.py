@@ -26,6 +26,7 @@ from demo_bed import (
     TITLES,
     WORDS,
     in_processes,
+    seen_by,
     settings_of,
     trained,
 )
@@ -148,14 +149,9 @@ def measure_class(
 
 def figures(detector: AnomalyDetector, split: TestSplit) -> dict[str, Any]:
     """Return metrics in %, None without masks, and whether the prototypes are healthy, if there are any."""
-    if not isinstance(detector, MultiPrototypeDetector):
-        healthy = None
-    else:
-        if detector.head.memory is None:
-            split = replace(split, features=replace(split.features, layers=()))
+    split, healthy = seen_by(detector, split), None
+    if isinstance(detector, MultiPrototypeDetector):
         healthy = all(verdict["healthy"] for verdict in diagnose(detector, split.features)["verdicts"])
-    if not detector.settings.scoring.memory:
-        split = replace(split, features=replace(split.features, layers=()))
     evaluation, _ = evaluate(detector, split)
     found = {name: getattr(evaluation, name) for name in METRICS}
     return {name: None if value is None else 100 * value for name, value in found.items()} | {"healthy": healthy}

@@ -169,16 +169,22 @@ def figures(detector: AnomalyDetector, split: TestSplit, class_name: str) -> dic
 
     The class's own name determines the kind of a folder; the detector may use another name for the class.
     """
-    if not detector.settings.scoring.memory or (
-        isinstance(detector, MultiPrototypeDetector) and detector.head.memory is None
-    ):
-        split = replace(split, features=replace(split.features, layers=()))
+    split = seen_by(detector, split)
     evaluation, prediction = evaluate(detector, split)
     verdicts = diagnose(detector, split.features)["verdicts"] if isinstance(detector, MultiPrototypeDetector) else []
     return {name: 100 * getattr(evaluation, name) for name in METRICS} | {
         "kinds": auroc_by_kind(prediction.score, split, class_name),
         "healthy": {verdict["name"]: verdict["healthy"] for verdict in verdicts},
     }
+
+
+def seen_by(detector: AnomalyDetector, split: TestSplit) -> TestSplit:
+    """Return a split with distances to the detector's memory bank, or without layers if it uses none."""
+    ours = isinstance(detector, MultiPrototypeDetector)
+    uses_none = detector.head.memory is None if ours else not detector.settings.scoring.memory
+    if uses_none:
+        return replace(split, features=replace(split.features, layers=()))
+    return replace(split, features=detector.add_memory_distances(split.features))
 
 
 def auroc_by_kind(scores: np.ndarray, split: TestSplit, class_name: str) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from rich.console import Console
 
@@ -155,7 +156,8 @@ def evaluate_class(
     split = context.read_test_split(dataset, detector.settings)
     if split is None:
         raise InputError(f"class {dataset.class_name!r} has no test split with good and defective pictures to test on")
-    _evaluate(detector, split, results, context, started)
+    known = replace(split, features=detector.add_memory_distances(split.features))
+    _evaluate(detector, known, results, context, started)
 
 
 def train_one(jobs: Sequence[Job], context: RunContext) -> None:

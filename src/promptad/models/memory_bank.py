@@ -102,13 +102,13 @@ class LeftOut(NamedTuple):
     @classmethod
     def measured(cls, support: SupportFeatures, views: int, distance: str = "nearest") -> "LeftOut":
         """Compare each view, `views` of each image, with those of its row in `leave_one_out_mask` alone."""
-        mask, probes = leave_one_out_mask(support, views), support.probes
-        of_probes = None if probes is None else _distances_by_mask(probes.images.layers, support.banked, mask, distance)
+        mask, banked, probes = leave_one_out_mask(support, views), support.banked.layers, support.probes
+        of_probes = None if probes is None else _distances_by_mask(probes.images.layers, banked, mask, distance)
         of_far = None
         if support.far_views is not None and support.is_only_image:
             bank = MemoryBank.from_support(support.views, distance=distance)
             of_far = bank.layer_distances(support.far_views.layers)
-        of_views = _distances_by_mask(support.views.layers, support.banked, mask, distance)
+        of_views = _distances_by_mask(support.views.layers, banked, mask, distance)
         return cls(of_views, of_probes, of_far)
 
     def added_to(self, support: SupportFeatures, layer_weights: Tensor) -> SupportFeatures:
@@ -125,7 +125,7 @@ class LeftOut(NamedTuple):
         return replace(support, views=views, far_views=far_views, probes=probes)
 
 
-def _distances_by_mask(layers: Sequence[Tensor], banked: ImageFeatures, mask: Tensor, distance: str) -> Tensor:
+def _distances_by_mask(layers: Sequence[Tensor], banked: Sequence[Tensor], mask: Tensor, distance: str) -> Tensor:
     """Return the distances [layer, N, patch] of layers [N, patch, width] to the banked views of their rows of a mask.
 
     The rows [row, banked] are those of the N in turn, once or more often.
@@ -134,7 +134,8 @@ def _distances_by_mask(layers: Sequence[Tensor], banked: ImageFeatures, mask: Te
     kind_of = kind_of.repeat(-(-len(layers[0]) // len(mask)))[: len(layers[0])]
     found = torch.empty(len(layers), *layers[0].shape[:2], device=mask.device)
     for number, others in enumerate(kinds):
-        bank, own = MemoryBank.from_support(banked.rows(others), distance=distance), kind_of == number
+        rows, own = tuple(layer[others].flatten(0, 1) for layer in banked), kind_of == number
+        bank = MemoryBank(rows, equal_weights(rows), distance)
         found[:, own] = bank.layer_distances([layer[own] for layer in layers])
     return found
 

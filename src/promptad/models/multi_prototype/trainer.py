@@ -43,7 +43,9 @@ class Trainer:
         start = Prototypes.from_features(*self.prompts())
         states = encode_states(backbone, words, groups)
         self.inputs = TrainInputs.from_support(support, states, start.detach(), backbone.temperature, settings.level)
-        self.check = _check(backbone, words, groups, start, support, settings)
+        self.check: WordsCheck | None = None  # unless trust is given or context vectors do not start from words
+        if settings.training.trust is None and settings.prompts.start == "words":
+            self.check = check_words(backbone, words, groups, start, support, settings)
         self.weights = _weights(settings, self.check)
         self.optimizer, self.schedule = _make_optimizer(self.prompts, settings.training)
         self.epoch, self.bias = -1, torch.zeros(len(start.normal), device=backbone.device)
@@ -90,20 +92,6 @@ def run_epochs(trainers: Sequence[Trainer]) -> Iterator[int]:
         for trainer, features in zip(trainers, torch.split(encoded, prompts), strict=True):
             trainer.update(Prototypes.from_features(*trainer.prompts.split(features)))
         yield epoch
-
-
-def _check(
-    backbone: Backbone,
-    words: str,
-    groups: Sequence[StateGroup],
-    start: Prototypes,
-    support: SupportFeatures,
-    settings: Settings,
-) -> WordsCheck | None:
-    """Check the starting words, unless trust is given or context vectors do not start from words."""
-    if settings.training.trust is not None or settings.prompts.start != "words":
-        return None
-    return check_words(backbone, words, groups, start, support, settings)
 
 
 def _weights(settings: Settings, check: WordsCheck | None) -> LossWeights:
