@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from itertools import chain
 from typing import Any
 
@@ -29,6 +30,7 @@ from demo_bed import (
     seen_by,
     settings_of,
     trained,
+    with_layers,
 )
 from real_images import spread
 from rich.console import Console
@@ -77,7 +79,15 @@ VARIANTS: dict[str, Changes] = {
     "score of the class token": {"scoring": {"image_score": "class-token"}},
     "score of the patches": {"scoring": {"image_score": "patches"}},
     "terms and layers alike": {"scoring": {"fusion": "sum"}},
-    "soft distance to the bank": {"scoring": {"memory_distance": "soft"}},
+    "nearest rows alone": {"scoring": {"memory_distances": ("nearest",)}},
+    "soft distance to the bank": {"scoring": {"memory_distances": ("soft",)}},
+    "refined rows alone": {"scoring": {"memory_distances": ("refined",)}},
+    "subspace of the bank": {"scoring": {"memory_distances": ("subspace",)}},
+    "largest patch alone": {"scoring": {"top_share": 0.0}},
+    "layers of the upper half": {"backbone": {"memory_layers": (0.5, 0.75)}},
+    "five layers": {"backbone": {"memory_layers": (0.17, 0.34, 0.5, 0.67, 0.84)}},
+    "full turns": {"training": {"turn": 180.0}},
+    "crops down to a half": {"training": {"least_crop": 0.5}},
     "without far views": {"scoring": {"far_views": False}},
     "places all alike": {"scoring": {"position_share": 0.0}},
 }
@@ -91,7 +101,14 @@ EVERYWHERE = (  # rows of all beds
     "random starts",
     "score of the class token",
     "terms and layers alike",
+    "nearest rows alone",
     "soft distance to the bank",
+    "refined rows alone",
+    "subspace of the bank",
+    "largest patch alone",
+    "layers of the upper half",
+    "full turns",
+    "crops down to a half",
     "without far views",
     "places all alike",
 )
@@ -130,17 +147,24 @@ def measure_class(
 ) -> Iterator[dict[str, Any]]:
     """Train and measure every variant and draw of one class, `called` so in the prompts; yield a row each."""
     plain = with_bit_depth(Settings(), images.normal)
-    split = read_test_split(backbone, images.test, plain.scoring.resolution, 32, plain.bit_depth, layers=True)
+
+    @cache
+    def seen(depths: tuple[float, ...]) -> tuple[Backbone, TestSplit]:
+        own = with_layers(backbone, depths)
+        return own, read_test_split(own, images.test, plain.scoring.resolution, 32, plain.bit_depth, layers=True)
+
     for seed in seeds:
         chosen = choose_support(images.normal, K, seed)
         subject = Subject(images.dataset, called, tuple(path.name for path in chosen), "")
-        support: dict[tuple[int, bool, bool, bool], SupportFeatures] = {}  # by what is encoded of them
+        support: dict[tuple[Any, ...], SupportFeatures] = {}  # by what is encoded of them
         for title, settings in settings_of_variants(variants, seed):
             own = replace(settings, bit_depth=plain.bit_depth)
-            kind = own.support_views, own.needs_far_views, own.needs_disturbed, own.needs_probes
+            depths, views = own.backbone.memory_layers, (own.support_views, own.training.turn, own.training.least_crop)
+            kind = depths, *views, own.needs_far_views, own.needs_disturbed, own.needs_probes
+            its_backbone, split = seen(depths)
             if kind not in support:
-                support[kind] = encode_support(backbone, chosen, own)
-            for system, detector in trained(backbone, subject, support[kind], own):
+                support[kind] = encode_support(its_backbone, chosen, own)
+            for system, detector in trained(its_backbone, subject, support[kind], own):
                 if system == WORDS and title != "as it is":
                     continue
                 name = title + SYSTEMS[system] if system in SYSTEMS else TITLES[system]
@@ -170,6 +194,7 @@ def changed(settings: Settings, changes: Changes) -> Settings:
     weights = replace(settings.training.weights, **changes.get("weights", {}))
     return replace(
         settings,
+        backbone=replace(settings.backbone, **changes.get("backbone", {})),
         prompts=replace(settings.prompts, **changes.get("prompts", {})),
         training=replace(settings.training, weights=weights, **{"k_shot": K} | dict(changes.get("training", {}))),
         scoring=replace(settings.scoring, **changes.get("scoring", {})),

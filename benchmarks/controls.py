@@ -13,7 +13,8 @@ from torch import Tensor
 from promptad.data.images import read_image
 from promptad.features import ImageFeatures
 from promptad.models.anomaly_map import smooth_maps, square_maps
-from promptad.models.memory_bank import CalibratedMemory, MemoryBank, nearest_distances
+from promptad.models.distances import nearest_distances
+from promptad.models.memory_bank import CalibratedMemory, MemoryBank
 from promptad.models.multi_prototype.detector import MultiPrototypeDetector
 from promptad.settings import ScoringSettings
 from promptad.structures import Prediction
@@ -26,7 +27,7 @@ def memory_alone(detector: MultiPrototypeDetector) -> MultiPrototypeDetector:
     memory = detector.head.memory
     assert memory is not None, "the detector has no memory bank"
     none = torch.zeros_like(memory.map_mean)
-    return with_memory(detector, replace(memory, class_token_weight=none, patches_weight=none))
+    return with_memory(detector, replace(memory, class_token_weight=none, patches_weight=none, map_weight=none))
 
 
 def with_memory(detector: MultiPrototypeDetector, memory: CalibratedMemory | None) -> MultiPrototypeDetector:

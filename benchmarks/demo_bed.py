@@ -20,7 +20,7 @@ from rich.console import Console
 import promptad
 from promptad.backbones.clip import Backbone
 from promptad.backbones.factory import load_backbone
-from promptad.backbones.open_clip_vit import make_backbone
+from promptad.backbones.open_clip_vit import clip_of, make_backbone
 from promptad.backbones.tiny_clip import load_tiny_clip, tiny_config
 from promptad.cli.values import names, numbers
 from promptad.data.datasets import read_class
@@ -119,6 +119,12 @@ def load_tiny(weights: str = EMBEDDED) -> Backbone:
     return make_backbone(clip, settings, device)
 
 
+def with_layers(backbone: Backbone, depths: Sequence[float]) -> Backbone:
+    """Return a backbone whose memory-bank layers are at these shares of its depth."""
+    settings = replace(backbone.settings, memory_layers=tuple(depths))
+    return backbone if settings == backbone.settings else make_backbone(clip_of(backbone), settings, backbone.device)
+
+
 def draw_place(work: Path, difficulty: str, place: Place) -> ClassDataset:
     """Draw a class on a line, if it does not exist yet, and return its images."""
     root = work / f"{difficulty}_line_{place.line}"
@@ -145,8 +151,8 @@ def trained(
     known = support.views  # with distances to the bank, if there is one, without their own image
     detectors = {WORDS: with_memory(start.detector, None), TEXT: with_memory(last.detector, None)}
     if last.detector.head.memory is not None:
-        weights = last.detector.head.memory.bank.layer_weights
-        left_out = LeftOut.measured(support, settings.training.views, settings.scoring.memory_distance)
+        weights = last.detector.head.memory.bank.weights
+        left_out = LeftOut.measured(support, settings.training.views, settings.scoring.memory_distances)
         known = left_out.added_to(support, weights).views
         detectors |= {MEMORY: memory_alone(last.detector), BOTH: last.detector}
     for name, detector in detectors.items():

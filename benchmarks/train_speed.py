@@ -41,7 +41,7 @@ from promptad.engine.context import Job, RunContext
 from promptad.engine.runs import train_class
 from promptad.evaluation.metrics import image_auroc
 from promptad.features import ImageFeatures
-from promptad.models.memory_bank import nearest_distances
+from promptad.models.distances import nearest_distances
 from promptad.models.single_anchor.prompts import PromptTokens, TextFeatures, average_anchors, prompt_tokens
 from promptad.models.single_anchor.scoring import score_features
 from promptad.models.single_anchor.trainer import compute_losses

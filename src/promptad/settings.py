@@ -13,8 +13,14 @@ LEVELS = ("image", "pixel")
 TEST_ORACLE = "test-oracle"  # keeps the epoch with the best result on the test labels
 IMAGE_SCORES = ("both", "class-token", "patches")
 FUSIONS = ("reaction", "sum")
-MEMORY_DISTANCES = ("nearest", "soft")
-OLDER_SCORING: dict[str, Any] = {"fusion": "sum", "far_views": False, "position_share": 0.0}  # before these settings
+MEMORY_DISTANCES = ("nearest", "soft", "refined", "subspace")
+OLDER_SCORING: dict[str, Any] = {  # before these settings
+    "fusion": "sum",
+    "far_views": False,
+    "position_share": 0.0,
+    "memory_distances": ("nearest",),
+    "top_share": 0.0,
+}
 OLDER_WEIGHTS = {"reaction": 0.0}
 SELECTIONS = ("last", "train-loss", TEST_ORACLE)
 TINY_BACKBONE = "tiny"  # the bundled backbone
@@ -23,6 +29,7 @@ HEALTHY_SEPARATION = 0.3  # healthy: a mean cosine of abnormal prototypes to the
 MIN_BIT_DEPTH, MAX_BIT_DEPTH = 8, 16  # of the pixels of 16-bit images
 LARGEST_MAP = 4096  # pixels a side; the maps of a test split are in memory together
 LARGEST_IMAGE = 4096  # pixels a side that a backbone is given
+LEAST_CROP = 0.1  # of a side: smaller ones show nothing of a part
 MOST_PROTOTYPES, MOST_CONTEXT, MOST_VIEWS, MOST_EPOCHS, MOST_SUPPORT = 100, 1000, 256, 1_000_000, 10_000
 
 
@@ -34,6 +41,7 @@ class BackboneSettings:
     pretrained: str = "laion400m_e32"  # open_clip's tag or a weight file; `tiny` has its own
     resize: int | None = None  # pixels an image is resized to; None is the model's own size
     crop: int | None = None  # pixels of the central square that is kept of it; None is all
+    memory_layers: tuple[float, ...] = (0.25, 0.67)  # of its blocks, by depth, that a memory bank is made of
     precision: str = "float32"  # of the encoders' matrix products: half precision is faster on most GPUs
 
     def __post_init__(self) -> None:
@@ -41,6 +49,11 @@ class BackboneSettings:
             if (size := getattr(self, name)) is not None:
                 _whole(1, name, size, LARGEST_IMAGE)
         _one_of("precision", self.precision, ("float32", "bfloat16", "float16"))
+        if not self.memory_layers or not all(0 <= share < 1 for share in self.memory_layers):
+            raise InputError(
+                f"`memory_layers` {self.memory_layers}: give shares of the depth from 0 to below 1, such as 0.25, 0.67"
+            )
+        object.__setattr__(self, "memory_layers", tuple(self.memory_layers))
         if self.name == TINY_BACKBONE:
             object.__setattr__(self, "pretrained", "embedded")
 
@@ -97,6 +110,8 @@ class TrainingSettings:
     weight_decay: float = 0.0005
     seed: int = 111  # of the support images, their views and random starts
     views: int = 8  # label-free views of each support image, including itself
+    turn: float = 5.0  # degrees, either way, of the views; 180: parts lie anyhow
+    least_crop: float = 1.0  # of each side of the image that a view shows; 1: all of it
     trust: float | None = None  # in the initial words, 0 to 1; None: as the name is recognised, and its words react
     select: str = "last"  # the epoch that is kept: the last one, "train-loss" or "test-oracle"
     weights: LossWeights = field(default_factory=LossWeights)
@@ -108,8 +123,10 @@ class TrainingSettings:
         if self.seed >= 2**63:
             raise InputError(f"`seed` {self.seed}: must be below 2 ** 63")
         _whole(2, "views", self.views, MOST_VIEWS)
-        for name in ("lr", "momentum", "weight_decay"):
+        for name in ("lr", "momentum", "weight_decay", "turn"):
             _at_least(0, name, getattr(self, name))
+        if not LEAST_CROP <= self.least_crop <= 1:
+            raise InputError(f"`least_crop` {self.least_crop}: must be from {LEAST_CROP} to 1, the whole image")
         if self.trust is not None and not 0 <= self.trust <= 1:
             raise InputError(
                 f"`trust` {self.trust}: must be from 0, prompts leave their words freely, to 1, they are held near them"
@@ -127,10 +144,11 @@ class ScoringSettings:
     sigma: float = 4.0  # pixels, of the Gaussian that smooths it
     calibration: str = "prototype"  # of the margins: "prototype", "position" or "none"
     image_score: str = "both"  # its terms: the class token's, the patches', or "both"
+    top_share: float = 0.01  # of the patches, the largest, whose mean is their term; 0: the largest alone
     memory: bool = False  # whether patches are also compared with those of the support images
     fusion: str = "reaction"  # words beside a memory, and its layers, count by their "reaction", or all alike: "sum"
     far_views: bool = True  # whether a memory bank holds views that differ more, too
-    memory_distance: str = "nearest"  # of a patch to a memory bank: to its "nearest" row, or "soft", to the 5 nearest
+    memory_distances: tuple[str, ...] = ("nearest", "refined")  # of a patch to a memory bank, of `MEMORY_DISTANCES`
     position_share: float = 0.5  # of how far normal patches are at a position, taken off before the farthest counts
     false_alarm_rate: float = 0.01  # the share of normal images that may be labelled anomalous
 
@@ -146,9 +164,16 @@ class ScoringSettings:
         _one_of("calibration", self.calibration, ("position", "prototype", "none"))
         _one_of("image_score", self.image_score, IMAGE_SCORES)
         _one_of("fusion", self.fusion, FUSIONS)
-        _one_of("memory_distance", self.memory_distance, MEMORY_DISTANCES)
-        if not 0 <= self.position_share <= 1:
-            raise InputError(f"`position_share` {self.position_share}: must be from 0 to 1")
+        if not self.memory_distances or isinstance(self.memory_distances, str):
+            raise InputError(
+                f"`memory_distances` {self.memory_distances!r}: give a list of {', '.join(MEMORY_DISTANCES)}"
+            )
+        for distance in self.memory_distances:
+            _one_of("memory_distances", distance, MEMORY_DISTANCES)
+        object.__setattr__(self, "memory_distances", tuple(dict.fromkeys(self.memory_distances)))
+        for name in ("top_share", "position_share"):
+            if not 0 <= (share := getattr(self, name)) <= 1:
+                raise InputError(f"`{name}` {share}: must be from 0 to 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,7 +247,7 @@ class Settings:
             backbone=BackboneSettings(**data["backbone"]),
             prompts=PromptSettings(**data["prompts"]),
             training=TrainingSettings(**training | {"weights": LossWeights(**OLDER_WEIGHTS | training["weights"])}),
-            scoring=ScoringSettings(**OLDER_SCORING | data["scoring"]),
+            scoring=ScoringSettings(**OLDER_SCORING | _several_distances(data["scoring"])),
             single_anchor=SingleAnchorSettings(**data["single_anchor"]),
             bit_depth=data.get("bit_depth", MAX_BIT_DEPTH),  # what an older promptad took it for
         )
@@ -233,6 +258,14 @@ def default_settings(system: str) -> Settings:
     if system != SINGLE_ANCHOR:
         return Settings(system=system)
     return Settings(system=system, prompts=PromptSettings(start="random"), scoring=ScoringSettings(memory=True))
+
+
+def _several_distances(scoring: Mapping[str, Any]) -> dict[str, Any]:
+    """Return scoring settings of format 6, which had one memory distance, as of today."""
+    found = dict(scoring)
+    if (only := found.pop("memory_distance", None)) is not None:
+        found["memory_distances"] = (only,)
+    return found
 
 
 def _at_least(bound: float, name: str, value: float) -> None:

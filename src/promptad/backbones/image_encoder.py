@@ -27,21 +27,20 @@ class ViTImageEncoder:
     serves the class token alone.
 
     The layers for a memory bank are the class path's patch tokens right after the attention of some blocks, before
-    their MLP, as in PromptAD: by default blocks 3 and 8 of 12, counted from 0.
+    their MLP, as in PromptAD.
     """
 
     def __init__(
         self,
         visual: VisionTransformer,
+        layer_indices: Sequence[int] = (),
         precision: torch.dtype = torch.float32,
-        layer_indices: Sequence[int] | None = None,
     ) -> None:
         self.visual, self.precision = visual, precision
         self.blocks = cast(list[ResidualAttentionBlock], list(visual.transformer.resblocks))
         self.image_size = int(visual.image_size[0])
         self.width, self.dimensions = (int(size) for size in cast(Tensor, visual.proj).shape)
-        default = (len(self.blocks) // 4, 2 * len(self.blocks) // 3)
-        self.layer_indices = default if layer_indices is None else tuple(layer_indices)
+        self.layer_indices = tuple(layer_indices)  # counted from 0
 
     @torch.inference_mode()
     def encode(self, pixels: Tensor, layers: bool = False, local: bool = True) -> ImageFeatures:

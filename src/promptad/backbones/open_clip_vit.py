@@ -8,7 +8,7 @@ import re
 import tempfile
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from pathlib import Path
@@ -70,7 +70,7 @@ def make_backbone(clip: CLIP, settings: BackboneSettings, device: torch.device) 
     mean, std = source.get("mean", OPENAI_DATASET_MEAN), source.get("std", OPENAI_DATASET_STD)
     return Backbone(
         settings=settings,
-        image_encoder=ViTImageEncoder(clip.visual, precision),
+        image_encoder=ViTImageEncoder(clip.visual, blocks_at(settings.memory_layers, clip), precision),
         text_encoder=CausalTextEncoder(clip, precision),
         tokenizer=SimpleTokenizer(),
         mean=torch.tensor(mean, device=device).view(3, 1, 1),
@@ -79,6 +79,12 @@ def make_backbone(clip: CLIP, settings: BackboneSettings, device: torch.device) 
         weights_sha256=_hash_weights(clip),
         device=device,
     )
+
+
+def blocks_at(depths: Sequence[float], clip: CLIP) -> tuple[int, ...]:
+    """Return the numbers of the image encoder's blocks, from 0, at these shares of its depth."""
+    count = len(clip.visual.transformer.resblocks)
+    return tuple(dict.fromkeys(int(depth * count) for depth in depths))
 
 
 def clip_of(backbone: Backbone) -> CLIP:

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from promptad.cli.values import folders, names, numbers, phrases, truth
+from promptad.cli.values import folders, names, numbers, phrases, shares, truth
 from promptad.data.datasets import DATASETS
 from promptad.models.base import BATCH_SIZE
 from promptad.reports.comparison.rows import BASELINE, OURS
@@ -93,6 +93,20 @@ TRAINING = (
     Option("--seeds", numbers, "several seeds, such as 0-4 or 111,112: prints mean and deviation"),
     Option("--views", int, "label-free views of each support image", "training.views", system=MULTI_PROTOTYPE),
     Option(
+        "--turn",
+        float,
+        "degrees that views are turned by, at most, either way; 180 where parts lie anyhow",
+        "training.turn",
+        system=MULTI_PROTOTYPE,
+    ),
+    Option(
+        "--least-crop",
+        float,
+        "the least share of each side that a view shows; 1: all of it",
+        "training.least_crop",
+        system=MULTI_PROTOTYPE,
+    ),
+    Option(
         "--trust",
         float,
         "in the starting words, 0 to 1: the larger it is, the nearer prompts stay to them (default: as far as CLIP"
@@ -156,6 +170,14 @@ SCORING = (
         system=MULTI_PROTOTYPE,
     ),
     Option(
+        "--top-share",
+        float,
+        "0 to 1: the share of patches, the largest ones, whose mean is their part of an image score; 0: the largest"
+        " alone",
+        "scoring.top_share",
+        system=MULTI_PROTOTYPE,
+    ),
+    Option(
         "--memory-bank",
         truth,
         f"compare patches with those of the support images too (default: False; {SINGLE_ANCHOR}: True)",
@@ -177,10 +199,18 @@ SCORING = (
         system=MULTI_PROTOTYPE,
     ),
     Option(
+        "--memory-layers",
+        shares,
+        "depths of the backbone's blocks that a memory bank is made of, as shares of all, by commas",
+        "backbone.memory_layers",
+        system=MULTI_PROTOTYPE,
+    ),
+    Option(
         "--memory-distance",
-        str,
-        "of a patch to a memory bank: to its 'nearest' row, or 'soft', to a mean of the 5 nearest",
-        "scoring.memory_distance",
+        names,
+        "of a patch to a memory bank, one or several, by commas: to its 'nearest' row, to the nearest of rows 'refined'"
+        " by the picture itself, 'soft' to a mean of the 5 nearest, to the 'subspace' of all rows",
+        "scoring.memory_distances",
         system=MULTI_PROTOTYPE,
     ),
     Option(

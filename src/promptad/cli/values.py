@@ -35,6 +35,15 @@ def names(text: str) -> tuple[str, ...]:
     return tuple(filter(None, phrases(text)))
 
 
+def shares(text: str) -> tuple[float, ...]:
+    """Read numbers that are separated by commas.
+
+    >>> shares("0.25,0.67")
+    (0.25, 0.67)
+    """
+    return tuple(map(float, names(text)))
+
+
 def numbers(text: str) -> tuple[int, ...]:
     """Read whole numbers: one, several separated by commas, and ranges that hold both their ends.
 

@@ -7,7 +7,6 @@ import cv2
 import numpy as np
 from PIL import Image
 
-TURN = 5.0  # degrees, either way
 SHIFT = 0.027  # of the side, either way
 LIGHT = 0.08  # relative, either way
 FAR, DISTURBED = 1, 2  # purposes of random numbers beside those of plain views
@@ -29,13 +28,16 @@ def central_part(square: np.ndarray, crop: int) -> np.ndarray:
     return square[margin : margin + crop, margin : margin + crop]
 
 
-def make_views(image: Image.Image, count: int, seed: int) -> list[Image.Image]:
-    """Return `count` views of an RGB image: itself, then small turns, shifts, changes of light and grain.
+def make_views(
+    image: Image.Image, count: int, seed: int, turn: float = 5.0, least_crop: float = 1.0
+) -> list[Image.Image]:
+    """Return `count` views of an RGB image: itself, then turns, shifts, changes of light and grain.
 
-    The views depend on the image's pixels and the seed only, so the order of images does not matter.
+    They are turned by up to `turn` degrees either way, and show at least `least_crop` of each side. They depend on the
+    image's pixels and the seed beside that, so the order of images does not matter.
     """
     pixels, generator = np.asarray(image), generator_of(image, seed)
-    return [image, *(Image.fromarray(_view(pixels, generator)) for _ in range(count - 1))]
+    return [image, *(Image.fromarray(_view(pixels, generator, turn, least_crop)) for _ in range(count - 1))]
 
 
 def make_far_views(views: Sequence[Image.Image], seed: int) -> list[Image.Image]:
@@ -66,13 +68,17 @@ def _far_view(pixels: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     return np.asarray(np.rint(lit), np.uint8)
 
 
-def _view(pixels: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+def _view(pixels: np.ndarray, generator: np.random.Generator, turn: float, least_crop: float) -> np.ndarray:
     """Return one random view [H, W, 3] of uint8 pixels [H, W, 3]."""
     height, width = pixels.shape[:2]
-    centre, angle = (width / 2, height / 2), generator.uniform(-TURN, TURN)
-    turn = np.asarray(cv2.getRotationMatrix2D(centre, angle, 1), np.float64)
-    turn[:, 2] += generator.uniform(-SHIFT, SHIFT, 2) * (width, height)
-    moved = cv2.warpAffine(pixels, turn, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    centre, angle = (width / 2, height / 2), generator.uniform(-turn, turn)
+    matrix = np.asarray(cv2.getRotationMatrix2D(centre, angle, 1), np.float64)
+    matrix[:, 2] += generator.uniform(-SHIFT, SHIFT, 2) * (width, height)
+    if least_crop < 1:
+        shown = generator.uniform(least_crop, 1)
+        corner = generator.uniform(0, 1, 2) * (1 - shown) * (width, height)
+        matrix = np.column_stack([matrix[:, :2], matrix[:, 2] - corner]) / shown
+    moved = cv2.warpAffine(pixels, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
     lit = np.asarray(moved, np.float64) * generator.uniform(1 - LIGHT, 1 + LIGHT)
     grain = generator.normal(0, GRAIN, (height, width, 1))
     return np.clip(np.rint(lit + grain), 0, 255).astype(np.uint8)

@@ -29,13 +29,13 @@ def encode_support(
     backbone: Backbone, images: Sequence[ImageLike], settings: Settings, batch_size: int = BATCH_SIZE
 ) -> SupportFeatures:
     """Encode the views of the support images, and far and disturbed ones and probes if the settings need them."""
-    views = []
+    views, training = [], settings.training
     for image in images:
         square = square_image(read_image(image, settings.bit_depth), backbone.resize, backbone.resize)
-        views += make_views(square, settings.support_views, settings.training.seed)
+        views += make_views(square, settings.support_views, training.seed, training.turn, training.least_crop)
     features = backbone.encode_images(views, batch_size, layers=settings.needs_layers)
     far_views = disturbed = probes = None
-    seed, repeats = settings.training.seed, math.ceil(LEAST_DISTURBED / len(views))
+    seed, repeats = training.seed, math.ceil(LEAST_DISTURBED / len(views))
     if settings.needs_far_views:
         layers = settings.needs_layers
         far_views = backbone.encode_images(make_far_views(views, seed), batch_size, layers=layers)

@@ -1,6 +1,6 @@
 """The memory bank: patches of the support images, and the distances of other images' patches to them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from promptad.features import ImageFeatures, SupportFeatures
-from promptad.models.normal_stats import MIN_STD, mean_and_std, position_mean_and_std
+from promptad.models.distances import DISTANCES
+from promptad.models.normal_stats import mean_and_std, mean_of_largest, position_mean_and_std
 from promptad.settings import ScoringSettings
 
-MAX_COSINES = 2**25  # in memory at a time
-SOFT = 5  # rows that a soft distance is a mean of
+NEAREST = ("nearest",)  # of PromptAD
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,34 +20,34 @@ class MemoryBank:
     """The support images' patches at some layers (PromptAD, Li et al., CVPR 2024, section 3.4, after WinCLIP)."""
 
     layers: tuple[Tensor, ...]  # [row, width] each, unit
-    layer_weights: Tensor  # [layer], of their distances; they sum to 1
-    distance: str = "nearest"  # or "soft"
+    weights: Tensor  # [distance * layer], of each distance at each layer; they sum to 1
+    distances: tuple[str, ...] = NEAREST  # names in `DISTANCES`
 
     @classmethod
     def from_support(
-        cls, support: ImageFeatures, layer_weights: Tensor | None = None, distance: str = "nearest"
+        cls, support: ImageFeatures, weights: Tensor | None = None, distances: tuple[str, ...] = NEAREST
     ) -> "MemoryBank":
-        """Keep every patch of the support features; layers have the same weight unless others are given."""
+        """Keep every patch of the support features; distances and layers count alike unless weights are given."""
         assert support.layers, "the features were encoded without intermediate layers"
         layers = tuple(layer.flatten(0, 1).clone() for layer in support.layers)  # clones of inference tensors
-        return cls(layers, equal_weights(layers) if layer_weights is None else layer_weights, distance)
+        return cls(layers, equal_weights(layers, distances) if weights is None else weights, distances)
 
     def add_distances(self, features: ImageFeatures) -> ImageFeatures:
         """Return N images' features with their distances to this bank; the large intermediate features are dropped.
 
-        A patch's distance is half the cosine distance to the nearest row, or to a soft mean of the 5 nearest, averaged
-        over the layers by their weights: 0 to 1. Features that already have distances are returned as they are.
+        A patch's distance is the weighted mean over all distances and layers: 0 to 1. Features that already have
+        distances are returned as they are.
         """
         if features.distances is not None:
             return features
-        distances = weighted_sum(self.layer_distances(features.layers), self.layer_weights)
+        distances = weighted_sum(self.all_distances(features.layers), self.weights)
         return replace(features, layers=(), distances=distances)
 
-    def layer_distances(self, layers: Sequence[Tensor]) -> Tensor:
-        """Return the distances [layer, N, patch] of layers [N, patch, width] to this bank's."""
+    def all_distances(self, layers: Sequence[Tensor]) -> Tensor:
+        """Return all distances [distance * layer, N, patch] of layers [N, patch, width] to this bank's."""
         assert layers, "the features were encoded without intermediate layers"
-        measure = {"nearest": nearest_distances, "soft": soft_distances}[self.distance]
-        return torch.stack([measure(*both) for both in zip(layers, self.layers, strict=True)])
+        pairs = list(zip(layers, self.layers, strict=True))
+        return torch.stack([DISTANCES[name](*pair) for name in self.distances for pair in pairs])
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,8 +62,9 @@ class CalibratedMemory:
     patch_std: Tensor  # [side * side or 1]
     map_mean: Tensor  # [], the same over all positions, for the anomaly map
     map_std: Tensor  # []
-    class_token_weight: Tensor  # [], 0 to 1, of the class token's z-scores
-    patches_weight: Tensor  # [], 0 to 1, of the patches'
+    class_token_weight: Tensor  # [], 0 to 1, of the class token's z-scores in the image score
+    patches_weight: Tensor  # [], 0 to 1, of the patches' there
+    map_weight: Tensor  # [], 0 to 1, of the patches' in the anomaly map
 
     @classmethod
     def calibrated(cls, bank: MemoryBank, distances: Tensor, settings: ScoringSettings) -> "CalibratedMemory":
@@ -81,11 +82,11 @@ class CalibratedMemory:
             here = everywhere = torch.zeros_like(everywhere[0]), torch.ones_like(everywhere[1])
         patch_mean, patch_std = (number.view(-1) for number in here)
         whole = torch.ones_like(everywhere[0])
-        return cls(bank, patch_mean, patch_std, *everywhere, whole, whole)
+        return cls(bank, patch_mean, patch_std, *everywhere, whole, whole, whole)
 
-    def image_score(self, distances: Tensor) -> Tensor:
-        """Return the largest z-score [N] of N images' patch distances [N, patch]."""
-        return ((distances - self.patch_mean) / self.patch_std).amax(1)
+    def image_score(self, distances: Tensor, top_share: float) -> Tensor:
+        """Return the mean [N] of the share of largest z-scores of N images' patch distances [N, patch]."""
+        return mean_of_largest((distances - self.patch_mean) / self.patch_std, top_share)
 
     def patch_scores(self, distances: Tensor) -> Tensor:
         """Return the z-scores [N, patch] of patch distances [N, patch]."""
@@ -93,50 +94,52 @@ class CalibratedMemory:
 
 
 class LeftOut(NamedTuple):
-    """Distances of the support images' views to banks without their own image, layer by layer."""
+    """All distances of the support images' views to banks without their own image, at each layer."""
 
-    views: Tensor  # [layer, view, patch]
-    probes: Tensor | None  # [layer, probe, patch], of disturbed views, compared with what their views are compared with
-    far_views: Tensor | None  # [layer, far view, patch] of an only image, compared with its views
+    views: Tensor  # [distance * layer, view, patch]
+    probes: Tensor | None  # [distance * layer, probe, patch], compared with what their views are compared with
+    far_views: Tensor | None  # [distance * layer, far view, patch] of an only image, compared with its views
 
     @classmethod
-    def measured(cls, support: SupportFeatures, views: int, distance: str = "nearest") -> "LeftOut":
+    def measured(cls, support: SupportFeatures, views: int, distances: tuple[str, ...] = NEAREST) -> "LeftOut":
         """Compare each view, `views` of each image, with those of its row in `leave_one_out_mask` alone."""
         mask, banked, probes = leave_one_out_mask(support, views), support.banked.layers, support.probes
-        of_probes = None if probes is None else _distances_by_mask(probes.images.layers, banked, mask, distance)
+        of_probes = None if probes is None else _distances_by_mask(probes.images.layers, banked, mask, distances)
         of_far = None
         if support.far_views is not None and support.is_only_image:
-            bank = MemoryBank.from_support(support.views, distance=distance)
-            of_far = bank.layer_distances(support.far_views.layers)
-        of_views = _distances_by_mask(support.views.layers, banked, mask, distance)
+            bank = MemoryBank.from_support(support.views, distances=distances)
+            of_far = bank.all_distances(support.far_views.layers)
+        of_views = _distances_by_mask(support.views.layers, banked, mask, distances)
         return cls(of_views, of_probes, of_far)
 
-    def added_to(self, support: SupportFeatures, layer_weights: Tensor) -> SupportFeatures:
-        """Return the support features with these distances, averaged over the layers, which are dropped."""
-        views = replace(support.views, layers=(), distances=weighted_sum(self.views, layer_weights))
+    def added_to(self, support: SupportFeatures, weights: Tensor) -> SupportFeatures:
+        """Return the support features with the weighted means of these distances; their layers are dropped."""
+        views = replace(support.views, layers=(), distances=weighted_sum(self.views, weights))
         probes = support.probes
         if probes is not None and self.probes is not None:
-            distances = weighted_sum(self.probes, layer_weights)
+            distances = weighted_sum(self.probes, weights)
             probes = replace(probes, images=replace(probes.images, layers=(), distances=distances))
         far_views = support.far_views
         if far_views is not None:
-            of_far = None if self.far_views is None else weighted_sum(self.far_views, layer_weights)
+            of_far = None if self.far_views is None else weighted_sum(self.far_views, weights)
             far_views = replace(far_views, layers=(), distances=of_far)
         return replace(support, views=views, far_views=far_views, probes=probes)
 
 
-def _distances_by_mask(layers: Sequence[Tensor], banked: Sequence[Tensor], mask: Tensor, distance: str) -> Tensor:
-    """Return the distances [layer, N, patch] of layers [N, patch, width] to the banked views of their rows of a mask.
+def _distances_by_mask(
+    layers: Sequence[Tensor], banked: Sequence[Tensor], mask: Tensor, distances: tuple[str, ...]
+) -> Tensor:
+    """Return all distances [distance * layer, N, patch] of layers [N, patch, width] to the banked views of a mask.
 
     The rows [row, banked] are those of the N in turn, once or more often.
     """
     kinds, kind_of = torch.unique(mask, dim=0, return_inverse=True)
     kind_of = kind_of.repeat(-(-len(layers[0]) // len(mask)))[: len(layers[0])]
-    found = torch.empty(len(layers), *layers[0].shape[:2], device=mask.device)
+    found = torch.empty(len(distances) * len(layers), *layers[0].shape[:2], device=mask.device)
     for number, others in enumerate(kinds):
         rows, own = tuple(layer[others].flatten(0, 1) for layer in banked), kind_of == number
-        bank = MemoryBank(rows, equal_weights(rows), distance)
-        found[:, own] = bank.layer_distances([layer[own] for layer in layers])
+        bank = MemoryBank(rows, equal_weights(rows, distances), distances)
+        found[:, own] = bank.all_distances([layer[own] for layer in layers])
     return found
 
 
@@ -160,36 +163,12 @@ def leave_one_out_mask(support: SupportFeatures, views: int) -> Tensor:
     return others.scatter(1, similarity.argsort(1)[:, : len(image) // 2], value=True)
 
 
-def equal_weights(layers: Sequence[Tensor]) -> Tensor:
-    """Return the same weight [layer] for each of some layers; they sum to 1."""
-    return torch.full((len(layers),), 1 / len(layers), device=layers[0].device)
+def equal_weights(layers: Sequence[Tensor], distances: tuple[str, ...] = NEAREST) -> Tensor:
+    """Return the same weight [distance * layer] for each distance at each of some layers; they sum to 1."""
+    count = len(distances) * len(layers)
+    return torch.full((count,), 1 / count, device=layers[0].device)
 
 
-def weighted_sum(of_layers: Tensor, weights: Tensor) -> Tensor:
-    """Return the sum over layers [layer, ...] by their weights [layer]."""
-    return (weights.view(-1, *[1] * (of_layers.ndim - 1)) * of_layers).sum(0)
-
-
-def nearest_distances(patches: Tensor, rows: Tensor) -> Tensor:
-    """Return half the cosine distance [N, patch] of unit patches [N, patch, width] to the nearest of unit rows."""
-    return torch.cat([(1 - chunk.amax(2)) / 2 for chunk in _cosines(patches, rows)]).clamp_min(0)
-
-
-def soft_distances(patches: Tensor, rows: Tensor) -> Tensor:
-    """Return half the cosine distance [N, patch] of patches to a soft mean of the nearest rows.
-
-    The mean of the `SOFT` nearest is weighted by their distances; the temperature is the median one of the image, as in
-    ProCon.
-    """
-    count = min(SOFT, len(rows))
-    nearest = torch.cat([(1 - chunk.topk(count, 2).values) / 2 for chunk in _cosines(patches, rows)]).clamp_min(0)
-    temperature = nearest.flatten(1).median(1).values.clamp_min(MIN_STD)
-    weights = torch.softmax(-nearest / temperature[:, None, None], -1)
-    return (weights * nearest).sum(-1)
-
-
-def _cosines(patches: Tensor, rows: Tensor) -> Iterator[Tensor]:
-    """Yield the cosines [n, patch, row] of unit patches [N, patch, width] and unit rows, a part of the N at a time."""
-    step = max(1, MAX_COSINES // (patches.shape[1] * len(rows)))
-    for chunk in torch.split(patches, step):
-        yield chunk @ rows.T
+def weighted_sum(terms: Tensor, weights: Tensor) -> Tensor:
+    """Return the sum over terms [term, ...] by their weights [term]."""
+    return (weights.view(-1, *[1] * (terms.ndim - 1)) * terms).sum(0)

@@ -1,4 +1,4 @@
-"""Mean and standard deviation of values of normal images."""
+"""Mean and standard deviation of values of normal images, and the mean of the largest of others."""
 
 import torch
 from torch import Tensor
@@ -20,3 +20,12 @@ def position_mean_and_std(values: Tensor) -> tuple[Tensor, Tensor]:
     mean, std = mean_and_std(values)
     variance = std.square()
     return mean, torch.sqrt((1 - SHRINKAGE) * variance + SHRINKAGE * variance.mean(0))
+
+
+def mean_of_largest(values: Tensor, share: float) -> Tensor:
+    """Return the mean [N] of a share of the values [N, patch], the largest ones: at least of one.
+
+    As AnomalyDINO (Damm et al., WACV 2025, section 3) sums up patches: one patch alone is a matter of chance.
+    """
+    count = max(1, round(share * values.shape[1]))
+    return values.topk(count, 1).values.mean(1)

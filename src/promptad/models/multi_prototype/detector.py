@@ -86,7 +86,8 @@ class MultiPrototypeDetector(AnomalyDetector):
     def explain(self, features: ImageFeatures) -> tuple[Explanation, ...]:
         """Return why N images have their scores."""
         head, known = self.head, self.add_memory_distances(features)
-        explanations = explain(known, head.prototypes, head.calibration, head.states, head.image_score, head.memory)
+        learned = head.prototypes, head.calibration, head.states
+        explanations = explain(known, *learned, head.image_score, head.memory, head.top_share)
         if head.likeness is None:
             return explanations
         lack = head.likeness.lack(features.patch_tokens).tolist()
@@ -112,7 +113,11 @@ class MultiPrototypeDetector(AnomalyDetector):
     def words_are_silent(self) -> bool:
         """Whether words count for next to nothing beside a memory bank."""
         memory = self.head.memory
-        return memory is not None and max(float(memory.class_token_weight), float(memory.patches_weight)) < SILENT
+        return memory is not None and max(self._words_weights(memory)) < SILENT
+
+    @staticmethod
+    def _words_weights(memory: CalibratedMemory) -> tuple[float, float, float]:
+        return float(memory.patches_weight), float(memory.class_token_weight), float(memory.map_weight)
 
     def findings(self) -> tuple[str, ...]:
         """Return what words and layers count for beside a memory bank, and how sure the threshold is, if known."""
@@ -133,14 +138,19 @@ class MultiPrototypeDetector(AnomalyDetector):
         memory = self.head.memory
         if memory is None or self.settings.scoring.fusion == "sum":
             return ()
-        layers = " and ".join(f"{share:.0%}" for share in memory.bank.layer_weights.tolist())
-        of_layers = f"its layers count for {layers}: by how they react to disturbed views of the support images"
+        bank = memory.bank
+        shares = bank.weights.view(len(bank.distances), -1).tolist()
+        each = ", ".join(
+            f"{' and '.join(f'{share:.0%}' for share in of_layers)} ({name})"
+            for name, of_layers in zip(bank.distances, shares, strict=True)
+        )
+        of_bank = f"its layers count for {each}: as they react to disturbed views of the support images"
         if self.words_are_silent:
-            return (f"words do not react to disturbed views: the memory bank decides alone, and {of_layers}",)
-        of_class, of_patches = float(memory.class_token_weight), float(memory.patches_weight)
+            return (f"words do not react to disturbed views: the memory bank decides alone, and {of_bank}",)
+        of_patches, of_class, in_maps = self._words_weights(memory)
         return (
             f"beside the memory bank words count for {of_patches:.0%} by patches, {of_class:.0%} by the class token,"
-            f" {of_layers}",
+            f" {in_maps:.0%} in maps, {of_bank}",
         )
 
     def learned(self) -> dict[str, Any]:
@@ -183,5 +193,5 @@ def _plain_scores(scores: NormalScoreDistribution) -> dict[str, Any]:
 
 def _plain_memory(memory: CalibratedMemory) -> dict[str, Any]:
     bank = memory.bank
-    named = dict(zip(layer_keys(len(bank.layers)), bank.layers, strict=True)) | {"layer_weights": bank.layer_weights}
+    named = dict(zip(layer_keys(len(bank.layers)), bank.layers, strict=True)) | {"weights": bank.weights}
     return _plain(named | {name: number for name, number in vars(memory).items() if name != "bank"})

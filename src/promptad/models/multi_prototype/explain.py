@@ -67,6 +67,7 @@ def explain(
     states: StateDirections,
     image_score: str,
     memory: CalibratedMemory | None = None,
+    top_share: float = 0.0,
 ) -> tuple[Explanation, ...]:
     """Explain the scores of N images.
 
@@ -77,7 +78,9 @@ def explain(
     patch_margins = margins(features.patch_tokens, prototypes, calibration.normal_bias)  # [N, patch, M]
     z_scores = ((patch_margins - calibration.patch_mean) / calibration.patch_std).flatten(1)
     places = z_scores.argmax(1)
-    class_terms, patch_terms = score_words(features.class_token, patch_margins, prototypes, calibration, memory)
+    class_terms, patch_terms = score_words(
+        features.class_token, patch_margins, prototypes, calibration, memory, top_share
+    )
     class_margins = margins(features.class_token, prototypes, calibration.normal_bias)  # [N, M]
     of_class = ((class_margins - calibration.class_mean) / calibration.class_std).argmax(1)
     chosen = of_class if image_score == "class-token" else places % count
@@ -88,7 +91,9 @@ def explain(
         states.nearest_states(tokens, prototypes),
         none if image_score == "patches" else class_terms.tolist(),
         none if image_score == "class-token" else patch_terms.tolist(),
-        none if memory is None or features.distances is None else memory.image_score(features.distances).tolist(),
+        none
+        if memory is None or features.distances is None
+        else memory.image_score(features.distances, top_share).tolist(),
         strict=True,
     )
     return tuple(Explanation(1 + number, *rest) for number, *rest in terms)

@@ -1,4 +1,4 @@
-"""Fusion: what words count for beside a memory bank, and each of its layers in it, by how they react to probes.
+"""Fusion: what words count for beside a memory bank, and each distance in it, by how they react to probes.
 
 A sum of z-scores weighs a term that says nothing of defects as much as one that says all. What a term can tell is found
 without labels: the views of the support images have their scores, and probes, which are such views with a local
@@ -22,6 +22,7 @@ from promptad.models.normal_stats import mean_and_std
 
 DOUBT = 1.0  # standard errors that are taken off the reaction of words: they must earn their weight
 MOST = 0.5  # weight of words: what learned from disturbances reacts to others like them more than to defects
+REACTING = 0.3  # reaction of starting words from which they keep their say
 LEAST_REACTION = 0.05  # of a memory: what reacts less is as good as silent
 
 
@@ -34,19 +35,25 @@ class Terms(NamedTuple):
 
 
 def weigh_words(
-    memory: CalibratedMemory, support: SupportFeatures, prototypes: Prototypes, calibration: Calibration
+    memory: CalibratedMemory,
+    support: SupportFeatures,
+    prototypes: Prototypes,
+    calibration: Calibration,
+    starting_words: float = 1.0,
 ) -> CalibratedMemory:
     """Return the memory with the weights of the words' terms beside it.
 
-    The weight of the patches' term is half its reaction as a share of the memory's, at most 1; that of the class
-    token's is half the geometric mean of this and its own such share. A reaction is 0 where probes rank among the views
-    as by chance, and 1 where they are above all of them.
+    In the map the weight of the patches' term is half its reaction as a share of the memory's, at most 1; that of the
+    class token's is half the geometric mean of this and its own such share. A reaction is 0 where probes rank among the
+    views as by chance, and 1 where they are above all of them. Image scores trust words less where the starting ones
+    hardly react: what learned from disturbances alone draws maps well, and ranks images worse than it reacts.
 
     Args:
         memory: its weights are ignored.
         support: with probes; views and probes have their distances to the bank, without their own image.
         prototypes: those that the words' terms are made of.
         calibration: their calibration.
+        starting_words: the reaction of the words that they started from, 0 to 1.
     """
     views, probes = support.views, support.probes
     assert probes is not None, "there are no probes"
@@ -58,13 +65,20 @@ def weigh_words(
     known = reaction(by_memory, doubt=0).clamp_min(LEAST_REACTION)
     patches = (reaction(by_patches, DOUBT) / known).clamp(max=1)
     class_token = (reaction(by_class, DOUBT) / known).clamp(max=1)
-    return replace(memory, class_token_weight=MOST * (patches * class_token).sqrt(), patches_weight=MOST * patches)
+    earned = MOST * min(1.0, starting_words / REACTING)
+    return replace(
+        memory,
+        class_token_weight=earned * (patches * class_token).sqrt(),
+        patches_weight=earned * patches,
+        map_weight=MOST * patches,
+    )
 
 
-def weigh_layers(left_out: LeftOut, places: Tensor) -> Tensor:
-    """Return the weights [layer] of a bank's layers: the square of their reaction, for distances of unit deviation.
+def weigh_distances(left_out: LeftOut, places: Tensor) -> Tensor:
+    """Return the weights [distance * layer] of a bank's distances: their squared reaction, in units of their deviation.
 
-    Where to look is a matter of the part: published layers are fixed, and no depth is best for every part.
+    Where to look and what to compare with is a matter of the part: published layers and distances are fixed, and none
+    is best for every part.
 
     Args:
         left_out: distances of views and probes.
@@ -72,7 +86,7 @@ def weigh_layers(left_out: LeftOut, places: Tensor) -> Tensor:
     """
     assert left_out.probes is not None, "there are no probes"
     reactions = torch.stack(
-        [reaction(patch_ranks(*of_layer, places), 0) for of_layer in zip(left_out.views, left_out.probes, strict=True)]
+        [reaction(patch_ranks(*pair, places), 0) for pair in zip(left_out.views, left_out.probes, strict=True)]
     )
     weights = reactions.clamp_min(LEAST_REACTION).square() / mean_and_std(left_out.views.flatten(1).T)[1]
     return weights / weights.sum()

@@ -30,19 +30,21 @@ class PrototypeHead(nn.Module):
         memory: CalibratedMemory | None = None,
         likeness: Likeness | None = None,
         image_score: str = "both",
+        top_share: float = 0.0,
         thresholds: Thresholds | None = None,
     ) -> None:
         """Store what was trained; `memory`, `likeness` and `thresholds` are None if there are none."""
         super().__init__()
-        self.image_score, self.phrases, self.groups = image_score, states.phrases, states.groups
+        self.image_score, self.top_share = image_score, top_share
+        self.phrases, self.groups = states.phrases, states.groups
         self._prototypes, self._calibration = Buffers(vars(prototypes)), Buffers(vars(calibration))
         self._states = Buffers({"directions": states.directions, "mean": states.mean, "std": states.std})
         self._layers = self._memory = self._likeness = self._thresholds = None
         if memory is not None:
-            self.memory_distance = memory.bank.distance
+            self.memory_distances = memory.bank.distances
             numbers = {name: number for name, number in vars(memory).items() if name != "bank"}
             self._layers = Buffers({f"layer_{n}": layer for n, layer in enumerate(memory.bank.layers, 1)})
-            self._memory = Buffers({"layer_weights": memory.bank.layer_weights, **numbers})
+            self._memory = Buffers({"weights": memory.bank.weights, **numbers})
         if likeness is not None:
             self._likeness = Buffers(vars(likeness))
         if thresholds is not None:
@@ -70,7 +72,7 @@ class PrototypeHead(nn.Module):
             return None
         numbers = self._memory.tensors()
         layers = tuple(self._layers.tensors().values())
-        bank = MemoryBank(layers, numbers.pop("layer_weights"), self.memory_distance)
+        bank = MemoryBank(layers, numbers.pop("weights"), self.memory_distances)
         return CalibratedMemory(bank, **numbers)
 
     @property
@@ -86,12 +88,12 @@ class PrototypeHead(nn.Module):
     def with_memory(self, memory: CalibratedMemory | None) -> "PrototypeHead":
         """Return a head of the same tensors with another memory bank, or none; its thresholds are not set."""
         known = self.prototypes, self.calibration, self.states
-        return PrototypeHead(*known, memory, self.likeness, self.image_score)
+        return PrototypeHead(*known, memory, self.likeness, self.image_score, self.top_share)
 
     def with_thresholds(self, thresholds: Thresholds) -> "PrototypeHead":
         """Return a head of the same tensors with these thresholds."""
         known = self.prototypes, self.calibration, self.states
-        return PrototypeHead(*known, self.memory, self.likeness, self.image_score, thresholds)
+        return PrototypeHead(*known, self.memory, self.likeness, self.image_score, self.top_share, thresholds)
 
     def forward(self, class_token: Tensor, patch_tokens: Tensor, *layers: Tensor) -> tuple[Tensor, Tensor]:
         """Score class tokens [N, D] and patch tokens [N, P, D], with layers [N, P, width] for a memory bank.
@@ -105,7 +107,8 @@ class PrototypeHead(nn.Module):
     def score(self, features: ImageFeatures) -> Scores:
         """Score the features of N images."""
         known, likeness = self.add_memory_distances(features), self.likeness
-        scores = score_features(known, self.prototypes, self.calibration, self.memory, self.image_score)
+        scoring = self.image_score, self.top_share
+        scores = score_features(known, self.prototypes, self.calibration, self.memory, *scoring)
         return scores if likeness is None else replace(scores, lack=likeness.lack(features.patch_tokens))
 
     def add_memory_distances(self, features: ImageFeatures) -> ImageFeatures:

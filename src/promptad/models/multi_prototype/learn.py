@@ -10,7 +10,7 @@ from promptad.models.memory_bank import CalibratedMemory, LeftOut, MemoryBank
 from promptad.models.multi_prototype.calibration import calibrate
 from promptad.models.multi_prototype.detector import MultiPrototypeDetector
 from promptad.models.multi_prototype.explain import StateDirections
-from promptad.models.multi_prototype.fusion import weigh_layers, weigh_words
+from promptad.models.multi_prototype.fusion import weigh_distances, weigh_words
 from promptad.models.multi_prototype.head import PrototypeHead
 from promptad.models.multi_prototype.likeness import Likeness
 from promptad.models.multi_prototype.threshold import NormalScoreDistribution
@@ -43,7 +43,7 @@ class _Learner:
 
     def state(self) -> EpochState:
         """Return the state of the current epoch."""
-        prototypes, bias = self.trainer.prototypes.detach(), self.trainer.bias
+        prototypes, bias, check = self.trainer.prototypes.detach(), self.trainer.bias, self.trainer.check
 
         def assemble() -> MultiPrototypeDetector:
             support, settings, memory = self.task.support.views, self.task.settings, self.memory
@@ -51,12 +51,13 @@ class _Learner:
             phrases = [group.phrases for group in self.task.state_groups]
             states = StateDirections.calibrated(phrases, self.trainer.inputs.state_groups, prototypes, support)
             if memory is not None and settings.needs_probes:
-                memory = weigh_words(memory, self.task.support, prototypes, calibration)
-            image_score = settings.scoring.image_score
-            head = PrototypeHead(prototypes, calibration, states, memory, self.likeness, image_score)
+                reaction = 1.0 if check is None or check.reaction is None else check.reaction
+                memory = weigh_words(memory, self.task.support, prototypes, calibration, reaction)
+            scoring = settings.scoring.image_score, settings.scoring.top_share
+            head = PrototypeHead(prototypes, calibration, states, memory, self.likeness, *scoring)
             return MultiPrototypeDetector(self.backbone, head, settings, self.task.subject)
 
-        loss, check = float(self.trainer.loss.detach()), self.trainer.check
+        loss = float(self.trainer.loss.detach())
         finding = "" if check is None else check.in_words()
         return EpochState(self.trainer.epoch, loss, assemble, self._with_thresholds, finding)
 
@@ -77,13 +78,12 @@ class _Learner:
 
 def _remember(support: SupportFeatures, settings: Settings) -> tuple[CalibratedMemory, SupportFeatures]:
     """Return a memory bank of the support images, calibrated, and their features with their distances to it."""
-    distance = settings.scoring.memory_distance
-    left_out, weights = LeftOut.measured(support, settings.training.views, distance), None
+    distances = settings.scoring.memory_distances
+    left_out, weights = LeftOut.measured(support, settings.training.views, distances), None
     if settings.needs_probes:
         assert support.probes is not None, "there are no probes"
-        weights = weigh_layers(left_out, support.probes.places)
-    bank = MemoryBank.from_support(support.banked, weights, distance)
-    known = left_out.added_to(support, bank.layer_weights)
-    distances = known.normal.distances
-    assert distances is not None
-    return CalibratedMemory.calibrated(bank, distances, settings.scoring), known
+        weights = weigh_distances(left_out, support.probes.places)
+    bank = MemoryBank.from_support(support.banked, weights, distances)
+    known = left_out.added_to(support, bank.weights)
+    assert known.normal.distances is not None
+    return CalibratedMemory.calibrated(bank, known.normal.distances, settings.scoring), known

@@ -25,8 +25,9 @@ from promptad.models.multi_prototype.prototypes import Prototypes
 from promptad.models.multi_prototype.threshold import Gumbel, NormalScoreDistribution, Thresholds
 from promptad.settings import Settings
 
-MEMORY_NUMBERS = ("patch_mean", "patch_std", "map_mean", "map_std", "class_token_weight", "patches_weight")
-MEMORY_KEYS = (*MEMORY_NUMBERS, "layer_weights")
+WORDS_WEIGHTS = ("class_token_weight", "patches_weight", "map_weight")
+MEMORY_NUMBERS = ("patch_mean", "patch_std", "map_mean", "map_std", *WORDS_WEIGHTS)
+MEMORY_KEYS = (*MEMORY_NUMBERS, "weights")
 COUNTED_KEYS = ("image_scores", "peak_scores")  # of normal scores, since format 6
 
 
@@ -50,9 +51,10 @@ def restore(path: Path, checkpoint: Mapping[str, Any], backbone: Backbone) -> Mu
         Prototypes(*learned.values()),
         Calibration(calibration.pop("normal_offsets"), **calibration),
         StateDirections(**moved(checkpoint["vocabulary"])),
-        _memory_of(memory, settings.scoring.memory_distance) if memory else None,
+        _memory_of(memory, settings.scoring.memory_distances) if memory else None,
         Likeness(**likeness) if likeness else None,
         settings.scoring.image_score,
+        settings.scoring.top_share,
         thresholds,
     )
     detector = MultiPrototypeDetector(backbone, head, settings, subject_of(checkpoint))
@@ -64,20 +66,26 @@ def restore(path: Path, checkpoint: Mapping[str, Any], backbone: Backbone) -> Mu
 
 
 def _upgraded(checkpoint: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a checkpoint of format 4 or 5 as one of format 6.
+    """Return a checkpoint of format 4, 5 or 6 as one of format 7.
 
-    Before 6, a memory bank's layers had the same weight, and no image was unlike the part; before 5, words had their
-    full weight beside a memory bank.
+    Before 7, a memory bank had one distance, whose weights were of its layers, and words had one weight for images and
+    maps; before 6, layers had the same weight, and no image was unlike the part; before 5, words had their full weight
+    beside a memory bank.
     """
-    if checkpoint["format_version"] == FORMAT_VERSION:
-        return {"likeness": None} | dict(checkpoint)
-    memory, checkpoint = checkpoint["memory"], {**checkpoint, "likeness": {}}
-    if not isinstance(memory, Mapping) or not memory:
+    version = checkpoint["format_version"]
+    checkpoint = {"likeness": None if version >= 6 else {}} | dict(checkpoint)
+    memory = checkpoint["memory"]
+    if version == FORMAT_VERSION or not isinstance(memory, Mapping) or not memory:
         return checkpoint
-    if checkpoint["format_version"] == 4:
-        memory = dict.fromkeys(MEMORY_NUMBERS[-2:], torch.ones(())) | dict(memory)
-    layers = len(memory) - len(MEMORY_NUMBERS)
-    return {**checkpoint, "memory": dict(memory) | {"layer_weights": torch.full((layers,), 1 / max(layers, 1))}}
+    memory = dict(memory)
+    if version == 4:
+        memory |= dict.fromkeys(WORDS_WEIGHTS, torch.ones(()))
+    memory = {"map_weight": memory.get("patches_weight")} | memory
+    if version < 6:
+        layers = len(memory) - len(MEMORY_NUMBERS)
+        memory["layer_weights"] = torch.full((layers,), 1 / max(layers, 1))
+    weights = {"weights": memory.pop("layer_weights")} if "layer_weights" in memory else {}
+    return {**checkpoint, "memory": memory | weights}
 
 
 def _check(path: Path, checkpoint: Mapping[str, Any], backbone: Backbone) -> None:
@@ -112,7 +120,8 @@ def _check(path: Path, checkpoint: Mapping[str, Any], backbone: Backbone) -> Non
     if memory := checkpoint["memory"]:
         layers = dict.fromkeys(layer_keys(len(encoder.layer_indices)), (None, encoder.width))
         positions, numbers = dict.fromkeys(MEMORY_NUMBERS[:2], (None,)), dict.fromkeys(MEMORY_NUMBERS[2:], ())
-        check_shapes(path, memory, {**layers, **positions, **numbers, "layer_weights": (len(layers),)})
+        terms = len(layers) * len(checkpoint["settings"].scoring.memory_distances)
+        check_shapes(path, memory, {**layers, **positions, **numbers, "weights": (terms,)})
         if (found := len(memory) - len(MEMORY_KEYS)) != len(layers):
             raise damaged(path, f"its memory bank has {found} layers, {backbone.settings.name} {len(layers)}")
     if likeness := checkpoint["likeness"]:
@@ -142,7 +151,7 @@ def _check_normal_scores(path: Path, scores: Mapping[str, Any]) -> None:
         raise damaged(path, f"normal_scores has {of_images} image scores, but {of_maps} of maps")
 
 
-def _memory_of(tensors: Mapping[str, Tensor], distance: str) -> CalibratedMemory:
+def _memory_of(tensors: Mapping[str, Tensor], distances: tuple[str, ...]) -> CalibratedMemory:
     layers = tuple(tensors[name] for name in layer_keys(len(tensors) - len(MEMORY_KEYS)))
     numbers = {name: tensors[name] for name in MEMORY_NUMBERS}
-    return CalibratedMemory(MemoryBank(layers, tensors["layer_weights"], distance), **numbers)
+    return CalibratedMemory(MemoryBank(layers, tensors["weights"], distances), **numbers)

@@ -8,6 +8,7 @@ from promptad.models.memory_bank import CalibratedMemory
 from promptad.models.multi_prototype.calibration import Calibration
 from promptad.models.multi_prototype.prototypes import Prototypes
 from promptad.models.multi_prototype.similarities import margins
+from promptad.models.normal_stats import mean_of_largest
 
 
 def score_features(
@@ -16,21 +17,23 @@ def score_features(
     calibration: Calibration,
     memory: CalibratedMemory | None = None,
     image_score: str = "both",
+    top_share: float = 0.0,
 ) -> Scores:
     """Score N images by their features.
 
-    The image score is the class token's largest z-score plus the largest of all patches', or one of them alone; the
-    anomaly map holds each patch's largest z-score. A memory bank adds its own z-scores to both: the largest to the
-    image score, each patch's to the map; those of the words have their weights beside it.
+    The image score is the class token's largest z-score plus that of the patches, or one of them alone; the anomaly map
+    holds each patch's largest z-score. A memory bank adds its own z-scores to both; those of the words have their
+    weights beside it. The patches' part of an image score is the mean of a share of them, the largest ones: `top_share`
+    0 is the largest alone.
     """
     patch_margins = margins(features.patch_tokens, prototypes, calibration.normal_bias)  # [N, patch, M]
-    of_class, of_patches = score_words(features.class_token, patch_margins, prototypes, calibration, memory)
+    of_class, of_patches = score_words(features.class_token, patch_margins, prototypes, calibration, memory, top_share)
     image = {"both": of_class + of_patches, "class-token": of_class, "patches": of_patches}[image_score]
     patches = score_patches(patch_margins, calibration)
     if memory is not None:
         assert features.distances is not None, "the features have no memory-bank distances"
-        image = image + memory.image_score(features.distances)
-        patches = memory.patches_weight * patches + memory.patch_scores(features.distances)
+        image = image + memory.image_score(features.distances, top_share)
+        patches = memory.map_weight * patches + memory.patch_scores(features.distances)
     return Scores(image, square_maps(patches))
 
 
@@ -40,10 +43,12 @@ def score_words(
     prototypes: Prototypes,
     calibration: Calibration,
     memory: CalibratedMemory | None,
+    top_share: float,
 ) -> tuple[Tensor, Tensor]:
     """Return the terms of words in the image scores [N]: of class tokens [N, D] and of patch margins [N, patch, M]."""
     of_class = score_class_tokens(class_token, prototypes, calibration)
-    of_patches = ((patch_margins - calibration.patch_mean) / calibration.patch_std).amax((1, 2))
+    of_patches = ((patch_margins - calibration.patch_mean) / calibration.patch_std).amax(2)
+    of_patches = mean_of_largest(of_patches, top_share)
     if memory is None:
         return of_class, of_patches
     return memory.class_token_weight * of_class, memory.patches_weight * of_patches

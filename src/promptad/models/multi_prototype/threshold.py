@@ -115,7 +115,7 @@ class NormalScoreDistribution:
         """
         images = len(support.class_token) // views
         extra = WORDS_EXTRA if memory is None else MEMORY_EXTRA
-        scores = score_features(support, prototypes, calibration, memory, settings.image_score)
+        scores = score_features(support, prototypes, calibration, memory, settings.image_score, settings.top_share)
         estimates = [inflated(own, images, extra) for own in (scores.image, map_maxima(scores, settings))]
         if images == 1:
             return cls(*estimates)
@@ -222,7 +222,8 @@ def _left_out(
         known = support.rows(others)
         other_memory = memory and _of_others(memory, known, settings)
         calibration = calibrate(known, prototypes, settings.calibration, bias)
-        scores = score_features(support.rows(own), prototypes, calibration, other_memory, settings.image_score)
+        by = settings.image_score, settings.top_share
+        scores = score_features(support.rows(own), prototypes, calibration, other_memory, *by)
         image.append(scores.image)
         maxima.append(map_maxima(scores, settings))
     return torch.cat(image), torch.cat(maxima)
@@ -241,4 +242,9 @@ def _of_others(memory: CalibratedMemory, others: ImageFeatures, settings: Scorin
     """
     assert others.distances is not None, "the features have no memory-bank distances"
     other = CalibratedMemory.calibrated(memory.bank, others.distances, settings)
-    return replace(other, class_token_weight=memory.class_token_weight, patches_weight=memory.patches_weight)
+    return replace(
+        other,
+        class_token_weight=memory.class_token_weight,
+        patches_weight=memory.patches_weight,
+        map_weight=memory.map_weight,
+    )

@@ -16,7 +16,7 @@ from promptad.errors import InputError
 from promptad.features import SupportFeatures
 from promptad.models.multi_prototype.assignment import balancing_bias
 from promptad.models.multi_prototype.calibration import calibrate
-from promptad.models.multi_prototype.fusion import patch_ranks, reaction
+from promptad.models.multi_prototype.fusion import REACTING, patch_ranks, reaction
 from promptad.models.multi_prototype.prototypes import Prototypes
 from promptad.models.multi_prototype.scoring import score_patches
 from promptad.models.multi_prototype.similarities import margins, normal_similarities
@@ -25,7 +25,6 @@ from promptad.prompts.states import StateGroup, state_groups
 from promptad.prompts.zero_shot import RECOGNISED, ZeroShotCheck, check_zero_shot
 from promptad.settings import LossWeights, Settings
 
-REACTING = 0.3  # reaction from which the log says that words keep their say
 LEAST_CLOSENESS = 1 / 6  # of its weight: how much words that do not react at all still hold
 LIKELIER, LIKELY = 2.0, 0.15  # a rival's name is proposed if it is this many times as probable, and this probable
 SLACK = 0.05  # and if its words react no less than by this
