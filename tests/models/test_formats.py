@@ -1,6 +1,6 @@
-"""Checkpoints of this format and the one before load and predict what they predicted when they were written.
+"""Checkpoints of this format and of older ones load and predict what they predicted when they were written.
 
-Those of `format_6` are made by its `make.py`; those of `format_5` were, by the promptad of then.
+Those of `format_7` are made by its `make.py`; the others were, by the promptad of then.
 """
 
 from pathlib import Path
@@ -12,10 +12,10 @@ import torch
 from promptad import PromptAD
 from promptad.models.multi_prototype.detector import MultiPrototypeDetector
 
-OLDER, FOLDER = (Path(__file__).parent / f"format_{number}" for number in (5, 6))
+OLDEST, OLDER, FOLDER = (Path(__file__).parent / f"format_{number}" for number in (5, 6, 7))
 
 
-@pytest.mark.parametrize("folder", [OLDER, FOLDER])
+@pytest.mark.parametrize("folder", [OLDEST, OLDER, FOLDER])
 @pytest.mark.parametrize("name", ["multi_prototype", "multi_prototype_memory", "single_anchor"])
 def test_a_checkpoint_predicts_what_it_did(folder: Path, name: str) -> None:
     with np.load(folder / "images.npz") as saved, np.load(folder / f"{name}.npz") as predicted:
@@ -40,7 +40,7 @@ def test_a_checkpoint_is_written_again_unchanged(name: str, tmp_path: Path) -> N
 
 
 def test_words_of_a_checkpoint_of_format_4_count_as_much_as_its_memory(tmp_path: Path) -> None:
-    content = torch.load(OLDER / "multi_prototype_memory.pt", weights_only=True)
+    content = torch.load(OLDEST / "multi_prototype_memory.pt", weights_only=True)
     content["format_version"] = 4
     for name in ("fusion", "far_views", "position_share"):
         del content["settings"]["scoring"][name]
@@ -51,9 +51,10 @@ def test_words_of_a_checkpoint_of_format_4_count_as_much_as_its_memory(tmp_path:
     assert isinstance(detector, MultiPrototypeDetector)
     memory, scoring = detector.head.memory, detector.settings.scoring
     assert memory is not None
-    assert (float(memory.class_token_weight), float(memory.patches_weight)) == (1, 1)
+    assert (float(memory.class_token_weight), float(memory.patches_weight), float(memory.map_weight)) == (1, 1, 1)
     assert (scoring.fusion, scoring.far_views, scoring.position_share) == ("sum", False, 0)
-    assert memory.bank.layer_weights.tolist() == [0.5, 0.5]
+    assert (scoring.memory_distances, scoring.top_share) == (("nearest",), 0)
+    assert memory.bank.weights.tolist() == [0.5, 0.5]
     assert detector.head.likeness is None
     assert detector.findings() == ()
     assert detector.settings.training.weights.reaction == 0

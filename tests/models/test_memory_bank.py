@@ -9,15 +9,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from promptad.features import DisturbedFeatures, ImageFeatures, SupportFeatures
-from promptad.models import memory_bank as memory
+from promptad.models.distances import DISTANCES, nearest_distances
 from promptad.models.memory_bank import (
     CalibratedMemory,
     LeftOut,
     MemoryBank,
     equal_weights,
     leave_one_out_mask,
-    nearest_distances,
-    soft_distances,
     weighted_sum,
 )
 from promptad.models.multi_prototype.calibration import calibrate
@@ -122,18 +120,18 @@ def test_a_bank_of_any_number_of_layers_averages_their_distances(count: int) -> 
     of_layers = [nearest_distances(a, b.flatten(0, 1)) for a, b in zip(test.layers, support.layers, strict=True)]
     torch.testing.assert_close(found, torch.stack(of_layers).mean(0))
     assert LeftOut.measured(SupportFeatures(support), views=1).views.shape == (count, 3, PATCHES)
+    both = MemoryBank.from_support(support, distances=("soft", "nearest")).all_distances(test.layers)
+    expected_of_both = [
+        DISTANCES[name](a, b.flatten(0, 1))
+        for name in ("soft", "nearest")
+        for a, b in zip(test.layers, support.layers, strict=True)
+    ]
+    torch.testing.assert_close(both, torch.stack(expected_of_both))
     weights = torch.arange(1.0, count + 1) / sum(range(1, count + 1))
     weighted = MemoryBank.from_support(support, weights).add_distances(test).distances
     assert weighted is not None
     expected = sum((n + 1) * distances for n, distances in enumerate(of_layers)) / sum(range(1, count + 1))
     torch.testing.assert_close(weighted, expected)
-
-
-def test_chunks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
-    patches, rows = random_units(5, PATCHES, seed=1), random_units(7, seed=2)
-    at_once = nearest_distances(patches, rows)
-    monkeypatch.setattr(memory, "MAX_COSINES", 2 * PATCHES * 7)
-    torch.testing.assert_close(nearest_distances(patches, rows), at_once)
 
 
 def test_views_of_one_image_are_compared_with_those_of_the_others() -> None:
@@ -224,7 +222,7 @@ def test_distances_become_z_scores(calibration: str) -> None:
         here = [(float(values[:, p].mean()), shrunk[p]) for p in range(PATCHES)]
     for image in range(3):
         of_patches = [(float(test[image, p]) - here[p][0]) / here[p][1] for p in range(PATCHES)]
-        assert float(kept.image_score(test)[image]) == pytest.approx(max(of_patches), rel=1e-4)
+        assert float(kept.image_score(test, top_share=0)[image]) == pytest.approx(max(of_patches), rel=1e-4)
         of_map = [(float(value) - everywhere[0]) / everywhere[1] for value in test[image]]
         assert kept.patch_scores(test)[image].tolist() == pytest.approx(of_map, rel=1e-4, abs=1e-5)
 
@@ -236,27 +234,10 @@ def test_the_memory_adds_its_terms_to_score_and_map() -> None:
     test = kept.bank.add_distances(make_features(2, seed=30))
     assert test.distances is not None
     without, with_memory = (score_features(test, prototypes, calibration, m) for m in (None, kept))
-    torch.testing.assert_close(with_memory.image - without.image, kept.image_score(test.distances))
+    torch.testing.assert_close(with_memory.image - without.image, kept.image_score(test.distances, top_share=0))
     torch.testing.assert_close(
         (with_memory.patches - without.patches).flatten(1), kept.patch_scores(test.distances), rtol=1e-4, atol=1e-4
     )
-
-
-def test_soft_distances_equal_their_reference() -> None:
-    patches, rows = random_units(2, PATCHES, seed=1), random_units(9, seed=2)
-    found = soft_distances(patches, rows)
-    nearest = [[sorted((1 - float(patch @ row)) / 2 for row in rows)[:5] for patch in image] for image in patches]
-    for image in range(2):
-        middle = float(torch.tensor(nearest[image]).median())
-        for patch in range(PATCHES):
-            weights = [math.exp(-distance / middle) for distance in nearest[image][patch]]
-            mean = sum(w * d for w, d in zip(weights, nearest[image][patch], strict=True)) / sum(weights)
-            assert float(found[image, patch]) == pytest.approx(mean, rel=1e-5)
-    assert soft_distances(patches, rows[:2]).shape == (2, PATCHES)
-    torch.testing.assert_close(found, torch.cat([soft_distances(image[None], rows) for image in patches]))
-    support = make_features(2)
-    soft, nearest_one = (MemoryBank.from_support(support, distance=kind) for kind in ("soft", "nearest"))
-    assert (soft.layer_distances(support.layers) >= nearest_one.layer_distances(support.layers)).all()
 
 
 def test_far_views_of_an_only_image_are_compared_with_its_views() -> None:

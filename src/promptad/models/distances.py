@@ -39,8 +39,9 @@ def soft_distances(patches: Tensor, rows: Tensor) -> Tensor:
 def refined_distances(patches: Tensor, rows: Tensor) -> Tensor:
     """Return half the cosine distance to the nearest row after all rows are made anew from the image itself.
 
-    Every row is replaced by its ridge regression on the image's own patches. It takes on the light and the grain that
-    many of these patches share, but nothing that few of them show and no row does: a defect does not explain itself.
+    Every row is replaced by its ridge regression on the image's own patches. It keeps what many of these show, too, and
+    loses what they do not, such as the light and grain of its own image. A defect, which few patches show, is hardly
+    made anew, and stays far.
     The transfer of characteristics of FastRef (Tian et al., CVPR 2026), in closed form.
     """
     # Of patches Q and rows P the regression is P Q' (Q Q' + r)^-1 Q, so all follows from the cosines Q P'.

@@ -11,7 +11,7 @@ from torch import Tensor
 from promptad.features import DisturbedFeatures, ImageFeatures, SupportFeatures
 from promptad.models.memory_bank import CalibratedMemory, LeftOut, MemoryBank
 from promptad.models.multi_prototype.calibration import calibrate
-from promptad.models.multi_prototype.fusion import image_ranks, patch_ranks, reaction, weigh_layers, weigh_words
+from promptad.models.multi_prototype.fusion import image_ranks, patch_ranks, reaction, weigh_distances, weigh_words
 from promptad.models.multi_prototype.prototypes import Prototypes
 from promptad.models.multi_prototype.scoring import score_features
 from promptad.settings import ScoringSettings
@@ -45,16 +45,17 @@ def make_support(defect: Tensor, far: float, *, class_sees: bool = True) -> Supp
     return SupportFeatures(views, probes=probes)
 
 
-def weights(support: SupportFeatures) -> tuple[float, float]:
-    """Weights of the class token's and of the patches' term."""
+def weights(support: SupportFeatures, starting_words: float = 1.0) -> tuple[float, float]:
+    """Weights of the class token's and of the patches' term in image scores."""
     prototypes = Prototypes.from_features(NORMAL[None], ABNORMAL[None, None])
     calibration = calibrate(support.views, prototypes, "prototype")
     assert support.views.distances is not None
     memory = CalibratedMemory.calibrated(
         MemoryBank((torch.empty(0, 1),), torch.ones(1)), support.views.distances, ScoringSettings()
     )
-    found = weigh_words(memory, support, prototypes, calibration)
+    found = weigh_words(memory, support, prototypes, calibration, starting_words)
     assert torch.equal(found.map_mean, memory.map_mean)
+    assert float(found.map_weight) == float(weigh_words(memory, support, prototypes, calibration).patches_weight)
     return float(found.class_token_weight), float(found.patches_weight)
 
 
@@ -67,6 +68,13 @@ def test_words_that_do_not_react_are_silent() -> None:
     assert of_patches < 0.15
     assert of_class < 0.15
     assert weights(make_support(F.normalize(NORMAL - ABNORMAL, dim=0), far=2)) == (0, 0)
+
+
+def test_image_scores_trust_words_less_that_hardly_reacted_before_they_learned() -> None:
+    support = make_support(ABNORMAL, far=2)
+    assert weights(support, starting_words=0.3) == (0.5, 0.5)
+    assert weights(support, starting_words=0.15) == pytest.approx((0.25, 0.25))
+    assert weights(support, starting_words=0) == (0, 0)
 
 
 def test_words_may_be_seen_by_patches_alone() -> None:
@@ -87,22 +95,24 @@ def test_weights_scale_the_terms_of_words_in_score_and_map() -> None:
     whole = CalibratedMemory.calibrated(
         MemoryBank((torch.empty(0, 1),), torch.ones(1)), test.distances, ScoringSettings()
     )
-    parts = replace(whole, class_token_weight=torch.tensor(0.25), patches_weight=torch.tensor(0.5))
+    parts = replace(
+        whole, class_token_weight=torch.tensor(0.25), patches_weight=torch.tensor(0.5), map_weight=torch.tensor(0.3)
+    )
     for by, share in (("class-token", 0.25), ("patches", 0.5)):
         text, found = (score_features(test, prototypes, calibration, of, by) for of in (None, parts))
         memory = score_features(test, prototypes, calibration, whole, by).image - text.image
         torch.testing.assert_close(found.image, share * text.image + memory)
     maps = [score_features(test, prototypes, calibration, of).patches for of in (None, parts, whole)]
-    torch.testing.assert_close(maps[1], maps[2] - 0.5 * maps[0], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(maps[1], maps[2] - 0.7 * maps[0], rtol=1e-4, atol=1e-4)
 
 
-def test_layers_count_by_their_reaction_and_deviation() -> None:
+def test_distances_count_by_their_reaction_and_deviation() -> None:
     views, probes = random(3, 16, PATCHES, seed=1), random(3, 16, PATCHES, seed=2)
     views[1], probes[1] = 5 * views[1], 5 * probes[1]
     probes[0, :, 0], probes[1, :, 0] = 2, 6  # farther than any view's patch; those of the third are as any
     places = torch.zeros(16, PATCHES, dtype=torch.bool)
     places[:, 0] = True
-    weights = weigh_layers(LeftOut(views, probes, None), places)
+    weights = weigh_distances(LeftOut(views, probes, None), places)
     reactions = [max(0.05, float(reaction(patch_ranks(views[n], probes[n], places), 0))) for n in range(3)]
     assert reactions[:2] == [1, 1]
     expected = torch.tensor([reactions[n] ** 2 / float(views[n].std(correction=0)) for n in range(3)])

@@ -53,7 +53,7 @@ def test_normal_scores_equal_their_reference(with_memory: bool) -> None:
             distances = torch.stack([support.distances[view] for view in rest])
             mean, std = distances.mean(), distances.std(correction=0)
             here = mean + SETTINGS.position_share * (distances.mean(0) - mean)
-            other = CalibratedMemory(bank, here, std[None], mean, std, torch.ones(()), torch.ones(()))
+            other = CalibratedMemory(bank, here, std[None], mean, std, *[torch.ones(())] * 3)
         calibration = calibrate(known, prototypes, "prototype", bias)
         for view in range(left_out * VIEWS, (left_out + 1) * VIEWS):
             own = score_features(support.rows(slice(view, view + 1)), prototypes, calibration, other)

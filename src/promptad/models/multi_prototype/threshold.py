@@ -33,7 +33,7 @@ class Extra(NamedTuple):
     power: float
 
 
-WORDS_EXTRA, MEMORY_EXTRA = Extra(2.0, 3.0, 1.0), Extra(6.0, 3.0, 3.0)  # of words alone, and with a memory bank
+WORDS_EXTRA, MEMORY_EXTRA = Extra(2.0, 3.0, 1.0), Extra(5.0, 3.0, 2.0)  # of words alone, and with a memory bank
 
 
 class Gumbel(NamedTuple):

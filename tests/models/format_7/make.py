@@ -1,6 +1,6 @@
 """Make the checkpoints of this folder, and what they predict, with the `tiny` of the package.
 
-python tests/models/format_6/make.py
+python tests/models/format_7/make.py
 
 They guard what is on users' disks: make them anew only where `tiny` itself has other weights.
 """
