@@ -9,7 +9,7 @@ import torch
 
 from promptad import PromptAD, Settings
 from promptad.backbones.clip import Backbone
-from promptad.backbones.factory import BACKBONES
+from promptad.backbones.factory import BACKBONES, load_backbone
 from promptad.backbones.image_encoder import ViTImageEncoder
 from promptad.backbones.open_clip_vit import clip_of
 from promptad.backbones.tiny_clip import load_tiny
@@ -58,3 +58,16 @@ def test_a_family_is_one_line_and_its_memory_has_its_layers(
     found, again = detector.predict(images), loaded.predict(images)
     np.testing.assert_array_equal(again.score, found.score)
     np.testing.assert_array_equal(again.anomaly_map, found.anomaly_map)
+
+
+@pytest.mark.parametrize(
+    ("depths", "blocks"), [((0.25, 0.67), (1, 4)), ((0.5, 0.75), (3, 4)), ((0.0, 0.99), (0, 5)), ((0.5, 0.51), (3,))]
+)
+def test_layers_of_a_memory_bank_are_shares_of_the_depth(depths: tuple[float, ...], blocks: tuple[int, ...]) -> None:
+    settings = BackboneSettings(name="tiny", memory_layers=depths)
+    assert load_backbone(settings, torch.device("cpu")).image_encoder.layer_indices == blocks
+
+
+def test_the_default_layers_are_the_published_ones() -> None:
+    for count in (12, 24, 32):
+        assert [int(depth * count) for depth in BackboneSettings().memory_layers] == [count // 4, 2 * count // 3]

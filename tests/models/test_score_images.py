@@ -13,7 +13,16 @@ from promptad.data.demo import draw_image
 from promptad.models.base import AnomalyDetector
 from promptad.models.multi_prototype.detector import MultiPrototypeDetector
 from promptad.models.multi_prototype.scoring import score_class_tokens
-from promptad.settings import IMAGE_SCORES, ScoringSettings, Settings, TrainingSettings, default_settings
+from promptad.models.multi_prototype.similarities import margins
+from promptad.models.normal_stats import mean_of_largest
+from promptad.settings import (
+    IMAGE_SCORES,
+    BackboneSettings,
+    ScoringSettings,
+    Settings,
+    TrainingSettings,
+    default_settings,
+)
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +84,48 @@ def test_without_the_local_path_there_are_no_patch_tokens(tiny: Backbone) -> Non
     complete, image_level = tiny.image_encoder.encode(pixels), tiny.image_encoder.encode(pixels, local=False)
     assert image_level.patch_tokens.shape == (2, 0, complete.patch_tokens.shape[2])
     torch.testing.assert_close(image_level.class_token, complete.class_token, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("share", "counted"), [(0.0, 1), (0.01, 2), (0.02, 4), (1.0, 196)])
+def test_the_share_of_patches_in_a_score_is_rounded_and_never_none(share: float, counted: int) -> None:
+    values = torch.randn(3, 196, generator=torch.Generator().manual_seed(1))
+    expected = [sum(sorted(row.tolist())[-counted:]) / counted for row in values]
+    assert mean_of_largest(values, share).tolist() == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("memory", [False, True])
+def test_patches_count_in_a_score_by_their_share(images: list[np.ndarray], memory: bool) -> None:
+    detector = fitted(images, ScoringSettings(image_score="patches", memory=memory))
+    assert isinstance(detector, MultiPrototypeDetector)
+    features = detector.add_memory_distances(detector.encode(images))
+    scores, head = detector.score(features), detector.head
+    of_words = margins(features.patch_tokens, head.prototypes, head.calibration.normal_bias)
+    terms = [((of_words - head.calibration.patch_mean) / head.calibration.patch_std).amax(2)]
+    if head.memory is not None:
+        assert features.distances is not None
+        terms[0] = head.memory.patches_weight * terms[0]
+        terms.append((features.distances - head.memory.patch_mean) / head.memory.patch_std)
+    count = max(1, round(0.01 * features.patch_tokens.shape[1]))
+    expected = sum(term.sort(1, descending=True).values[:, :count].mean(1) for term in terms)
+    torch.testing.assert_close(scores.image, expected)
+
+
+@pytest.mark.parametrize(
+    ("part", "setting", "value", "cure"),
+    [
+        (ScoringSettings, "top_share", 1.5, "must be from 0 to 1"),
+        (ScoringSettings, "memory_distances", (), "give a list of nearest, soft, refined, subspace"),
+        (ScoringSettings, "memory_distances", ("near",), "choose one of nearest, soft, refined, subspace"),
+        (TrainingSettings, "turn", -1.0, "must be a number of at least 0"),
+        (TrainingSettings, "least_crop", 0.0, "must be from 0.1 to 1"),
+        (BackboneSettings, "memory_layers", (), "give shares of the depth"),
+        (BackboneSettings, "memory_layers", (0.5, 1.0), "give shares of the depth"),
+    ],
+)
+def test_settings_out_of_range_are_refused(part: type, setting: str, value: object, cure: str) -> None:
+    message = refusal(part, **{setting: value})
+    assert f"`{setting}` " in message
+    assert cure in message
 
 
 def test_an_unknown_image_score_is_refused() -> None:
