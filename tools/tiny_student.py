@@ -13,10 +13,12 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from promptad.backbones.image_encoder import ViTImageEncoder
+from promptad.backbones.open_clip_vit import blocks_at
 from promptad.backbones.prompt_trees import PromptTrees
 from promptad.backbones.text_encoder import CausalTextEncoder
 from promptad.features import ImageFeatures
 from promptad.prompts.encode import SENTENCES_PER_TREE
+from promptad.settings import BackboneSettings
 from promptad.utils.files import whole_file
 
 HOT = 4.6052  # largest logarithm of the temperature
@@ -48,7 +50,8 @@ class Student(nn.Module):
         self.clip, self.tokenizer, self.precision = clip, SimpleTokenizer(), precision
         self.words = Words(clip, self.tokenizer, texts)
         clip.token_embedding.requires_grad_(requires_grad=False)
-        self.images, self.texts = ViTImageEncoder(clip.visual), CausalTextEncoder(clip)
+        depths = BackboneSettings().memory_layers
+        self.images, self.texts = ViTImageEncoder(clip.visual, blocks_at(depths, clip)), CausalTextEncoder(clip)
         self.nearness = nn.Parameter(torch.tensor([[20.0, 0.8]]).repeat(3, 1))  # [layer, steepness and middle]
 
     def encode_texts(self, texts: list[str]) -> Tensor:

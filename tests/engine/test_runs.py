@@ -21,7 +21,7 @@ from promptad.results.table import RESULT_COLUMNS
 from promptad.settings import Settings
 from promptad.structures import ANOMALY
 
-DETECTOR = Path(__file__).parents[1] / "models" / "format_6" / "multi_prototype.pt"
+DETECTOR = Path(__file__).parents[1] / "models" / "format_7" / "multi_prototype.pt"
 CPU = torch.device("cpu")
 
 

@@ -280,7 +280,7 @@ def test_silent_words_are_found(tiny: Backbone) -> None:
     memory = CalibratedMemory.calibrated(MemoryBank((torch.zeros(1, 1),), torch.ones(1)), known.distances, SCORING)
     for weight, said in ((0.5, False), (0.02, True)):
         share = torch.tensor(weight)
-        weighted = replace(memory, class_token_weight=share, patches_weight=share)
+        weighted = replace(memory, class_token_weight=share, patches_weight=share, map_weight=share)
         beside = replace(detector, head=detector.head.with_memory(weighted))
         findings = diagnose(beside, known)["findings"]
         assert any("words are silent" in finding for finding in findings) == said

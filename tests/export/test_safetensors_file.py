@@ -12,13 +12,13 @@ from promptad import PromptAD
 from promptad.export.registry import EXPORTERS, export
 from promptad.models.base import AnomalyDetector
 
-FORMAT_6 = Path(__file__).parents[1] / "models" / "format_6"
+FORMAT_7 = Path(__file__).parents[1] / "models" / "format_7"
 
 
 @pytest.mark.parametrize("name", ["multi_prototype_memory", "single_anchor"])
 def test_the_file_holds_the_state_of_the_head_and_its_settings(name: str, tmp_path: Path) -> None:
     system = "single-anchor" if name == "single_anchor" else "multi-prototype"
-    estimator = PromptAD.load(FORMAT_6 / f"{name}.pt", system=system)
+    estimator = PromptAD.load(FORMAT_7 / f"{name}.pt", system=system)
     estimator.export(tmp_path / "carpet.safetensors")
     with safe_open(tmp_path / "carpet.safetensors", "pt") as file:
         found, metadata = {key: file.get_tensor(key) for key in file.keys()}, file.metadata()  # noqa: SIM118 not a dict
@@ -31,7 +31,7 @@ def test_the_file_holds_the_state_of_the_head_and_its_settings(name: str, tmp_pa
 
 
 def test_an_unknown_suffix_is_refused_with_those_there_are(tmp_path: Path) -> None:
-    estimator = PromptAD.load(FORMAT_6 / "multi_prototype.pt")
+    estimator = PromptAD.load(FORMAT_7 / "multi_prototype.pt")
     assert ".safetensors" in refusal(estimator.export, tmp_path / "carpet.onnx")
     assert list(tmp_path.iterdir()) == []
 
@@ -41,5 +41,5 @@ def test_a_format_is_one_line_in_the_registry(tmp_path: Path, monkeypatch: pytes
         path.write_text("\n".join(detector.head.state_dict()))
 
     monkeypatch.setitem(EXPORTERS, ".txt", write_names)
-    export(PromptAD.load(FORMAT_6 / "multi_prototype.pt").detector, tmp_path / "carpet.txt")
+    export(PromptAD.load(FORMAT_7 / "multi_prototype.pt").detector, tmp_path / "carpet.txt")
     assert "_prototypes.normal" in (tmp_path / "carpet.txt").read_text().splitlines()

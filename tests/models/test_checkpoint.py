@@ -185,7 +185,7 @@ TENSORS = (
     *(("calibration", name) for name in ("normal_offsets", "class_mean", "class_std", "patch_mean", "map_std")),
     *(("calibration", name) for name in ("image_level", "map_level", "image_spread", "map_spread")),
     *(("vocabulary", name) for name in ("directions", "mean", "std")),
-    *(("memory", name) for name in ("first", "second", "patch_mean", "map_std", "layer_weights")),
+    *(("memory", name) for name in ("first", "second", "patch_mean", "map_std", "map_weight", "weights")),
     *(("likeness", name) for name in ("samples", "limit")),
 )
 
@@ -223,7 +223,7 @@ def test_a_tensor_of_another_kind_is_refused(
         (edit("calibration", "map_std", change=torch.zeros_like), "calibration.map_std is not above 0"),
         (put("calibration", "image_spread", value=torch.tensor(-1.0)), "calibration.image_spread is not above 0"),
         (put("memory", "layer_3", value=torch.zeros(4, 192)), "its memory bank has 3 layers"),
-        (put("memory", "layer_weights", value=torch.ones(3)), "layer_weights has shape [3], not [2]"),
+        (put("memory", "weights", value=torch.ones(3)), "weights has shape [3], not [4]"),
         (put("likeness", "samples", value=torch.zeros(4, 3)), "samples has shape [4, 3], not [any, 128]"),
         (put("likeness", "limit", value=torch.tensor(0.0)), "likeness.limit is not above 0"),
         (put("normal_scores", "peak_scores", value=0.5), "normal_scores.peak_scores is no list of scores"),
@@ -241,7 +241,7 @@ def test_content_that_does_not_agree_is_refused(spoil: Spoil, words: str, tmp_pa
 
 def refusal_of(spoil: Spoil, tmp_path: Path) -> str:
     """The message where a spoilt checkpoint is loaded."""
-    content = torch.load(Path(__file__).parent / "format_6" / "multi_prototype_memory.pt", weights_only=True)
+    content = torch.load(Path(__file__).parent / "format_7" / "multi_prototype_memory.pt", weights_only=True)
     spoil(content)
     torch.save(content, tmp_path / "spoilt.pt")
     message = refusal(PromptAD.load, tmp_path / "spoilt.pt")

@@ -131,7 +131,8 @@ def _spelled(word: str) -> str:
 
 def _add_option(parser: argparse.ArgumentParser, option: Option) -> None:
     default = _setting(Settings().to_dict(), option.setting.split(".")) if option.setting else option.default
-    shown = "" if default in (None, ()) or "(default" in option.help else f" (default: {default})"
+    typed = ",".join(map(str, default)) if isinstance(default, tuple) else default
+    shown = "" if default in (None, ()) or "(default" in option.help else f" (default: {typed})"
     more: dict[str, Any] = {"nargs": "?", "const": True} if option.read is truth else {}
     if option.flag.startswith("-"):
         more |= {"dest": option.name, "action": "append" if option.several else "store"}
