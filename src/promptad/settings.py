@@ -50,9 +50,8 @@ class BackboneSettings:
                 _whole(1, name, size, LARGEST_IMAGE)
         _one_of("precision", self.precision, ("float32", "bfloat16", "float16"))
         if not self.memory_layers or not all(0 <= share < 1 for share in self.memory_layers):
-            raise InputError(
-                f"`memory_layers` {self.memory_layers}: give shares of the depth from 0 to below 1, such as 0.25, 0.67"
-            )
+            given = ", ".join(map(str, self.memory_layers)) or "()"
+            raise InputError(f"`memory_layers` {given}: give shares of the depth from 0 to below 1, such as 0.25, 0.67")
         object.__setattr__(self, "memory_layers", tuple(self.memory_layers))
         if self.name == TINY_BACKBONE:
             object.__setattr__(self, "pretrained", "embedded")
