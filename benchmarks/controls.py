@@ -13,7 +13,7 @@ from torch import Tensor
 from promptad.data.images import read_image
 from promptad.features import ImageFeatures
 from promptad.models.anomaly_map import smooth_maps, square_maps
-from promptad.models.distances import nearest_distances
+from promptad.models.distances import distances_to
 from promptad.models.memory_bank import CalibratedMemory, MemoryBank
 from promptad.models.multi_prototype.detector import MultiPrototypeDetector
 from promptad.settings import ScoringSettings
@@ -44,7 +44,7 @@ def nearest_layers(support: ImageFeatures, test: ImageFeatures, scoring: Scoring
 
 def nearest_tokens(support: ImageFeatures, test: ImageFeatures, scoring: ScoringSettings) -> Prediction:
     """Compare patch tokens of the local path with those of the support images."""
-    return _by_patches(nearest_distances(test.patch_tokens, support.patch_tokens.flatten(0, 1)), scoring)
+    return _by_patches(distances_to(support.patch_tokens.flatten(0, 1), test.patch_tokens, ("nearest",))[0], scoring)
 
 
 def nearest_pixels(

@@ -41,7 +41,7 @@ from promptad.engine.context import Job, RunContext
 from promptad.engine.runs import train_class
 from promptad.evaluation.metrics import image_auroc
 from promptad.features import ImageFeatures
-from promptad.models.distances import nearest_distances
+from promptad.models.distances import distances_to
 from promptad.models.single_anchor.prompts import PromptTokens, TextFeatures, average_anchors, prompt_tokens
 from promptad.models.single_anchor.scoring import score_features
 from promptad.models.single_anchor.trainer import compute_losses
@@ -192,7 +192,9 @@ class OriginalLoop:
         resolution, scores = self.settings.scoring.resolution, []
         for start in range(0, len(images.test), BATCH):
             seen = self.encode([image.path for image in images.test[start : start + BATCH]])
-            first, second = (nearest_distances(t, b.flatten(0, 1)) for t, b in zip(seen.layers, bank, strict=True))
+            first, second = (
+                distances_to(b.flatten(0, 1), t, ("nearest",))[0] for t, b in zip(seen.layers, bank, strict=True)
+            )
             asked = ImageFeatures(seen.class_token, seen.patch_tokens, distances=(first + second) / 2)
             scores.append(score_features(asked, anchors, self.backbone.log_temperature, resolution).image)
         return image_auroc(torch.cat(scores).numpy(), np.array([image.is_anomalous for image in images.test]))

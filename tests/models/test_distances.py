@@ -8,15 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from promptad.models import distances
-from promptad.models.distances import (
-    DISTANCES,
-    RIDGE,
-    VARIANCE,
-    nearest_distances,
-    refined_distances,
-    soft_distances,
-    subspace_distances,
-)
+from promptad.models.distances import DISTANCES, RIDGE, VARIANCE, distances_to
 from promptad.settings import MEMORY_DISTANCES
 
 PATCHES, WIDTH = 4, 6
@@ -26,6 +18,11 @@ def random_units(*shape: int, seed: int, width: int = WIDTH) -> Tensor:
     return F.normalize(torch.randn(*shape, width, generator=torch.Generator().manual_seed(seed)), dim=-1)
 
 
+def measured(name: str, patches: Tensor, rows: Tensor) -> Tensor:
+    (found,) = distances_to(rows, patches, (name,))
+    return found
+
+
 def test_the_settings_know_all_distances() -> None:
     assert tuple(DISTANCES) == MEMORY_DISTANCES
 
@@ -33,24 +30,24 @@ def test_the_settings_know_all_distances() -> None:
 @pytest.mark.parametrize("name", DISTANCES)
 def test_images_are_measured_each_by_itself_whatever_is_at_once(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     patches, rows = random_units(5, PATCHES, seed=1), random_units(9, seed=2)
-    at_once = DISTANCES[name](patches, rows)
+    at_once = measured(name, patches, rows)
     assert at_once.shape == (5, PATCHES)
     assert (at_once >= 0).all()
     assert (at_once <= 1).all()
     monkeypatch.setattr(distances, "MAX_COSINES", 2 * PATCHES * len(rows))
-    torch.testing.assert_close(DISTANCES[name](patches, rows), at_once)
-    torch.testing.assert_close(DISTANCES[name](patches[3:4], rows), at_once[3:4])
+    torch.testing.assert_close(measured(name, patches, rows), at_once)
+    torch.testing.assert_close(measured(name, patches[3:4], rows), at_once[3:4])
 
 
 def test_nearest_distances_equal_their_reference() -> None:
     patches, rows = random_units(2, PATCHES, seed=1), random_units(9, seed=2)
     expected = [[min((1 - float(patch @ row)) / 2 for row in rows) for patch in image] for image in patches]
-    torch.testing.assert_close(nearest_distances(patches, rows), torch.tensor(expected))
+    torch.testing.assert_close(measured("nearest", patches, rows), torch.tensor(expected))
 
 
 def test_soft_distances_equal_their_reference() -> None:
     patches, rows = random_units(2, PATCHES, seed=1), random_units(9, seed=2)
-    found = soft_distances(patches, rows)
+    found = measured("soft", patches, rows)
     nearest = [[sorted((1 - float(patch @ row)) / 2 for row in rows)[:5] for patch in image] for image in patches]
     for image in range(2):
         middle = float(torch.tensor(nearest[image]).median())
@@ -58,13 +55,13 @@ def test_soft_distances_equal_their_reference() -> None:
             weights = [math.exp(-distance / middle) for distance in nearest[image][patch]]
             mean = sum(w * d for w, d in zip(weights, nearest[image][patch], strict=True)) / sum(weights)
             assert float(found[image, patch]) == pytest.approx(mean, rel=1e-5)
-    assert soft_distances(patches, rows[:2]).shape == (2, PATCHES)
-    assert (found >= nearest_distances(patches, rows)).all()
+    assert measured("soft", patches, rows[:2]).shape == (2, PATCHES)
+    assert (found >= measured("nearest", patches, rows)).all()
 
 
 def test_refined_distances_equal_their_reference() -> None:
     patches, rows = random_units(2, 30, seed=1), random_units(9, seed=2)
-    found = refined_distances(patches, rows)
+    found = measured("refined", patches, rows)
     for image, of_patches in zip(patches.double(), found, strict=True):
         products = image @ image.T + RIDGE * 30 * torch.eye(30, dtype=torch.float64)
         made = [torch.linalg.solve(products, image @ row) @ image for row in rows.double()]
@@ -80,7 +77,7 @@ def test_refined_rows_lose_the_light_of_their_image_and_a_defect_stays_far() -> 
     light, defect = 4 * random_units(2, seed=4, width=32)
     rows, seen = F.normalize(contents + light, dim=1), F.normalize(contents[:40] + light * 0.1, dim=1)
     seen[0] = F.normalize(contents[0] + defect, dim=0)
-    near, refined = (measure(seen[None], rows)[0] for measure in (nearest_distances, refined_distances))
+    near, refined = distances_to(rows, seen[None], ("nearest", "refined"))[:, 0]
     assert float(refined[1:].mean()) < 0.3 * float(near[1:].mean())
     assert float(refined[0] / refined[1:].mean()) > 2 * float(near[0] / near[1:].mean())
 
@@ -93,8 +90,8 @@ def test_subspace_distances_equal_their_reference() -> None:
     kept = [d for n, d in enumerate(directions) if n == 0 or float((spread[:n] ** 2).sum()) < VARIANCE * 200]
     assert len(kept) <= 3
     expected = [[(1 - sum(float(patch @ d) ** 2 for d in kept)) / 2 for patch in image] for image in patches]
-    torch.testing.assert_close(subspace_distances(patches, rows), torch.tensor(expected), rtol=1e-4, atol=1e-5)
-    assert float(subspace_distances(rows[None], rows).mean()) < 0.01
+    torch.testing.assert_close(measured("subspace", patches, rows), torch.tensor(expected), rtol=1e-4, atol=1e-5)
+    assert float(measured("subspace", rows[None], rows).mean()) < 0.01
 
 
 def test_an_inverse_by_products_alone_equals_the_solver() -> None:

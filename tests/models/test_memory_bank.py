@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from promptad.features import DisturbedFeatures, ImageFeatures, SupportFeatures
-from promptad.models.distances import DISTANCES, nearest_distances
+from promptad.models.distances import distances_to
 from promptad.models.memory_bank import (
     CalibratedMemory,
     LeftOut,
@@ -117,12 +117,14 @@ def test_a_bank_of_any_number_of_layers_averages_their_distances(count: int) -> 
     test = replace(make_features(2, seed=10), layers=tuple(random_units(2, PATCHES, seed=60 + n) for n in range(count)))
     found = MemoryBank.from_support(support).add_distances(test).distances
     assert found is not None
-    of_layers = [nearest_distances(a, b.flatten(0, 1)) for a, b in zip(test.layers, support.layers, strict=True)]
+    of_layers = [
+        distances_to(b.flatten(0, 1), a, ("nearest",))[0] for a, b in zip(test.layers, support.layers, strict=True)
+    ]
     torch.testing.assert_close(found, torch.stack(of_layers).mean(0))
     assert LeftOut.measured(SupportFeatures(support), views=1).views.shape == (count, 3, PATCHES)
     both = MemoryBank.from_support(support, distances=("soft", "nearest")).all_distances(test.layers)
     expected_of_both = [
-        DISTANCES[name](a, b.flatten(0, 1))
+        distances_to(b.flatten(0, 1), a, (name,))[0]
         for name in ("soft", "nearest")
         for a, b in zip(test.layers, support.layers, strict=True)
     ]

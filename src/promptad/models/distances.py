@@ -1,10 +1,11 @@
 """Distances of patches to the rows of a memory bank: one function for each way to measure them, all 0 to 1.
 
-Each takes unit patches [N, patch, width] of N images and unit rows [row, width], and returns the distances [N, patch].
-To add one, write its function and a line in `DISTANCES`; it is then a choice of `--memory-distance`.
+Each is made for unit rows [row, width], and takes unit patches [N, patch, width] of N images with their cosines
+[N, patch, row] to these rows, which all ways share; it returns distances [N, patch]. To add one, write its function and
+a line in `DISTANCES`; it is then a choice of `--memory-distance`.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -17,68 +18,77 @@ RIDGE = 0.02  # of the number of patches
 NEWTON_STEPS = 10  # each squares the error, which starts at 1 - 2 * RIDGE: 1e-17 after ten
 VARIANCE = 0.99  # share of it that a subspace keeps
 
-
-def nearest_distances(patches: Tensor, rows: Tensor) -> Tensor:
-    """Return half the cosine distance to the nearest row (PromptAD, Li et al., CVPR 2024, section 3.4)."""
-    return torch.cat([(1 - chunk.amax(2)) / 2 for _, chunk in _cosines(patches, rows)]).clamp_min(0)
+Measure = Callable[[Tensor, Tensor], Tensor]  # of patches and their cosines
 
 
-def soft_distances(patches: Tensor, rows: Tensor) -> Tensor:
-    """Return half the cosine distance to a soft mean of the nearest rows.
+def distances_to(rows: Tensor, patches: Tensor, names: Sequence[str]) -> Tensor:
+    """Return the distances [name, N, patch] of unit patches [N, patch, width] to unit rows, as `DISTANCES` names them."""
+    measures = [DISTANCES[name](rows) for name in names]
+    step = max(1, MAX_COSINES // (patches.shape[1] * len(rows)))
+    found = []
+    for chunk in torch.split(patches, step):
+        cosines = chunk @ rows.T
+        found.append(torch.stack([measure(chunk, cosines) for measure in measures]))
+    return torch.cat(found, 1).clamp_min(0)
+
+
+def nearest(_: Tensor) -> Measure:
+    """Half the cosine distance to the nearest row (PromptAD, Li et al., CVPR 2024, section 3.4)."""
+    return lambda _, cosines: (1 - cosines.amax(2)) / 2
+
+
+def soft(rows: Tensor) -> Measure:
+    """Half the cosine distance to a soft mean of the nearest rows.
 
     The mean of the `SOFT` nearest is weighted by their distances; the temperature is the median one of the image, as in
     ProCon.
     """
     count = min(SOFT, len(rows))
-    nearest = torch.cat([(1 - chunk.topk(count, 2).values) / 2 for _, chunk in _cosines(patches, rows)]).clamp_min(0)
-    temperature = nearest.flatten(1).median(1).values.clamp_min(MIN_STD)
-    weights = torch.softmax(-nearest / temperature[:, None, None], -1)
-    return (weights * nearest).sum(-1)
+
+    def measure(_: Tensor, cosines: Tensor) -> Tensor:
+        close = ((1 - cosines.topk(count, 2).values) / 2).clamp_min(0)
+        temperature = close.flatten(1).median(1).values.clamp_min(MIN_STD)
+        return (torch.softmax(-close / temperature[:, None, None], -1) * close).sum(-1)
+
+    return measure
 
 
-def refined_distances(patches: Tensor, rows: Tensor) -> Tensor:
-    """Return half the cosine distance to the nearest row after all rows are made anew from the image itself.
+def refined(_: Tensor) -> Measure:
+    """Half the cosine distance to the nearest row after all rows are made anew from the image itself.
 
     Every row is replaced by its ridge regression on the image's own patches. It keeps what many of these show, too, and
     loses what they do not, such as the light and grain of its own image. A defect, which few patches show, is hardly
-    made anew, and stays far.
-    The transfer of characteristics of FastRef (Tian et al., CVPR 2026), in closed form.
+    made anew, and stays far. The transfer of characteristics of FastRef (Tian et al., CVPR 2026), in closed form.
     """
+
     # Of patches Q and rows P the regression is P Q' (Q Q' + r)^-1 Q, so all follows from the cosines Q P'.
-    ridge, found = RIDGE * patches.shape[1], []
-    for chunk, cosines in _cosines(patches, rows):
-        weights = _inverse(chunk @ chunk.transpose(1, 2), ridge) @ cosines  # [n, patch, row]
+    def measure(patches: Tensor, cosines: Tensor) -> Tensor:
+        ridge = RIDGE * patches.shape[1]
+        weights = _inverse(patches @ patches.transpose(1, 2), ridge) @ cosines  # [N, patch, row]
         products = cosines - ridge * weights  # of the patches and the refined rows
         squares = (weights * products).sum(1, keepdim=True)  # of the lengths of these
-        found.append((1 - (products / squares.clamp_min(MIN_STD).sqrt()).amax(2)) / 2)
-    return torch.cat(found).clamp_min(0)
+        return (1 - (products / squares.clamp_min(MIN_STD).sqrt()).amax(2)) / 2
+
+    return measure
 
 
-def subspace_distances(patches: Tensor, rows: Tensor) -> Tensor:
-    """Return half the squared distance to the linear subspace that holds `VARIANCE` of the rows (SubspaceAD)."""
+def subspace(rows: Tensor) -> Measure:
+    """Half the squared distance to the linear subspace that holds `VARIANCE` of the rows (SubspaceAD)."""
     eigenvalues, vectors = torch.linalg.eigh(rows.T @ rows)  # in rising order
-    left_out = eigenvalues.cumsum(0) <= (1 - VARIANCE) * eigenvalues.sum()
-    outside: Tensor = patches @ vectors[:, left_out]
-    return outside.square().sum(2) / 2
+    left_out = vectors[:, eigenvalues.cumsum(0) <= (1 - VARIANCE) * eigenvalues.sum()]
+    return lambda patches, _: (patches @ left_out).square().sum(2) / 2
 
 
-DISTANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "nearest": nearest_distances,
-    "soft": soft_distances,
-    "refined": refined_distances,
-    "subspace": subspace_distances,
+DISTANCES: dict[str, Callable[[Tensor], Measure]] = {
+    "nearest": nearest,
+    "soft": soft,
+    "refined": refined,
+    "subspace": subspace,
 }
 
 
-def _cosines(patches: Tensor, rows: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield a part of the N images at a time: patches [n, patch, width], and their cosines [n, patch, row]."""
-    step = max(1, MAX_COSINES // (patches.shape[1] * len(rows)))
-    for chunk in torch.split(patches, step):
-        yield chunk, chunk @ rows.T
-
-
 def _inverse(products: Tensor, ridge: float) -> Tensor:
-    """Return the inverse of products [n, patch, patch] of unit patches, with a ridge added to their diagonals.
+    """Return the inverse of products [N, patch, patch] of unit patches, with a ridge added to their diagonals.
 
     By Newton's iteration (Schulz, 1933): matrix products alone, which every device and every exported graph has.
     """

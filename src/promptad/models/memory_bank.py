@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from promptad.features import ImageFeatures, SupportFeatures
-from promptad.models.distances import DISTANCES
+from promptad.models.distances import distances_to
 from promptad.models.normal_stats import mean_and_std, mean_of_largest, position_mean_and_std
 from promptad.settings import ScoringSettings
 
@@ -46,8 +46,8 @@ class MemoryBank:
     def all_distances(self, layers: Sequence[Tensor]) -> Tensor:
         """Return all distances [distance * layer, N, patch] of layers [N, patch, width] to this bank's."""
         assert layers, "the features were encoded without intermediate layers"
-        pairs = list(zip(layers, self.layers, strict=True))
-        return torch.stack([DISTANCES[name](*pair) for name in self.distances for pair in pairs])
+        of_layers = [distances_to(rows, own, self.distances) for rows, own in zip(self.layers, layers, strict=True)]
+        return torch.stack(of_layers, 1).flatten(0, 1)
 
 
 @dataclass(frozen=True, eq=False)
