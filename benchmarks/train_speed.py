@@ -192,9 +192,8 @@ class OriginalLoop:
         resolution, scores = self.settings.scoring.resolution, []
         for start in range(0, len(images.test), BATCH):
             seen = self.encode([image.path for image in images.test[start : start + BATCH]])
-            first, second = (
-                distances_to(b.flatten(0, 1), t, ("nearest",))[0] for t, b in zip(seen.layers, bank, strict=True)
-            )
+            pairs = zip(bank, seen.layers, strict=True)
+            first, second = (distances_to(rows.flatten(0, 1), own, ("nearest",))[0] for rows, own in pairs)
             asked = ImageFeatures(seen.class_token, seen.patch_tokens, distances=(first + second) / 2)
             scores.append(score_features(asked, anchors, self.backbone.log_temperature, resolution).image)
         return image_auroc(torch.cat(scores).numpy(), np.array([image.is_anomalous for image in images.test]))

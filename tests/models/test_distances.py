@@ -19,8 +19,7 @@ def random_units(*shape: int, seed: int, width: int = WIDTH) -> Tensor:
 
 
 def measured(name: str, patches: Tensor, rows: Tensor) -> Tensor:
-    (found,) = distances_to(rows, patches, (name,))
-    return found
+    return distances_to(rows, patches, (name,)).squeeze(0)
 
 
 def test_the_settings_know_all_distances() -> None:

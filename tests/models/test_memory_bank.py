@@ -117,17 +117,12 @@ def test_a_bank_of_any_number_of_layers_averages_their_distances(count: int) -> 
     test = replace(make_features(2, seed=10), layers=tuple(random_units(2, PATCHES, seed=60 + n) for n in range(count)))
     found = MemoryBank.from_support(support).add_distances(test).distances
     assert found is not None
-    of_layers = [
-        distances_to(b.flatten(0, 1), a, ("nearest",))[0] for a, b in zip(test.layers, support.layers, strict=True)
-    ]
+    pairs = [(b.flatten(0, 1), a) for a, b in zip(test.layers, support.layers, strict=True)]
+    of_layers = [distances_to(*pair, ("nearest",))[0] for pair in pairs]
     torch.testing.assert_close(found, torch.stack(of_layers).mean(0))
     assert LeftOut.measured(SupportFeatures(support), views=1).views.shape == (count, 3, PATCHES)
     both = MemoryBank.from_support(support, distances=("soft", "nearest")).all_distances(test.layers)
-    expected_of_both = [
-        distances_to(b.flatten(0, 1), a, (name,))[0]
-        for name in ("soft", "nearest")
-        for a, b in zip(test.layers, support.layers, strict=True)
-    ]
+    expected_of_both = [distances_to(*pair, (name,))[0] for name in ("soft", "nearest") for pair in pairs]
     torch.testing.assert_close(both, torch.stack(expected_of_both))
     weights = torch.arange(1.0, count + 1) / sum(range(1, count + 1))
     weighted = MemoryBank.from_support(support, weights).add_distances(test).distances

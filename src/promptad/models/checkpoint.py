@@ -15,9 +15,7 @@ from promptad.errors import InputError, in_words
 from promptad.settings import BackboneSettings, Settings
 from promptad.utils.files import whole_file
 
-FORMAT_VERSION = (
-    7  # 5: words have weights beside a memory bank; 6: its layers, too; likeness; 7: its distances, too; maps
-)
+FORMAT_VERSION = 7  # 5: words have weights beside a memory bank; 6: its layers; likeness; 7: its distances; maps
 PLAIN_KEYS = {
     *("format", "format_version", "settings", "weights_sha256", "dataset", "class_name", "support_images"),
     "support_sha256",

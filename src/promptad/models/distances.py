@@ -22,7 +22,7 @@ Measure = Callable[[Tensor, Tensor], Tensor]  # of patches and their cosines
 
 
 def distances_to(rows: Tensor, patches: Tensor, names: Sequence[str]) -> Tensor:
-    """Return the distances [name, N, patch] of unit patches [N, patch, width] to unit rows, as `DISTANCES` names them."""
+    """Return the distances [name, N, patch] of unit patches [N, patch, width] to unit rows [row, width]."""
     measures = [DISTANCES[name](rows) for name in names]
     step = max(1, MAX_COSINES // (patches.shape[1] * len(rows)))
     found = []
