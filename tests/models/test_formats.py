@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from promptad import PromptAD
+from promptad.models import distances
 from promptad.models.multi_prototype.detector import MultiPrototypeDetector
 
 OLDEST, OLDER, FOLDER = (Path(__file__).parent / f"format_{number}" for number in (5, 6, 7))
@@ -71,7 +72,7 @@ def test_a_head_is_a_module_of_buffers() -> None:
     assert {tensor.dtype for tensor in detector.head.to(torch.float64).state_dict().values()} == {torch.float64}
 
 
-def test_the_graph_of_a_head_scores_what_the_detector_scores() -> None:
+def test_the_graph_of_a_head_scores_any_number_of_images(monkeypatch: pytest.MonkeyPatch) -> None:
     with np.load(FOLDER / "images.npz") as saved:
         images = list(saved["images"])
     detector = PromptAD.load(FOLDER / "multi_prototype_memory.pt").detector
@@ -82,10 +83,15 @@ def test_the_graph_of_a_head_scores_what_the_detector_scores() -> None:
         features.patch_tokens.clone(),
         *(layer.clone() for layer in features.layers),
     )
-    image, patches = torch.export.export(detector.head, tuple(inputs)).module()(*inputs)
+    monkeypatch.setattr(distances, "MAX_COSINES", 1)  # one image at a time, but not in a graph
+    any_number = {0: torch.export.Dim("images", min=1, max=1000)}
+    shapes = (any_number, any_number, (any_number,) * len(features.layers))
+    graph = torch.export.export(detector.head, inputs, dynamic_shapes=shapes).module()
     scores = detector.score(features)
-    torch.testing.assert_close(image, scores.image)
-    torch.testing.assert_close(patches, scores.patches)
+    for count in (1, 3):
+        image, patches = graph(*(tensor[:count] for tensor in inputs))
+        torch.testing.assert_close(image, scores.image[:count])
+        torch.testing.assert_close(patches, scores.patches[:count])
 
 
 def assert_same(found: object, expected: object) -> None:

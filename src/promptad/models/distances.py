@@ -26,7 +26,7 @@ def distances_to(rows: Tensor, patches: Tensor, names: Sequence[str]) -> Tensor:
     measures = [DISTANCES[name](rows) for name in names]
     step = max(1, MAX_COSINES // (patches.shape[1] * len(rows)))
     found = []
-    for chunk in torch.split(patches, step):
+    for chunk in [patches] if torch.compiler.is_compiling() else torch.split(patches, step):  # a graph takes any N
         cosines = chunk @ rows.T
         found.append(torch.stack([measure(chunk, cosines) for measure in measures]))
     return torch.cat(found, 1).clamp_min(0)
