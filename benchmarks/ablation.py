@@ -22,6 +22,7 @@ from beds import LINES, BedClass, add_beds, classes_of
 from demo_bed import (
     BASELINE,
     BOTH,
+    MEMORY,
     METRICS,
     TEXT,
     TITLES,
@@ -165,7 +166,7 @@ def measure_class(
             if kind not in support:
                 support[kind] = encode_support(its_backbone, chosen, own)
             for system, detector in trained(its_backbone, subject, support[kind], own):
-                if system == WORDS and title != "as it is":
+                if system in (WORDS, MEMORY) and title != "as it is":
                     continue
                 name = title + SYSTEMS[system] if system in SYSTEMS else TITLES[system]
                 yield {"variant": name, "seed": seed, **figures(detector, split)}
