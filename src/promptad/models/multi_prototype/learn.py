@@ -51,8 +51,8 @@ class _Learner:
             phrases = [group.phrases for group in self.task.state_groups]
             states = StateDirections.calibrated(phrases, self.trainer.inputs.state_groups, prototypes, support)
             if memory is not None and settings.needs_probes:
-                reaction = 1.0 if check is None or check.reaction is None else check.reaction
-                memory = weigh_words(memory, self.task.support, prototypes, calibration, reaction)
+                believed = 1.0 if check is None else check.believed
+                memory = weigh_words(memory, self.task.support, prototypes, calibration, believed)
             scoring = settings.scoring.image_score, settings.scoring.top_share
             head = PrototypeHead(prototypes, calibration, states, memory, self.likeness, *scoring)
             return MultiPrototypeDetector(self.backbone, head, settings, self.task.subject)

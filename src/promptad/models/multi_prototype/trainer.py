@@ -102,7 +102,7 @@ def _weights(settings: Settings, check: WordsCheck | None) -> LossWeights:
     if check is None:
         assert trust is not None, "words that are not checked have a trust"
         return trust_weighted(weights, trust, trust)
-    return trust_weighted(weights, check.zero_shot.probability, 1.0 if check.reaction is None else check.reaction)
+    return trust_weighted(weights, check.zero_shot.probability, check.believed)
 
 
 def _make_optimizer(

@@ -39,6 +39,11 @@ class WordsCheck:
     rival_reaction: float | None = None  # of the likeliest other part's words, if the name is not recognised
 
     @property
+    def believed(self) -> float:
+        """How far the words are believed, 0 to 1: as they react, and in full if no view was disturbed."""
+        return 1.0 if self.reaction is None else self.reaction
+
+    @property
     def proposal(self) -> str:
         """The name of another part that fits better, or an empty text."""
         found = self.zero_shot
