@@ -64,7 +64,7 @@ def pixel_patches(thumbnails: Sequence[np.ndarray]) -> Tensor:
 def _by_patches(distances: Tensor, scoring: ScoringSettings) -> Prediction:
     """Return the largest distance of each image's patches [N, patch], and smooth maps of them."""
     score = distances.amax(1).double().cpu().numpy()
-    return Prediction(score, smooth_maps(square_maps(distances), scoring), score)
+    return Prediction(score, smooth_maps(square_maps(distances), scoring).cpu().numpy(), score)
 
 
 def _thumbnail(path: Path, bit_depth: int | None) -> np.ndarray:

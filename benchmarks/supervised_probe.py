@@ -142,7 +142,7 @@ def measure(probe: Probe, split: TestSplit) -> dict[str, float]:
     """Return the AUROCs in % of a probe on a test split."""
     assert split.masks is not None
     scores = {by: score(probe, split.features, by) for by in IMAGE_SCORES}
-    maps = smooth_maps(scores["both"].patches.float(), Settings().scoring)
+    maps = smooth_maps(scores["both"].patches.float(), Settings().scoring).numpy()
     found = {by: 100 * image_auroc(own.image.numpy(), split.labels) for by, own in scores.items()}
     return found | {"pixel": 100 * pixel_auroc(maps, split.masks)}
 

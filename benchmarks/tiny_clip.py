@@ -31,7 +31,8 @@ from promptad.backbones.tiny_clip import tiny_config
 from promptad.cli.values import numbers
 from promptad.data.demo import DEFECT_FOLDERS, DEMO_CLASSES
 from promptad.data.demo.writer import GOOD_TEST_IMAGES, IMAGES_A_DEFECT, TRAIN_IMAGES, draw_defective, draw_good
-from promptad.data.transforms import make_views, square_image
+from promptad.data.squares import square_image
+from promptad.data.transforms import make_views
 from promptad.evaluation.metrics import image_auroc
 from promptad.features import ImageFeatures
 from promptad.models.multi_prototype.prototypes import Prototypes

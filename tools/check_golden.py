@@ -131,7 +131,7 @@ def compute_arrays(backbone: Backbone, settings: Settings, given: dict[str, Tens
         "cls_text_score": text_score(test.class_token, anchors, temperature),
         "cls_visual_map": memory_maps(test.distances, resolution),
         "fused_image_score": scores.image,
-        "seg_map": torch.from_numpy(smooth_maps(scores.patches, settings.scoring)),
+        "seg_map": smooth_maps(scores.patches, settings.scoring),
     }
 
 

@@ -45,9 +45,9 @@ from promptad.estimator import PromptAD
 from promptad.reports.comparison.rows import read_rows
 from promptad.reports.run_summary import read_diagnostics
 from promptad.results.paths import ResultFolder
-from promptad.results.predictions import PredictionRecord, read_predictions
 from promptad.results.scores import read_scores
 from promptad.results.table import RESULT_COLUMNS, read_results, write_result
+from promptad.runtime.predictions import PredictionRecord, read_predictions
 
 SUFFIXES = (".png", ".jpg", ".bmp", ".tif", ".webp", ".gif", ".jp2", ".ppm")
 CLASSES = ("carpet", "grid")

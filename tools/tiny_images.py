@@ -17,7 +17,7 @@ from tiny_captions import KINDS
 
 from promptad.data.demo import DEFECT_FOLDERS, DEMO_CLASSES, DIFFICULTIES, TRAINING_SEEDS_FROM, draw_image, draw_twins
 from promptad.data.demo.writer import visibility
-from promptad.data.transforms import square_image
+from promptad.data.squares import square_image
 from promptad.utils.files import whole_file
 
 SIDE, PATCHES = 112, 14  # of an image in pixels, and of its mask in patches

@@ -109,11 +109,12 @@ class PromptAD:
 
         0.5 is the threshold that a normal image exceeds at the false-alarm rate of the settings.
         """
-        given, detector = _as_list(images), self.detector
-        canvas_size, _ = detector.backbone.square_of(detector.settings.scoring.resolution)
-        bit_depth = detector.settings.bit_depth
+        given, known = _as_list(images), self.detector.metadata
         return ImagePrediction(
-            **vars(detector.predict(given)), images=given, canvas_size=canvas_size, bit_depth=bit_depth
+            **vars(self.detector.predict(given)),
+            images=given,
+            canvas_size=known.canvas_size,
+            bit_depth=known.settings.bit_depth,
         )
 
     def score_samples(self, images: Iterable[ImageLike] | ImageLike) -> np.ndarray:

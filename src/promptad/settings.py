@@ -8,6 +8,7 @@ from typing import Any
 from promptad.errors import InputError
 
 MULTI_PROTOTYPE, SINGLE_ANCHOR = "multi-prototype", "single-anchor"
+BATCH_SIZE = 32  # images that go through the image encoder together
 METHODS = (MULTI_PROTOTYPE, SINGLE_ANCHOR)
 LEVELS = ("image", "pixel")
 TEST_ORACLE = "test-oracle"  # keeps the epoch with the best result on the test labels

@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from promptad import PromptAD
 from promptad.cli import commands
 from promptad.data.images import read_image
-from promptad.engine.predict import predict
-from promptad.results.predictions import ONE_IMAGE
+from promptad.runtime.predict import predict
+from promptad.runtime.predictions import ONE_IMAGE
 
 pytestmark = pytest.mark.slow
 

@@ -12,12 +12,12 @@ from promptad.data.datasets import read_class
 from promptad.data.few_shot import choose_support
 from promptad.engine.context import Job
 from promptad.engine.evaluate import evaluate_detector
-from promptad.engine.predict import predict
 from promptad.evaluation.evaluator import read_test_split
 from promptad.models.registry import load_detector
 from promptad.results.paths import ResultFolder
-from promptad.results.predictions import PredictionRecord
 from promptad.results.table import RESULT_COLUMNS
+from promptad.runtime.predict import predict
+from promptad.runtime.predictions import PredictionRecord
 from promptad.settings import Settings
 from promptad.structures import ANOMALY
 

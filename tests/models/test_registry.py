@@ -21,7 +21,6 @@ from promptad.models.buffers import Buffers
 from promptad.models.memory_bank import MemoryBank, equal_weights
 from promptad.models.registry import MODELS, Method
 from promptad.settings import METHODS, ScoringSettings, TrainingSettings
-from promptad.structures import Prediction
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,15 +46,16 @@ class MemoryDetector(AnomalyDetector):
     def score_class_tokens(self, class_token: Tensor) -> Tensor:
         raise NotImplementedError
 
-    def normalize_scores(self, scores: Scores) -> np.ndarray:
-        return scores.image.double().cpu().numpy()
+    def normalize_scores(self, scores: Scores) -> Tensor:
+        return scores.image.double()
 
-    def to_prediction(self, scores: Scores) -> Prediction:
+    def decide(self, scores: Scores) -> dict[str, Tensor]:
         image = self.normalize_scores(scores)
-        return Prediction(image, smooth_maps(scores.patches, self.settings.scoring), image)
+        maps = smooth_maps(scores.patches, self.settings.scoring)
+        return {"score": image, "raw_score": image, "anomaly_map": maps}
 
-    def explain(self, features: ImageFeatures) -> tuple[()]:  # noqa: ARG002 there is nothing to explain
-        return ()
+    def explain(self, features: ImageFeatures) -> dict[str, Tensor]:  # noqa: ARG002 there is nothing to explain
+        return {}
 
     def usage(self, features: ImageFeatures) -> None:  # noqa: ARG002 there are no prototypes
         return

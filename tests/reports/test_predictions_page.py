@@ -21,7 +21,7 @@ from promptad.reports.predictions_summary import (
     common_folder,
     make_gallery,
 )
-from promptad.results.predictions import ONE_IMAGE, PredictionRecord, PredictionRun, read_predictions
+from promptad.runtime.predictions import ONE_IMAGE, PredictionRecord, PredictionRun, read_predictions
 
 
 def test_absolute_and_relative_paths_stand_on_one_page(
@@ -240,7 +240,7 @@ def test_the_gallery_has_a_limited_number_of_images(own: Own, monkeypatch: pytes
     path = own.part / "detector.pt"
     detector = load_with_thresholds(path, torch.device("cpu"))
     lines = [PredictionRecord(f"{n}.png", "anomaly" if n % 2 else "good", n % 2, float(n)) for n in range(40)]
-    found = PredictionsSummary(PredictionRun.of(path, detector), tuple(lines))
+    found = PredictionsSummary(PredictionRun.of(path, detector.metadata), tuple(lines))
     monkeypatch.setattr(MultiPrototypeDetector, "predict", None)  # no image files to be predicted
     gallery = make_gallery(found, torch.device("cpu"), Console(quiet=True))
     assert [shown.name for shown in gallery.rejected] == [f"{n}.png" for n in range(39, 15, -2)]

@@ -13,9 +13,9 @@ from promptad.reports.comparison.rows import read_rows
 from promptad.reports.figures import prototype_figures
 from promptad.reports.run_summary import read_diagnostics
 from promptad.results.paths import ResultFolder
-from promptad.results.predictions import read_predictions
 from promptad.results.scores import read_scores
 from promptad.results.table import METRIC_TITLES
+from promptad.runtime.predictions import read_predictions
 
 pytestmark = pytest.mark.slow
 

@@ -1,9 +1,11 @@
 """Regions: boxes on the original image, and what is drawn of them."""
 
 import numpy as np
+import pytest
 from PIL import Image
+from scipy.ndimage import label  # type: ignore[attr-defined]  # it has no type stubs
 
-from promptad.runtime.regions import find_regions
+from promptad.runtime.regions import connected_runs, find_regions
 from promptad.structures import Region
 from promptad.visualization.overlays import Overlay, draw_overlays, map_extent
 
@@ -44,6 +46,19 @@ def test_a_box_holds_every_pixel_that_its_map_shows() -> None:
 
 def test_a_map_below_the_threshold_has_no_regions() -> None:
     assert find_regions(np.full((4, 4), 0.5, np.float32), 4, 40, 40) == ()
+
+
+@pytest.mark.parametrize("density", [0.1, 0.3, 0.5, 0.7])
+def test_connected_parts_are_those_of_scipy(density: float) -> None:
+    mask = np.random.default_rng(1).random((40, 30)) < density
+    labelled, count = label(mask, structure=np.ones((3, 3)))
+    parts = connected_runs(mask)
+    assert len(parts) == count
+    found = np.zeros(mask.shape, int)
+    for number, runs in enumerate(parts, 1):
+        for run in runs:
+            found[run.row, run.start : run.stop] = number
+    np.testing.assert_array_equal(found, labelled)
 
 
 def test_each_image_has_a_row_with_its_boxes() -> None:

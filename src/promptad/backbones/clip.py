@@ -20,7 +20,7 @@ from promptad.backbones.base import ImageEncoder, TextEncoder, Tokenizer
 from promptad.backbones.feature_cache import FeatureCache
 from promptad.data.fingerprints import image_sha256
 from promptad.data.images import ImageLike, read_each, read_image
-from promptad.data.transforms import square_image
+from promptad.data.squares import square_image
 from promptad.features import ImageFeatures
 from promptad.settings import BackboneSettings
 

@@ -34,7 +34,6 @@ from promptad.data.demo import DEMO_CLASSES
 from promptad.data.images import read_image
 from promptad.data.search import find_images
 from promptad.engine.context import RunContext
-from promptad.engine.predict import predict
 from promptad.engine.runs import evaluate_class, print_seeds, train_all, train_one
 from promptad.errors import InputError
 from promptad.models.base import AnomalyDetector, Subject
@@ -50,7 +49,9 @@ from promptad.reports.run_page import render_run_page
 from promptad.reports.run_summary import summarize_run
 from promptad.reports.template import write_page
 from promptad.results.paths import ResultFolder, check_plain_name
-from promptad.results.predictions import (
+from promptad.runtime.metadata import Metadata
+from promptad.runtime.predict import predict
+from promptad.runtime.predictions import (
     LINES,
     ONE_IMAGE,
     PredictionRecord,
@@ -113,7 +114,8 @@ def write_predictions(
     detector: AnomalyDetector, path: Path, images: Sequence[Path], given: Arguments, console: Console
 ) -> list[PredictionRecord]:
     """Predict images with a progress bar, write each record, and draw it if asked; return them without regions."""
-    output, run = given["output"], PredictionRun.of(path, detector)
+    output, known = given["output"], detector.metadata
+    run = PredictionRun.of(path, known)
     with predictions_file(output, run, images) as file, progress_bar(console) as progress:
         records = [replace(record, regions=()) for record in file.known]
         if records:
@@ -125,7 +127,7 @@ def write_predictions(
             written = record
             if given["overlays"] and anomaly_map is not None:
                 name = f"{number:04}_{Path(record.path).stem[:MAX_STEM]}.png"
-                written = _drawn(detector, record, anomaly_map, output / "overlays" / name)
+                written = _drawn(known, record, anomaly_map, output / "overlays" / name)
             file.write(written)
             records.append(replace(written, regions=()))
             progress.advance(bar)
@@ -136,25 +138,22 @@ def write_predictions(
     return records
 
 
-def _drawn(
-    detector: AnomalyDetector, record: PredictionRecord, anomaly_map: np.ndarray, file: Path
-) -> PredictionRecord:
+def _drawn(known: Metadata, record: PredictionRecord, anomaly_map: np.ndarray, file: Path) -> PredictionRecord:
     """Draw a record, and return it with the overlay's name, or with its error if the image has gone by now."""
     try:
-        image = read_image(record.path, detector.settings.bit_depth)
+        image = read_image(record.path, known.settings.bit_depth)
     except InputError as error:
         return PredictionRecord(record.path, error=str(error))
-    draw_record(detector, record, image, anomaly_map, file)
+    draw_record(known, record, image, anomaly_map, file)
     return replace(record, overlay=str(file))
 
 
 def draw_record(
-    detector: AnomalyDetector, record: PredictionRecord, image: Image.Image, anomaly_map: np.ndarray, file: Path
+    known: Metadata, record: PredictionRecord, image: Image.Image, anomaly_map: np.ndarray, file: Path
 ) -> None:
     """Draw an image with its regions, and beside it its anomaly map."""
-    canvas_size, _ = detector.backbone.square_of(detector.settings.scoring.resolution)
     title = overlay_title(record.score, record.max_score, record.label, record.reason)
-    overlay = Overlay(image, anomaly_map, canvas_size, record.regions, title)
+    overlay = Overlay(image, anomaly_map, known.canvas_size, record.regions, title)
     save(draw_overlays([overlay]), file, "output")
 
 

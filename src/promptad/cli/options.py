@@ -7,9 +7,8 @@ from typing import Any
 
 from promptad.cli.values import folders, names, numbers, phrases, shares, truth
 from promptad.data.datasets import DATASETS
-from promptad.models.base import BATCH_SIZE
 from promptad.reports.comparison.rows import BASELINE, OURS
-from promptad.settings import MULTI_PROTOTYPE, SINGLE_ANCHOR, Settings
+from promptad.settings import BATCH_SIZE, MULTI_PROTOTYPE, SINGLE_ANCHOR, Settings
 
 
 @dataclass(frozen=True)

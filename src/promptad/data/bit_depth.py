@@ -3,7 +3,6 @@
 Cameras of 10, 12 or 14 bits write 16-bit files, and no header tells which: white is 1023, 4095, 16383 or 65535.
 """
 
-import cv2
 import numpy as np
 from PIL import Image
 
@@ -94,6 +93,12 @@ def _is_deep_colour(image: Image.Image) -> bool:
 
 
 def _decoded_colours(image: Image.Image) -> np.ndarray:
+    try:
+        import cv2  # noqa: PLC0415 the runtime reads all other images without it
+    except ImportError as error:
+        raise InputError(
+            "pictures of 16-bit colours need OpenCV: pip install opencv-python-headless, or save it with 8 bits"
+        ) from error
     if image.format == "TIFF" and image.getexif().get(0x0112, 1) >= _MIRRORED_TURN:
         raise InputError("a turned TIFF of 16-bit colours cannot be read: save it upright, or as PNG")
     file = image.fp  # type: ignore[attr-defined]  # of images that are not decoded yet

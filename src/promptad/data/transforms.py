@@ -1,4 +1,4 @@
-"""Resize and crop an image to the backbone's input square, and make augmented views of it."""
+"""Views of the support images: turned, shifted, lit otherwise; and far views."""
 
 import hashlib
 from collections.abc import Sequence
@@ -13,19 +13,6 @@ FAR, DISTURBED = 1, 2  # purposes of random numbers beside those of plain views
 GRAIN = 2.0  # grey levels, one standard deviation
 ZOOM = 0.25  # of a far view, relative, either way
 CONTRAST, GAMMA = 0.15, 0.25  # of a far view: standard deviations of their logarithms
-
-
-def square_image(image: Image.Image, resize: int, crop: int) -> Image.Image:
-    """Resize an image of any shape to `resize` x `resize` pixels, and keep the central `crop` x `crop` of it."""
-    square = image.resize((resize, resize), Image.Resampling.BICUBIC)
-    margin = (resize - crop) // 2
-    return square if margin == 0 else square.crop((margin, margin, margin + crop, margin + crop))
-
-
-def central_part(square: np.ndarray, crop: int) -> np.ndarray:
-    """Keep the central [crop, crop] of a square array, just as `square_image` does."""
-    margin = (len(square) - crop) // 2
-    return square[margin : margin + crop, margin : margin + crop]
 
 
 def make_views(

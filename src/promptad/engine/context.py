@@ -8,9 +8,8 @@ from rich.console import Console
 
 from promptad.backbones.clip import Backbone
 from promptad.evaluation.evaluator import TestSplit, read_test_split
-from promptad.models.base import BATCH_SIZE
 from promptad.results.paths import ResultFolder
-from promptad.settings import Settings
+from promptad.settings import BATCH_SIZE, Settings
 from promptad.structures import ClassDataset
 from promptad.utils.progress import add_task, progress_bar
 

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from promptad.data.images import read_image
-from promptad.data.transforms import square_image
+from promptad.data.squares import square_image
 from promptad.evaluation.diagnostics import abnormal_cosines, diagnose, diagnostics_table
 from promptad.evaluation.evaluator import TestSplit, evaluate
 from promptad.features import ImageFeatures

@@ -12,10 +12,10 @@ from PIL import Image
 from promptad.backbones.clip import Backbone
 from promptad.data.disturbances import disturb_views
 from promptad.data.images import ImageLike, find_bit_depth, read_image
-from promptad.data.transforms import central_part, make_far_views, make_views, square_image
+from promptad.data.squares import central_part, square_image
+from promptad.data.transforms import make_far_views, make_views
 from promptad.features import DisturbedFeatures, SupportFeatures
-from promptad.models.base import BATCH_SIZE
-from promptad.settings import Settings
+from promptad.settings import BATCH_SIZE, Settings
 
 LEAST_DISTURBED = 16  # views to learn from, and as many probes: a mean over them says something
 

@@ -12,7 +12,7 @@ from promptad.data.fingerprints import files_sha256
 from promptad.data.images import read_each
 from promptad.data.masks import read_mask
 from promptad.data.search import joined_names
-from promptad.data.transforms import central_part
+from promptad.data.squares import central_part
 from promptad.errors import InputError
 from promptad.evaluation.metrics import average_precision, f1_max, image_auroc, pixel_metrics
 from promptad.features import ImageFeatures
@@ -127,4 +127,4 @@ def oracle_metric(detector: AnomalyDetector, split: TestSplit) -> float:
         raise InputError(
             "`select` test-oracle at level pixel needs masks: add ground_truth/, or choose another `select`"
         )
-    return split.pixel_metrics(smooth_maps(scores.patches, detector.settings.scoring))[0]
+    return split.pixel_metrics(smooth_maps(scores.patches, detector.settings.scoring).cpu().numpy())[0]

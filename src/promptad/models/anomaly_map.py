@@ -2,10 +2,12 @@
 
 import math
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
+import torch
 import torch.nn.functional as F
-from scipy.ndimage import gaussian_filter  # type: ignore[attr-defined]  # it has no type stubs
+from scipy.ndimage import gaussian_filter1d  # type: ignore[attr-defined]  # it has no type stubs
 from torch import Tensor
 
 from promptad.settings import ScoringSettings
@@ -20,13 +22,22 @@ class Scores:
     lack: Tensor | None = None  # [N], of what an image of the part should show: above 1 it is unlike the part
 
 
-def smooth_maps(patches: Tensor, settings: ScoringSettings) -> np.ndarray:
+def smooth_maps(patches: Tensor, settings: ScoringSettings) -> Tensor:
     """Return patch scores [N, side, side] as maps [N, resolution, resolution], smoothed by a Gaussian.
 
-    Maps are resized bilinearly, then smoothed with `settings.sigma` pixels, as in PromptAD (Li et al., CVPR 2024).
+    Maps are resized bilinearly, then smoothed with `settings.sigma` pixels, as in PromptAD (Li et al., CVPR 2024). Both
+    are linear, and the same along rows and columns: a matrix on either side of the patch scores does them at once.
     """
-    maps = resize_maps(patches, settings.resolution)
-    return gaussian_filter(maps.cpu().numpy(), settings.sigma, axes=(1, 2))  # type: ignore[no-any-return]
+    matrix = torch.as_tensor(smoothing(patches.shape[1], settings.resolution, settings.sigma), device=patches.device)
+    return matrix @ patches @ matrix.T
+
+
+@cache
+def smoothing(side: int, resolution: int, sigma: float) -> np.ndarray:
+    """Return the matrix [resolution, side] that resizes values along an axis and smooths them, mirrored at its ends."""
+    places = (np.arange(resolution) + 0.5) * side / resolution - 0.5  # in patches; pixels' centres are apart
+    resized = np.stack([np.interp(places, np.arange(side), own) for own in np.eye(side)], 1)
+    return np.asarray(gaussian_filter1d(resized, sigma, axis=0), np.float32)
 
 
 def resize_maps(patches: Tensor, resolution: int) -> Tensor:

@@ -17,10 +17,10 @@ from promptad.features import ImageFeatures, SupportFeatures
 from promptad.models.anomaly_map import Scores
 from promptad.models.checkpoint import write_checkpoint
 from promptad.prompts.states import StateGroup, class_words, state_groups
-from promptad.settings import Settings
-from promptad.structures import Explanation, Prediction
-
-BATCH_SIZE = 32  # images that go through the image encoder together
+from promptad.runtime.metadata import Metadata
+from promptad.runtime.postprocess import to_prediction
+from promptad.settings import BATCH_SIZE, Settings
+from promptad.structures import Prediction
 
 
 @dataclass(frozen=True)
@@ -100,16 +100,19 @@ class AnomalyDetector(ABC):
         """Score class tokens [N, D], for ranking: the image scores, where `by_class_token`."""
 
     @abstractmethod
-    def normalize_scores(self, scores: Scores) -> np.ndarray:
+    def normalize_scores(self, scores: Scores) -> Tensor:
         """Normalise raw image scores [N] to [0, 1]; maps are not read."""
 
     @abstractmethod
-    def to_prediction(self, scores: Scores) -> Prediction:
-        """Normalise raw scores to image scores and smooth maps in [0, 1]."""
+    def decide(self, scores: Scores) -> dict[str, Tensor]:
+        """Turn raw scores into the outputs `score`, `raw_score`, `anomaly_map` and, with thresholds, `is_anomalous`.
+
+        They are those of `promptad.runtime.postprocess`.
+        """
 
     @abstractmethod
-    def explain(self, features: ImageFeatures) -> tuple[Explanation, ...]:
-        """Explain the scores of N images by their features; empty if the method has no explanations."""
+    def explain(self, features: ImageFeatures) -> dict[str, Tensor]:
+        """Return the outputs that explain the scores of N images; none if the method has no explanations."""
 
     @abstractmethod
     def usage(self, features: ImageFeatures) -> Tensor | None:
@@ -128,18 +131,43 @@ class AnomalyDetector(ABC):
     def learned(self) -> dict[str, Any]:
         """Return what was trained, as tensors on the CPU, by its checkpoint keys."""
 
+    @property
+    def metadata(self) -> Metadata:
+        """What is known of it beside its numbers; its backbone has the current path of its weights."""
+        backbone, subject = self.backbone, self.subject
+        return Metadata(
+            class_name=subject.class_name,
+            settings=replace(self.settings, backbone=backbone.settings),
+            weights_sha256=backbone.weights_sha256,
+            image_size=backbone.image_encoder.image_size,
+            resize=backbone.resize,
+            false_alarm_range=self.false_alarm_range,
+            support_images=subject.support_images,
+            support_sha256=subject.support_sha256,
+        )
+
+    def outputs(self, features: ImageFeatures) -> dict[str, Tensor]:
+        """Return all outputs for the features of N images. It can be traced, which is how a detector is exported."""
+        known = self.add_memory_distances(features)
+        return self.decide(self.score(known)) | self.explain(known)
+
     def predict(self, images: Sequence[ImageLike], batch_size: int = BATCH_SIZE) -> Prediction:
         """Score N images in [0, 1], map where they are anomalous, label and explain them."""
-        features = self.add_memory_distances(self.encode(images, batch_size))
-        return replace(self.to_prediction(self.score(features)), explanations=self.explain(features))
+        return to_prediction(_arrays(self.outputs(self.encode(images, batch_size))), self.metadata)
+
+    def to_prediction(self, scores: Scores) -> Prediction:
+        """Return the prediction of raw scores, without explanations."""
+        return to_prediction(_arrays(self.decide(scores)), self.metadata)
 
     def score_images(self, images: Sequence[ImageLike], batch_size: int = BATCH_SIZE) -> np.ndarray:
         """Score N images in [0, 1] without anomaly maps: patches are encoded only if the score needs them."""
         features = self.encode(images, batch_size, local=not self.by_class_token)
         if self.by_class_token:
             image = self.score_class_tokens(features.class_token)
-            return self.normalize_scores(Scores(image, image.new_empty(len(image), 0, 0)))
-        return self.normalize_scores(self.score(features))
+            scores = Scores(image, image.new_empty(len(image), 0, 0))
+        else:
+            scores = self.score(features)
+        return self.normalize_scores(scores).cpu().numpy()
 
     def save(self, path: Path) -> None:
         """Write a checkpoint.
@@ -150,6 +178,11 @@ class AnomalyDetector(ABC):
         plain = {"settings": self.settings.to_dict(), "weights_sha256": self.backbone.weights_sha256}
         subject = asdict(self.subject) | {"support_images": list(self.subject.support_images)}
         write_checkpoint(path, self.settings.system, {**self.learned(), **plain, **subject})
+
+
+def _arrays(outputs: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
+    """Return tensors as arrays."""
+    return {name: output.cpu().numpy() for name, output in outputs.items()}
 
 
 def unchanged(detector: AnomalyDetector) -> AnomalyDetector:

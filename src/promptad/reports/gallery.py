@@ -16,7 +16,7 @@ from PIL import Image
 from rich.console import Console
 
 from promptad.data.images import read_image
-from promptad.data.transforms import square_image
+from promptad.data.squares import square_image
 from promptad.errors import InputError
 from promptad.evaluation.evaluator import true_mask
 from promptad.models.base import AnomalyDetector

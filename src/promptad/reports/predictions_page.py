@@ -6,7 +6,7 @@ from markupsafe import Markup
 from promptad.reports.figures import histogram, prototype_figures
 from promptad.reports.predictions_summary import Health, PredictionsGallery, PredictionsSummary
 from promptad.reports.template import fill_template, flat
-from promptad.results.predictions import ONE_IMAGE
+from promptad.runtime.predictions import ONE_IMAGE
 
 
 def render_predictions_page(found: PredictionsSummary, gallery: PredictionsGallery, health: Health) -> str:

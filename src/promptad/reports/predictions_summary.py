@@ -14,7 +14,7 @@ from promptad.errors import InputError
 from promptad.models.registry import load_with_thresholds
 from promptad.reports.gallery import GalleryItem, render_item
 from promptad.reports.run_summary import read_diagnostics
-from promptad.results.predictions import AGAIN, PredictionRecord, PredictionRun
+from promptad.runtime.predictions import AGAIN, PredictionRecord, PredictionRun
 from promptad.utils.progress import add_task, progress_bar
 
 MOST_REJECTED, MOST_PASSED = 12, 4  # images in the gallery

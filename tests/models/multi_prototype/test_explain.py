@@ -10,6 +10,7 @@ from promptad.models.multi_prototype.calibration import calibrate
 from promptad.models.multi_prototype.explain import StateDirections, explain, state_margins
 from promptad.models.multi_prototype.prototypes import Prototypes
 from promptad.models.multi_prototype.scoring import score_features
+from promptad.runtime.postprocess import TERMS, nearest_states
 from promptad.settings import ScoringSettings
 
 GROUPS = [["{} with hole", "punctured {}"], ["{}  with scratch"], ["dirty {}"]]
@@ -31,7 +32,8 @@ def test_the_nearest_states_are_the_one_pointed_to_and_one_of_another_group() ->
     prototypes, support = make_prototypes(), make_support()
     states = make_states(prototypes, support)
     for number, phrase in enumerate(states.phrases):
-        ((first, second),) = states.nearest_states(states.directions[number : number + 1], prototypes)
+        (scores,) = states.scores(states.directions[number : number + 1], prototypes).numpy()
+        first, second = nearest_states(scores, states.phrases, states.groups)
         assert first == phrase
         groups = [states.groups[states.phrases.index(name)] for name in (first, second)]
         assert groups[0] != groups[1]
@@ -56,15 +58,12 @@ def test_the_terms_add_up_to_the_raw_score(image_score: str, with_memory: bool) 
     calibration = calibrate(support, prototypes, "prototype")
     raw = score_features(support, prototypes, calibration, memory, image_score).image
     states = make_states(prototypes, support)
-    explanations = explain(support, prototypes, calibration, states, image_score, memory)
-    for explanation, expected in zip(explanations, raw.tolist(), strict=True):
-        terms = (explanation.class_token, explanation.patches, explanation.memory)
-        assert [term is not None for term in terms] == [
-            image_score != "patches",
-            image_score != "class-token",
-            with_memory,
-        ]
-        assert sum(term for term in terms if term is not None) == pytest.approx(expected, abs=1e-3)
+    explained = explain(support, prototypes, calibration, states, image_score, memory)
+    terms = [explained[name] for name in TERMS if name in explained]
+    assert ("class_token_term" in explained) == (image_score != "patches")
+    assert ("patches_term" in explained) == (image_score != "class-token")
+    assert ("memory_term" in explained) == with_memory
+    torch.testing.assert_close(torch.stack(terms).sum(0), raw, rtol=0, atol=1e-3)
 
 
 def test_the_prototype_with_the_highest_z_score_is_named() -> None:
@@ -74,5 +73,4 @@ def test_the_prototype_with_the_highest_z_score_is_named() -> None:
         patches = support.patch_tokens[:1].clone()
         patches[0, PATCHES // 2] = 3 * direction
         seen = ImageFeatures(support.class_token[:1], patches)
-        (explanation,) = explain(seen, prototypes, calibration, states, "both")
-        assert explanation.prototype == number + 1
+        assert explain(seen, prototypes, calibration, states, "both")["prototype"].tolist() == [number]

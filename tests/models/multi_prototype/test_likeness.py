@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from random_parts import decided
 from torch import Tensor
 
 from promptad import PromptAD, Settings
@@ -60,7 +61,7 @@ def test_an_image_unlike_the_part_is_above_the_threshold_whatever_its_score() ->
     scores = Scores(torch.tensor([-9.0, -9.0, 50.0]), torch.zeros(3, 2, 2), torch.tensor([0.9, 1.5, 1.5]))
     raw = half.raw_scores(scores)
     assert raw.tolist() == [-9, 4 + 2 * 1.5, 50]
-    prediction = half.to_prediction(scores, ScoringSettings(resolution=4))
+    prediction = decided(half, scores, ScoringSettings(resolution=4))
     assert prediction.label == ("good", "anomaly", "anomaly")
     assert prediction.score[1] > 0.5 > prediction.score[0]
 

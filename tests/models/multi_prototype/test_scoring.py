@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from helpers import reference_centred, smooth_best
+from random_parts import decided
 from scipy.ndimage import gaussian_filter  # type: ignore[attr-defined]  # it has no type stubs
 from torch import Tensor
 
@@ -201,7 +202,7 @@ def test_scores_equal_their_reference(positions: int) -> None:
 
 def test_a_prediction_equals_its_reference() -> None:
     scores = Scores(torch.tensor([-3.0, 4.0]), 5 * torch.randn(2, 2, 2, generator=torch.Generator().manual_seed(0)))
-    prediction = THRESHOLDS.to_prediction(scores, ScoringSettings(resolution=6, sigma=1.0))
+    prediction = decided(THRESHOLDS, scores, ScoringSettings(resolution=6, sigma=1.0))
     assert prediction.score.dtype == np.float64
     assert prediction.anomaly_map.dtype == np.float32
     for image in range(2):
@@ -222,9 +223,7 @@ def test_a_prediction_equals_its_reference() -> None:
 
 def test_scores_rise_with_z_scores_and_stay_within_0_and_1() -> None:
     image = torch.tensor([-1e4, -50.0, -1.0, 0.0, 1.0, 50.0, 60.0, 1e4])
-    prediction = THRESHOLDS.to_prediction(
-        Scores(image, image.view(8, 1, 1).expand(8, 2, 2)), ScoringSettings(resolution=4)
-    )
+    prediction = decided(THRESHOLDS, Scores(image, image.view(8, 1, 1).expand(8, 2, 2)), ScoringSettings(resolution=4))
     assert (np.diff(prediction.score) > 0)[1:-1].all()  # z-scores of tens still rank, in float64
     assert (np.diff(prediction.anomaly_map[:, 0, 0]) >= 0).all()
     for values in (prediction.score, prediction.anomaly_map):
@@ -255,7 +254,7 @@ def test_one_prototype_of_each_kind_is_enough(name: str) -> None:
     prototypes, settings = make_prototypes(1, 1), ScoringSettings(resolution=8)
     calibration = calibrate(make_features(4, seed=7), prototypes, name)
     scores = score_features(make_features(2, seed=20), prototypes, calibration)
-    prediction = THRESHOLDS.to_prediction(scores, settings)
+    prediction = decided(THRESHOLDS, scores, settings)
     assert calibration.normal_bias.tolist() == [0]
     assert (prediction.score.shape, prediction.anomaly_map.shape) == ((2,), (2, 8, 8))
     assert np.isfinite(prediction.score).all()
@@ -271,7 +270,7 @@ def test_a_single_view_of_the_support_gives_numbers(name: str) -> None:
     assert (calibration.class_std > 0).all()
     assert (calibration.patch_std > 0).all()
     scores = score_features(make_features(2, seed=20), prototypes, calibration)
-    prediction = THRESHOLDS.to_prediction(scores, settings)
+    prediction = decided(THRESHOLDS, scores, settings)
     assert np.isfinite(prediction.score).all()
 
 

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -18,8 +17,8 @@ from promptad.models.multi_prototype.head import PrototypeHead
 from promptad.models.multi_prototype.scoring import score_class_tokens
 from promptad.models.multi_prototype.similarities import normal_similarities
 from promptad.models.multi_prototype.threshold import NormalScoreDistribution, Thresholds
+from promptad.runtime.metadata import Metadata
 from promptad.settings import Settings
-from promptad.structures import Explanation, Prediction
 
 # The checkpoint keys that differ from the names in the code.
 THRESHOLD_KEYS = {
@@ -75,23 +74,26 @@ class MultiPrototypeDetector(AnomalyDetector):
         """Return the image scores of class tokens [N, D], in z-scores."""
         return score_class_tokens(class_token, self.head.prototypes, self.head.calibration)
 
-    def normalize_scores(self, scores: Scores) -> np.ndarray:
+    def normalize_scores(self, scores: Scores) -> Tensor:
         """Turn raw image scores into [0, 1], where 0.5 is the threshold."""
         return self.thresholds.normalize_scores(self.thresholds.raw_scores(scores))
 
-    def to_prediction(self, scores: Scores) -> Prediction:
-        """Turn raw scores into scores and maps in [0, 1], where 0.5 is the threshold."""
-        return self.thresholds.to_prediction(scores, self.settings.scoring)
+    def decide(self, scores: Scores) -> dict[str, Tensor]:
+        """Turn raw scores into decisions, and scores and maps in [0, 1], where 0.5 is the threshold."""
+        return self.thresholds.decide(scores, self.settings.scoring)
 
-    def explain(self, features: ImageFeatures) -> tuple[Explanation, ...]:
+    def explain(self, features: ImageFeatures) -> dict[str, Tensor]:
         """Return why N images have their scores."""
         head, known = self.head, self.add_memory_distances(features)
         learned = head.prototypes, head.calibration, head.states
-        explanations = explain(known, *learned, head.image_score, head.memory, head.top_share)
-        if head.likeness is None:
-            return explanations
-        lack = head.likeness.lack(features.patch_tokens).tolist()
-        return tuple(replace(one, lack=own) for one, own in zip(explanations, lack, strict=True))
+        explained = explain(known, *learned, head.image_score, head.memory, head.top_share)
+        return explained if head.likeness is None else explained | {"lack": head.likeness.lack(features.patch_tokens)}
+
+    @property
+    def metadata(self) -> Metadata:
+        """What is known of it beside its numbers."""
+        states, threshold = self.head.states, float(self.thresholds.image)
+        return replace(super().metadata, threshold=threshold, phrases=states.phrases, groups=states.groups)
 
     def usage(self, features: ImageFeatures) -> Tensor:
         """Return the share [N, K] of each normal prototype in the patches of N images."""

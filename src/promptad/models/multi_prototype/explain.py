@@ -13,9 +13,6 @@ from promptad.models.multi_prototype.prototypes import Prototypes, project_out
 from promptad.models.multi_prototype.scoring import score_words
 from promptad.models.multi_prototype.similarities import margins
 from promptad.models.normal_stats import mean_and_std
-from promptad.structures import Explanation
-
-MAX_STATES = 2  # named per image
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,16 +40,9 @@ class StateDirections:
         phrases = tuple(" ".join(phrase.replace("{}", "").split()) for group in groups for phrase in group)
         return cls(phrases, numbers, directions, mean, std)
 
-    def nearest_states(self, tokens: Tensor, prototypes: Prototypes) -> list[tuple[str, ...]]:
-        """Return for each of the tokens [N, D] the states with the highest z-scores, one per group, nearest first."""
-        z_scores = (state_margins(tokens, self.directions, prototypes) - self.mean) / self.std  # [N, S]
-        return [self._first_of_groups(order) for order in z_scores.argsort(1, descending=True).tolist()]
-
-    def _first_of_groups(self, order: Sequence[int]) -> tuple[str, ...]:
-        best: dict[int, str] = {}
-        for number in order:
-            best.setdefault(self.groups[number], self.phrases[number])
-        return tuple(best.values())[:MAX_STATES]
+    def scores(self, tokens: Tensor, prototypes: Prototypes) -> Tensor:
+        """Return the z-scores [N, S] of the states for tokens [N, D]: the highest is that of the nearest state."""
+        return (state_margins(tokens, self.directions, prototypes) - self.mean) / self.std
 
 
 def state_margins(tokens: Tensor, directions: Tensor, prototypes: Prototypes) -> Tensor:
@@ -68,11 +58,11 @@ def explain(
     image_score: str,
     memory: CalibratedMemory | None = None,
     top_share: float = 0.0,
-) -> tuple[Explanation, ...]:
-    """Explain the scores of N images.
+) -> dict[str, Tensor]:
+    """Explain the scores of N images, by the names of `promptad.runtime.postprocess`.
 
-    The prototype named is the one with the highest z-score at the most unusual patch, and the states are those nearest
-    to that patch; if patches are not part of the score, the prototype is the class token's.
+    The prototype named is the one with the highest z-score at the most unusual patch, and the states are scored at that
+    patch; if patches are not part of the score, the prototype is the class token's. The terms add up to the raw score.
     """
     count = len(prototypes.abnormal)
     patch_margins = margins(features.patch_tokens, prototypes, calibration.normal_bias)  # [N, patch, M]
@@ -84,16 +74,13 @@ def explain(
     class_margins = margins(features.class_token, prototypes, calibration.normal_bias)  # [N, M]
     of_class = ((class_margins - calibration.class_mean) / calibration.class_std).argmax(1)
     chosen = of_class if image_score == "class-token" else places % count
-    tokens = features.patch_tokens[torch.arange(len(places), device=places.device), places // count]
-    none = [None] * len(places)
-    terms = zip(
-        chosen.tolist(),
-        states.nearest_states(tokens, prototypes),
-        none if image_score == "patches" else class_terms.tolist(),
-        none if image_score == "class-token" else patch_terms.tolist(),
-        none
-        if memory is None or features.distances is None
-        else memory.image_score(features.distances, top_share).tolist(),
-        strict=True,
-    )
-    return tuple(Explanation(1 + number, *rest) for number, *rest in terms)
+    tokens = torch.take_along_dim(features.patch_tokens, (places // count)[:, None, None], 1)[:, 0]
+    explained = {"prototype": chosen, "state_scores": states.scores(tokens, prototypes)}
+    if image_score != "patches":
+        explained["class_token_term"] = class_terms
+    if image_score != "class-token":
+        explained["patches_term"] = patch_terms
+    if memory is not None:
+        assert features.distances is not None, "the features have no memory-bank distances"
+        explained["memory_term"] = memory.image_score(features.distances, top_share)
+    return explained

@@ -17,7 +17,6 @@ from promptad.models.multi_prototype.calibration import Calibration, calibrate
 from promptad.models.multi_prototype.prototypes import Prototypes
 from promptad.models.multi_prototype.scoring import score_features
 from promptad.settings import ScoringSettings
-from promptad.structures import Prediction
 
 MIN_STD = 1e-6  # z-scores; scores that are all the same get this standard deviation
 SCALE = 2.0  # Gumbel scales above the threshold that are shown as 0.73
@@ -56,26 +55,31 @@ class Thresholds:
     image_scale: Tensor  # [], z-scores: threshold plus scale is normalised to 0.73, threshold minus scale to 0.27
     pixel_scale: Tensor  # [], the same of the anomaly map
 
-    def raw_scores(self, scores: Scores) -> np.ndarray:
+    def raw_scores(self, scores: Scores) -> Tensor:
         """Return the raw image scores [N] float64; those of images that are unlike the part are above the threshold."""
         raw = scores.image.double()
         if scores.lack is not None:
             least = self.image.double() + self.image_scale * scores.lack
             raw = torch.where(scores.lack > 1, torch.maximum(raw, least), raw)
-        return raw.cpu().numpy()
+        return raw
 
-    def normalize_scores(self, raw: np.ndarray) -> np.ndarray:
+    def normalize_scores(self, raw: Tensor) -> Tensor:
         """Turn raw image scores [N] into [0, 1]."""
-        return torch.sigmoid((torch.from_numpy(raw) - self.image.cpu()) / self.image_scale.cpu()).numpy()
+        return torch.sigmoid((raw - self.image) / self.image_scale)
 
-    def normalize_maps(self, maps: np.ndarray) -> np.ndarray:
+    def normalize_maps(self, maps: Tensor) -> Tensor:
         """Turn smooth raw maps [N, H, W] into [0, 1]."""
-        return torch.sigmoid((torch.from_numpy(maps) - self.pixel.cpu()) / self.pixel_scale.cpu()).numpy()
+        return torch.sigmoid((maps - self.pixel) / self.pixel_scale)
 
-    def to_prediction(self, scores: Scores, settings: ScoringSettings) -> Prediction:
-        """Turn raw scores into scores and smooth maps in [0, 1]."""
-        maps, raw = self.normalize_maps(smooth_maps(scores.patches, settings)), self.raw_scores(scores)
-        return Prediction(self.normalize_scores(raw), maps, raw, float(self.image))
+    def decide(self, scores: Scores, settings: ScoringSettings) -> dict[str, Tensor]:
+        """Turn raw scores into decisions, scores and smooth maps in [0, 1], named as in `runtime.postprocess`."""
+        raw = self.raw_scores(scores)
+        return {
+            "score": self.normalize_scores(raw),
+            "raw_score": raw,
+            "is_anomalous": ~(raw <= self.image),  # NaN is never good
+            "anomaly_map": self.normalize_maps(smooth_maps(scores.patches, settings)),
+        }
 
 
 @dataclass(frozen=True)
@@ -205,7 +209,7 @@ def folds(count: int, views: int) -> Iterator[tuple[Tensor, Tensor]]:
 
 def map_maxima(scores: Scores, settings: ScoringSettings) -> Tensor:
     """Return the maxima [N] of the smooth maps, in z-scores."""
-    return torch.from_numpy(smooth_maps(scores.patches, settings).max((1, 2)))
+    return smooth_maps(scores.patches, settings).amax((1, 2))
 
 
 def _left_out(

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import Tensor, nn
 
 from promptad.backbones.clip import Backbone
@@ -17,7 +16,6 @@ from promptad.models.buffers import Buffers
 from promptad.models.memory_bank import MemoryBank, equal_weights
 from promptad.models.single_anchor.scoring import score_features, text_score
 from promptad.settings import Settings
-from promptad.structures import Prediction
 
 LEARNED_KEYS = ("text_features", "feature_gallery1")  # and one gallery per further layer: upstream has 2
 
@@ -66,18 +64,18 @@ class SingleAnchorDetector(AnomalyDetector):
         """Return the text scores of class tokens [N, D]."""
         return text_score(class_token, self.head.anchors, self.backbone.log_temperature)
 
-    def normalize_scores(self, scores: Scores) -> np.ndarray:
+    def normalize_scores(self, scores: Scores) -> Tensor:
         """Return image scores as they are."""
-        return scores.image.double().cpu().numpy()
+        return scores.image.double()
 
-    def to_prediction(self, scores: Scores) -> Prediction:
-        """Return the scores as they are, and the maps resized and smoothed."""
-        maps = smooth_maps(scores.patches, self.settings.scoring)
-        return Prediction(self.normalize_scores(scores), maps, self.normalize_scores(scores))
+    def decide(self, scores: Scores) -> dict[str, Tensor]:
+        """Return the scores as they are, and the maps resized and smoothed; there is no decision."""
+        image, maps = self.normalize_scores(scores), smooth_maps(scores.patches, self.settings.scoring)
+        return {"score": image, "raw_score": image, "anomaly_map": maps}
 
-    def explain(self, features: ImageFeatures) -> tuple[()]:  # noqa: ARG002 there is nothing to explain
+    def explain(self, features: ImageFeatures) -> dict[str, Tensor]:  # noqa: ARG002 there is nothing to explain
         """Return nothing: there are no prototypes."""
-        return ()
+        return {}
 
     def usage(self, features: ImageFeatures) -> None:  # noqa: ARG002 there is nothing to count
         """Return None: there are no prototypes."""

@@ -4,13 +4,13 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from promptad.data.fingerprints import file_sha256
 from promptad.errors import InputError
-from promptad.models.base import AnomalyDetector
+from promptad.runtime.metadata import Metadata
 from promptad.settings import Settings
 from promptad.structures import ANOMALY, GOOD, UNLIKE, Explanation, Region
 from promptad.utils.files import writable_folder
@@ -42,12 +42,17 @@ class PredictionRun:
     false_alarm_range: tuple[float, float] | None = None  # of the actual rate, as far as the detector can tell
 
     @classmethod
-    def of(cls, checkpoint: Path, detector: AnomalyDetector) -> "PredictionRun":
-        """Return the record of a detector that predicts in the working directory."""
-        subject, digest = detector.subject, file_sha256(checkpoint)
-        settings = replace(detector.settings, backbone=detector.backbone.settings)  # with the current path of weights
-        place, range_ = str(Path.cwd()), detector.false_alarm_range
-        return cls(str(checkpoint), digest, place, subject.class_name, subject.support_images, settings, range_)
+    def of(cls, checkpoint: Path, known: Metadata) -> "PredictionRun":
+        """Return the record of a detector's file that predicts in the working directory."""
+        return cls(
+            str(checkpoint),
+            file_sha256(checkpoint),
+            str(Path.cwd()),
+            known.class_name,
+            known.support_images,
+            known.settings,
+            known.false_alarm_range,
+        )
 
     @property
     def checkpoint_path(self) -> Path:

@@ -1,0 +1,47 @@
+"""From a detector's outputs, as arrays, to a prediction: numpy is all it needs.
+
+The outputs, by name, of N images:
+
+- `score` [N] in [0, 1], `raw_score` [N], `anomaly_map` [N, resolution, resolution] in [0, 1];
+- of a method with thresholds `is_anomalous` [N];
+- of one with explanations `prototype` [N], counted from 0; `state_scores` [N, S], the z-scores of the states at the
+  most unusual patch; the terms of the raw score that there are, of `class_token_term`, `patches_term` and `memory_term`
+  [N]; and `lack` [N], if it is known.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from promptad.runtime.metadata import Metadata
+from promptad.structures import Explanation, Prediction
+
+MAX_STATES = 2  # named per image
+TERMS = ("class_token_term", "patches_term", "memory_term", "lack")  # in the order of an `Explanation`
+
+Outputs = Mapping[str, np.ndarray]
+
+
+def to_prediction(outputs: Outputs, metadata: Metadata) -> Prediction:
+    """Return the prediction of a detector's outputs, with explanations if it has them."""
+    score, raw_score = (outputs[name].astype(np.float64) for name in ("score", "raw_score"))
+    return Prediction(score, outputs["anomaly_map"], raw_score, metadata.threshold, explanations(outputs, metadata))
+
+
+def explanations(outputs: Outputs, metadata: Metadata) -> tuple[Explanation, ...]:
+    """Return why N images have their scores; empty if the outputs do not tell."""
+    if "prototype" not in outputs:
+        return ()
+    count = len(outputs["prototype"])
+    terms = [outputs[name].tolist() if name in outputs else [None] * count for name in TERMS]
+    states = [nearest_states(row, metadata.phrases, metadata.groups) for row in outputs["state_scores"]]
+    numbers = (outputs["prototype"] + 1).tolist()
+    return tuple(Explanation(*row) for row in zip(numbers, states, *terms, strict=True))
+
+
+def nearest_states(scores: np.ndarray, phrases: Sequence[str], groups: Sequence[int]) -> tuple[str, ...]:
+    """Return the states with the highest scores [S], one per group, nearest first."""
+    best: dict[int, str] = {}
+    for number in np.argsort(-scores, kind="stable").tolist():
+        best.setdefault(groups[number], phrases[number])
+    return tuple(best.values())[:MAX_STATES]
