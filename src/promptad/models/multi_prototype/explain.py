@@ -74,7 +74,8 @@ def explain(
     class_margins = margins(features.class_token, prototypes, calibration.normal_bias)  # [N, M]
     of_class = ((class_margins - calibration.class_mean) / calibration.class_std).argmax(1)
     chosen = of_class if image_score == "class-token" else places % count
-    tokens = torch.take_along_dim(features.patch_tokens, (places // count)[:, None, None], 1)[:, 0]
+    patches = (places // count)[:, None, None].expand(-1, 1, features.patch_tokens.shape[2])
+    tokens = features.patch_tokens.gather(1, patches)[:, 0]
     explained = {"prototype": chosen, "state_scores": states.scores(tokens, prototypes)}
     if image_score != "patches":
         explained["class_token_term"] = class_terms
