@@ -40,12 +40,12 @@ from rich.table import Table
 from promptad.backbones.clip import Backbone
 from promptad.cli.values import names
 from promptad.data.few_shot import choose_support
-from promptad.engine.support import encode_support, with_bit_depth
 from promptad.evaluation.diagnostics import diagnose
 from promptad.evaluation.evaluator import TestSplit, evaluate, read_test_split
 from promptad.features import SupportFeatures
 from promptad.models.base import AnomalyDetector, Subject
 from promptad.models.multi_prototype.detector import MultiPrototypeDetector
+from promptad.models.support import encode_support, with_bit_depth
 from promptad.settings import MULTI_PROTOTYPE, SINGLE_ANCHOR, Settings
 from promptad.structures import ClassDataset
 from promptad.utils.files import whole_file

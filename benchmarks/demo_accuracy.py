@@ -49,9 +49,9 @@ from promptad.cli.values import numbers
 from promptad.data.demo import DEFECT_FOLDERS
 from promptad.data.demo.writer import IMAGES_A_DEFECT
 from promptad.data.few_shot import choose_support
-from promptad.engine.support import encode_support
 from promptad.evaluation.evaluator import read_test_split
 from promptad.models.base import Subject
+from promptad.models.support import encode_support
 from promptad.settings import MULTI_PROTOTYPE, SINGLE_ANCHOR, Settings
 from promptad.utils.files import whole_file
 

@@ -25,11 +25,11 @@ from rich.table import Table
 from promptad.backbones.clip import Backbone
 from promptad.cli.values import numbers
 from promptad.data.few_shot import choose_support
-from promptad.engine.support import encode_support, with_bit_depth
 from promptad.features import ImageFeatures, SupportFeatures
 from promptad.models.base import Subject, TrainTask
 from promptad.models.multi_prototype.detector import MultiPrototypeDetector
 from promptad.models.registry import train
+from promptad.models.support import encode_support, with_bit_depth
 from promptad.settings import MULTI_PROTOTYPE, Settings
 from promptad.structures import ClassDataset
 from promptad.utils.files import whole_file

@@ -24,9 +24,9 @@ from train_speed import ARCHITECTURE, random_backbone
 from promptad.backbones.clip import Backbone
 from promptad.backbones.open_clip_vit import clip_of
 from promptad.data.demo.writer import draw_good
-from promptad.engine.support import encode_support
 from promptad.models.base import AnomalyDetector, Subject, TrainTask
 from promptad.models.registry import train
+from promptad.models.support import encode_support
 from promptad.settings import ScoringSettings, Settings, TrainingSettings
 from promptad.utils.files import whole_file
 from promptad.utils.progress import add_task, progress_bar

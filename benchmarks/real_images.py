@@ -39,13 +39,13 @@ from promptad.cli.values import names, numbers
 from promptad.data.datasets import class_names, read_class
 from promptad.data.few_shot import choose_support
 from promptad.data.fingerprints import files_sha256
-from promptad.engine.support import encode_support, with_bit_depth
 from promptad.evaluation.evaluator import TestSplit, read_test_split
 from promptad.evaluation.metrics import average_precision, image_auroc
 from promptad.features import ImageFeatures
 from promptad.models.base import Subject, TrainTask
 from promptad.models.multi_prototype.detector import MultiPrototypeDetector
 from promptad.models.registry import train
+from promptad.models.support import encode_support, with_bit_depth
 from promptad.settings import MULTI_PROTOTYPE, SINGLE_ANCHOR, Settings
 from promptad.structures import SCORE_THRESHOLD, ClassDataset, Prediction
 from promptad.utils.files import whole_file

@@ -26,8 +26,8 @@ from rich.table import Table
 from promptad.backbones.clip import Backbone
 from promptad.cli.values import numbers
 from promptad.data.few_shot import choose_support
-from promptad.engine.support import encode_support, with_bit_depth
 from promptad.features import ImageFeatures
+from promptad.models.support import encode_support, with_bit_depth
 from promptad.settings import MULTI_PROTOTYPE
 from promptad.structures import GOOD
 from promptad.utils.files import whole_file

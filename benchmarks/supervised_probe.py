@@ -44,12 +44,12 @@ from torch import Tensor
 from promptad.backbones.clip import Backbone
 from promptad.cli.values import numbers
 from promptad.data.few_shot import choose_support
-from promptad.engine.support import encode_support
 from promptad.evaluation.evaluator import TestSplit, read_test_split
 from promptad.evaluation.metrics import image_auroc, pixel_auroc
 from promptad.features import ImageFeatures
 from promptad.models.anomaly_map import Scores, smooth_maps, square_maps
 from promptad.models.base import Subject
+from promptad.models.support import encode_support
 from promptad.settings import IMAGE_SCORES, MULTI_PROTOTYPE, Settings
 from promptad.structures import ClassDataset
 from promptad.utils.files import whole_file

@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from PIL import Image
 
 from promptad.backbones.factory import choose_device, load_backbone
 from promptad.data.fingerprints import support_sha256
-from promptad.data.images import ImageLike, is_tensor
+from promptad.data.images import ImageLike, as_list
 from promptad.engine.model_selection import ModelSelection
-from promptad.engine.support import encode_support, with_bit_depth
 from promptad.errors import InputError
+from promptad.export.base import Exported, ExportOptions
 from promptad.export.registry import export
 from promptad.models.base import AnomalyDetector, Subject, TrainTask
 from promptad.models.registry import load_detector, train
+from promptad.models.support import encode_support, with_bit_depth
 from promptad.settings import MULTI_PROTOTYPE, Settings, default_settings
 from promptad.visualization.prediction import ImagePrediction
 
@@ -73,7 +73,7 @@ class PromptAD:
         Raises:
             InputError: no image, or one that cannot be read.
         """
-        images = _as_list(images)
+        images = as_list(images)
         if len(images) == 0:
             raise InputError("no images to learn from: give at least one picture of a good part")
         training = replace(self.settings.training, k_shot=len(images))
@@ -109,7 +109,7 @@ class PromptAD:
 
         0.5 is the threshold that a normal image exceeds at the false-alarm rate of the settings.
         """
-        given, known = _as_list(images), self.detector.metadata
+        given, known = as_list(images), self.detector.metadata
         return ImagePrediction(
             **vars(self.detector.predict(given)),
             images=given,
@@ -119,19 +119,37 @@ class PromptAD:
 
     def score_samples(self, images: Iterable[ImageLike] | ImageLike) -> np.ndarray:
         """Return the scores [N] of N images, without anomaly maps: faster if scores use the class token only."""
-        return self.detector.score_images(_as_list(images))
+        return self.detector.score_images(as_list(images))
 
     def save(self, path: str | Path) -> None:
         """Write a checkpoint."""
         self.detector.save(Path(path))
 
-    def export(self, path: str | Path) -> None:
-        """Export the trained head in the format of the path's suffix, such as .safetensors.
+    def export(
+        self,
+        path: str | Path,
+        *,
+        precision: str = "float32",
+        tower: str | Path | None = None,
+        good: Iterable[ImageLike] = (),
+    ) -> Exported:
+        """Export the detector in the format of the path's suffix: .onnx, .xml of OpenVINO, or .safetensors of its head.
+
+        `promptad.runtime.session.Session` predicts with the first two, without torch.
+
+        Args:
+            path: the file to write.
+            precision: of the image encoder, "float32", "float16" (half the file) or "int8" (a quarter, and faster).
+            tower: a file of its own for the image encoder, which several detectors share; written if it is not there.
+            good: for int8, the images that were given to `fit`.
 
         Raises:
-            InputError: the estimator is not fitted, or the suffix is unknown.
+            InputError: the estimator is not fitted, the suffix is unknown, a package is missing, the images are others,
+                or the tower is of another backbone.
         """
-        export(self.detector, Path(path))
+        shared = None if tower is None else Path(tower)
+        options = ExportOptions(precision=precision, tower=shared, support=as_list(good))
+        return export(self.detector, Path(path), options)
 
     @classmethod
     def load(
@@ -146,12 +164,3 @@ class PromptAD:
         loaded = cls(detector.class_name, settings=detector.settings, gpu=gpu)
         loaded._detector = detector
         return loaded
-
-
-def _as_list(images: Iterable[ImageLike] | ImageLike) -> list[ImageLike]:
-    """Return images as a list; a single one is recognised by its type, or by its three axes."""
-    if isinstance(images, str | Path | Image.Image):
-        return [images]
-    if (isinstance(images, np.ndarray) or is_tensor(images)) and images.ndim == 3:
-        return [images]
-    return list(images)

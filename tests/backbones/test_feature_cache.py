@@ -16,9 +16,9 @@ from PIL import Image
 from promptad.backbones.clip import Backbone
 from promptad.backbones.factory import load_backbone
 from promptad.backbones.feature_cache import FeatureCache, default_cache_folder
-from promptad.engine.support import LEAST_DISTURBED
 from promptad.errors import InputError
 from promptad.features import ImageFeatures
+from promptad.models.support import LEAST_DISTURBED
 from promptad.settings import BackboneSettings
 
 LARGE = 2.0**30

@@ -10,11 +10,11 @@ from train_speed import CLASS, OriginalLoop, encode_whole
 from promptad.backbones.clip import Backbone
 from promptad.backbones.open_clip_vit import clip_of
 from promptad.data.datasets import read_class
-from promptad.engine.support import encode_support
 from promptad.evaluation.evaluator import evaluate, read_test_split
 from promptad.models.base import Subject, TrainTask
 from promptad.models.registry import train
 from promptad.models.single_anchor.prompts import average_anchors
+from promptad.models.support import encode_support
 from promptad.settings import default_settings
 
 pytestmark = pytest.mark.slow

@@ -12,8 +12,8 @@ from helpers import LIGHT, LIGHTEST, TINY, Own, Trained, assert_refused, call, c
 from matplotlib.figure import Figure
 
 from promptad import PromptAD
-from promptad.cli import commands
 from promptad.data.images import read_image
+from promptad.runtime import judge
 from promptad.runtime.predict import predict
 from promptad.runtime.predictions import ONE_IMAGE
 
@@ -184,7 +184,7 @@ def interrupted_after(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
                 raise KeyboardInterrupt
             yield item
 
-    monkeypatch.setattr(commands, "predict", some)
+    monkeypatch.setattr(judge, "predict", some)
 
 
 def test_an_interrupted_run_keeps_its_lines_and_goes_on(
@@ -250,7 +250,7 @@ def test_a_long_name_and_a_vanished_image_stop_nobody(
             (new / "b.png").unlink(missing_ok=True)
             yield item
 
-    monkeypatch.setattr(commands, "predict", vanishing)
+    monkeypatch.setattr(judge, "predict", vanishing)
     outcome = call("predict", own.part, new, "--output", tmp_path / "out", "--overlays")
     assert outcome.code == 0, outcome.errors
     lines = read_lines(tmp_path / "out")

@@ -9,6 +9,7 @@ from helpers import refusal
 from safetensors import safe_open
 
 from promptad import PromptAD
+from promptad.export.base import Exported, ExportOptions
 from promptad.export.registry import EXPORTERS, export
 from promptad.models.base import AnomalyDetector
 
@@ -32,13 +33,14 @@ def test_the_file_holds_the_state_of_the_head_and_its_settings(name: str, tmp_pa
 
 def test_an_unknown_suffix_is_refused_with_those_there_are(tmp_path: Path) -> None:
     estimator = PromptAD.load(FORMAT_7 / "multi_prototype.pt")
-    assert ".safetensors" in refusal(estimator.export, tmp_path / "carpet.onnx")
+    assert ".safetensors" in refusal(estimator.export, tmp_path / "carpet.tflite")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_format_is_one_line_in_the_registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def write_names(detector: AnomalyDetector, path: Path) -> None:
+    def write_names(detector: AnomalyDetector, path: Path, _: ExportOptions) -> Exported:
         path.write_text("\n".join(detector.head.state_dict()))
+        return Exported((path,))
 
     monkeypatch.setitem(EXPORTERS, ".txt", write_names)
     export(PromptAD.load(FORMAT_7 / "multi_prototype.pt").detector, tmp_path / "carpet.txt")

@@ -1,7 +1,7 @@
 """The commands: each turns its options into work of the engine, and draws, writes and prints the results."""
 
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,16 +15,21 @@ from promptad.cli.builders import (
     check_batch_size,
     draw_demo,
     draw_sheet,
+    export_path,
     find_checkpoint,
     find_data,
     find_device,
+    find_support,
+    load_for_export,
     make_choice,
     make_context,
     make_jobs,
+    open_predictor,
     print_notes,
     read_one_class,
     read_part,
     result_folder,
+    size_in_words,
 )
 from promptad.cli.flags import with_flags
 from promptad.cli.options import CHOICE
@@ -36,8 +41,10 @@ from promptad.data.search import find_images
 from promptad.engine.context import RunContext
 from promptad.engine.runs import evaluate_class, print_seeds, train_all, train_one
 from promptad.errors import InputError
-from promptad.models.base import AnomalyDetector, Subject
-from promptad.models.registry import load_detector, load_with_thresholds
+from promptad.export.base import ExportOptions
+from promptad.export.registry import export
+from promptad.models.base import Subject
+from promptad.models.registry import load_detector
 from promptad.reports.comparison.differences import compare
 from promptad.reports.comparison.figure import draw_comparison
 from promptad.reports.comparison.rows import comparable_rows
@@ -49,26 +56,15 @@ from promptad.reports.run_page import render_run_page
 from promptad.reports.run_summary import summarize_run
 from promptad.reports.template import write_page
 from promptad.results.paths import ResultFolder, check_plain_name
+from promptad.runtime.engines import SUFFIXES as GRAPH_SUFFIXES
+from promptad.runtime.judge import Listener, judge
 from promptad.runtime.metadata import Metadata
-from promptad.runtime.predict import predict
-from promptad.runtime.predictions import (
-    LINES,
-    ONE_IMAGE,
-    PredictionRecord,
-    PredictionRun,
-    discard_part,
-    predictions_file,
-    read_predictions,
-)
+from promptad.runtime.predictions import ONE_IMAGE, PredictionRecord, read_predictions
 from promptad.settings import Settings
 from promptad.utils.progress import add_task, progress_bar
 from promptad.visualization.figures import save
 from promptad.visualization.overlays import Overlay, draw_overlays
 from promptad.visualization.prediction import overlay_title
-
-REJECTED = 3  # exit code of predict --fail-on-anomaly
-MAX_STEM = 60  # letters of an image's name that the name of its overlay has
-MAX_NAMED = 20  # anomalous or unreadable images that predict names in the terminal
 
 
 def run_train(given: Arguments, console: Console) -> None:
@@ -95,57 +91,51 @@ def run_predict(given: Arguments, console: Console) -> int:
     path = find_checkpoint(given["checkpoint"])
     check_batch_size(given)
     found = find_images(given["pictures"], besides=given["output"])
-    device = find_device(given, console)
-    detector = load_with_thresholds(path, device, given["false_alarm_rate"], given["pretrained_dataset"])
-    if len(detector.subject.support_images) == 1:
-        console.print(ONE_IMAGE, soft_wrap=True)
-    records = write_predictions(detector, path, found.images, given, console)
-    show_predictions(records, console)
-    for note in found.notes():
-        console.print(note, soft_wrap=True)
-    console.print(f"written: {given['output'] / LINES}", soft_wrap=True)
-    if all(record.error for record in records):
-        raise InputError("none of the pictures could be read: see their lines above")
-    bad = any(record.is_anomalous or record.error for record in records)
-    return REJECTED if (bad or found.unread) and given["fail_on_anomaly"] else 0
+    predictor = open_predictor(path, given, console)
+    known = predictor.metadata
+
+    def drawn(record: PredictionRecord, anomaly_map: np.ndarray, file: Path) -> PredictionRecord:
+        """Draw a record, and return it with the overlay's name, or with its error if the image has gone by now."""
+        try:
+            image = read_image(record.path, known.settings.bit_depth)
+        except InputError as error:
+            return PredictionRecord(record.path, error=str(error))
+        draw_record(known, record, image, anomaly_map, file)
+        return replace(record, overlay=str(file))
+
+    with progress_bar(console) as progress:
+        bar = add_task(progress, "judge", len(found.images))
+        return judge(
+            predictor,
+            path,
+            found,
+            given["output"],
+            given["batch_size"],
+            Listener(
+                lambda line: console.print(line, soft_wrap=True),
+                lambda count: progress.advance(bar, count),
+                drawn if given["overlays"] else None,
+            ),
+            fail_on_anomaly=given["fail_on_anomaly"],
+        )
 
 
-def write_predictions(
-    detector: AnomalyDetector, path: Path, images: Sequence[Path], given: Arguments, console: Console
-) -> list[PredictionRecord]:
-    """Predict images with a progress bar, write each record, and draw it if asked; return them without regions."""
-    output, known = given["output"], detector.metadata
-    run = PredictionRun.of(path, known)
-    with predictions_file(output, run, images) as file, progress_bar(console) as progress:
-        records = [replace(record, regions=()) for record in file.known]
-        if records:
-            console.print(f"going on behind {len(records)} pictures of an interrupted run", soft_wrap=True)
-        bar = add_task(progress, "judge", len(images))
-        progress.advance(bar, len(records))
-        coming = predict(detector, images[len(records) :], given["batch_size"])
-        for number, (record, anomaly_map) in enumerate(coming, len(records) + 1):
-            written = record
-            if given["overlays"] and anomaly_map is not None:
-                name = f"{number:04}_{Path(record.path).stem[:MAX_STEM]}.png"
-                written = _drawn(known, record, anomaly_map, output / "overlays" / name)
-            file.write(written)
-            records.append(replace(written, regions=()))
-            progress.advance(bar)
-        if all(record.error for record in records) and (output / LINES).is_file():
-            discard_part(output)
-            show_predictions(records, console)
-            raise InputError("none of the pictures could be read: see above; the earlier predictions are kept")
-    return records
-
-
-def _drawn(known: Metadata, record: PredictionRecord, anomaly_map: np.ndarray, file: Path) -> PredictionRecord:
-    """Draw a record, and return it with the overlay's name, or with its error if the image has gone by now."""
-    try:
-        image = read_image(record.path, known.settings.bit_depth)
-    except InputError as error:
-        return PredictionRecord(record.path, error=str(error))
-    draw_record(known, record, image, anomaly_map, file)
-    return replace(record, overlay=str(file))
+def run_export(given: Arguments, console: Console) -> None:
+    """Export a detector."""
+    path = find_checkpoint(given["checkpoint"])
+    output = export_path(path, given)
+    detector = load_for_export(path, given, console)
+    support = find_support(detector, given["good"] or ())
+    options = ExportOptions(precision=given["precision"], tower=given["tower"], support=support)
+    with console.status("exporting", spinner="dots"):
+        made = export(detector, output, options)
+    for file in made.files:
+        console.print(f"written: {file}, {size_in_words(file.stat().st_size)}", soft_wrap=True)
+    if made.change is not None:
+        console.print(made.change.in_words(), soft_wrap=True)
+    if output.suffix in GRAPH_SUFFIXES and detector.metadata.threshold is not None:
+        line = f"judge pictures without torch: python -m promptad.runtime predict {shlex.quote(str(output))} PICTURES"
+        console.print(line, soft_wrap=True)
 
 
 def draw_record(
@@ -155,27 +145,6 @@ def draw_record(
     title = overlay_title(record.score, record.max_score, record.label, record.reason)
     overlay = Overlay(image, anomaly_map, known.canvas_size, record.regions, title)
     save(draw_overlays([overlay]), file, "output")
-
-
-def show_predictions(records: Sequence[PredictionRecord], console: Console) -> None:
-    """Name what is anomalous or could not be read, and count all."""
-    bad = [record for record in records if record.is_anomalous or record.error]
-    for record in bad[:MAX_NAMED]:
-        console.print(_line_of(record), soft_wrap=True)
-    if len(bad) > MAX_NAMED:
-        console.print(f"… and {len(bad) - MAX_NAMED} more")
-    unreadable = sum(bool(record.error) for record in records)
-    anomalies = len(bad) - unreadable
-    console.print(
-        f"{len(records)} pictures: {anomalies} anomalies, {len(records) - len(bad)} good, {unreadable} unreadable",
-        soft_wrap=True,
-    )
-
-
-def _line_of(record: PredictionRecord) -> str:
-    if record.error:
-        return f"unreadable  {record.path}: {record.error}"
-    return f"anomaly {record.score:.2f}  {record.path}, {record.reason}"
 
 
 def run_train_all(given: Arguments, console: Console) -> None:
@@ -269,6 +238,7 @@ def run_demo_data(given: Arguments, console: Console) -> None:
 RUNNERS: dict[str, Callable[[Arguments, Console], int | None]] = {
     "train": run_train,
     "predict": run_predict,
+    "export": run_export,
     "test": run_test,
     "train-all": run_train_all,
     "compare": run_compare,

@@ -7,6 +7,7 @@ from typing import Any
 
 from promptad.cli.values import folders, names, numbers, phrases, shares, truth
 from promptad.data.datasets import DATASETS
+from promptad.export.registry import SUFFIXES
 from promptad.reports.comparison.rows import BASELINE, OURS
 from promptad.settings import BATCH_SIZE, MULTI_PROTOTYPE, SINGLE_ANCHOR, Settings
 
@@ -280,7 +281,9 @@ OWN = (
     Option("--name", str, "what your own part is called in the prompts, such as 'metal bracket'"),
 )
 PREDICT = (
-    Option("CHECKPOINT", Path, "the trained detector: its file, or the folder of a part of your own"),
+    Option(
+        "CHECKPOINT", Path, "the trained detector: its file, the folder of a part of your own, or an exported detector"
+    ),
     Option("PICTURES", str, "pictures to judge: files, folders (with all below them) or patterns", several=True),
     Option("--output", Path, "folder to write predictions.jsonl to, and overlays/", default=Path("predictions")),
     Option("--overlays", truth, "draw each picture with its map and the regions that are anomalous", default=False),
@@ -292,10 +295,34 @@ PREDICT = (
     BATCH,
 )
 
+EXPORT = (
+    Option("CHECKPOINT", Path, "the trained detector: its file, or the folder of a part of your own"),
+    Option(
+        "--to",
+        str,
+        f"format: {', '.join(SUFFIXES)}; the last holds the head alone (default: by the output's name, else onnx)",
+    ),
+    Option("--output", Path, "file to write (default: beside the checkpoint)"),
+    Option(
+        "--precision",
+        str,
+        "of the image encoder: float32, float16 (half the file) or int8 (a quarter, and faster)",
+        default="float32",
+    ),
+    Option("--tower", Path, "file of its own for the image encoder, which several detectors share (default: none)"),
+    Option("--good", str, "for int8: the pictures that the detector learned from, or their folder", several=True),
+    Option("--system", str, "of the checkpoint", default=MULTI_PROTOTYPE),
+    replace(FALSE_ALARM_RATE, setting="", help=FALSE_ALARM_RATE.help + " (default: as trained)"),
+    replace(WEIGHTS, setting="", help="the weight file, if it has moved (default: as trained)"),
+    GPU,
+    CPU,
+)
+
 LEARNING = (*DATA, *METHOD, *TRAINING, *BACKBONE, *SCORING, FALSE_ALARM_RATE, *MACHINE, *OUTPUT)
 COMMANDS: dict[str, tuple[str, tuple[Option, ...]]] = {
     "train": ("train, measure and diagnose the detector of one class", (*LEARNING, *OWN)),
     "predict": ("judge pictures without labels: a decision, and where the defect is", PREDICT),
+    "export": ("write a detector as a file that runs without torch", EXPORT),
     "test": ("measure and diagnose a trained detector again", (*LEARNING, CHECKPOINT)),
     "train-all": ("train all classes of a data set; start it again and it goes on", (*LEARNING, CLASSES, TOGETHER)),
     "compare": ("compare two systems in saved results, class by class", COMPARE),

@@ -84,6 +84,15 @@ def find_bit_depth(images: Iterable[ImageLike]) -> int | None:
     return needed_bits(max(highest)) if highest else None
 
 
+def as_list(images: Iterable[ImageLike] | ImageLike) -> list[ImageLike]:
+    """Return images as a list; a single one is recognised by its type, or by its three axes."""
+    if isinstance(images, str | Path | Image.Image):
+        return [images]
+    if (isinstance(images, np.ndarray) or is_tensor(images)) and images.ndim == 3:
+        return [images]
+    return list(images)
+
+
 def read_each(
     pool: Executor,
     read: Callable[[Item], Result],

@@ -23,12 +23,12 @@ from promptad.engine.evaluate import (
     show_record,
 )
 from promptad.engine.fit import fit
-from promptad.engine.support import encode_support
 from promptad.errors import InputError, in_words
 from promptad.evaluation.evaluator import TestSplit
 from promptad.features import ImageFeatures
 from promptad.models.base import AnomalyDetector, Subject, TrainTask
 from promptad.models.registry import read_checkpoint
+from promptad.models.support import encode_support
 from promptad.results.paths import ResultFolder
 from promptad.results.table import read_results, results_table, seeds_table
 from promptad.settings import Settings

@@ -1,8 +1,7 @@
 """A detector as three modules that can be traced: how pixels are prepared, the image encoder, and the head."""
 
-from collections.abc import Sequence
-
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from promptad.backbones.clip import Backbone
@@ -78,10 +77,7 @@ def feature_names(layers: int) -> tuple[str, ...]:
 @torch.inference_mode()
 def sample_features(encoder: ViTImageEncoder, layers: int, count: int = 2) -> tuple[Tensor, ...]:
     """Return features of the shapes that a head takes, for `count` images: tracing needs an example."""
-    patches = len(encoder.visual.positional_embedding) - 1
-    widths: Sequence[tuple[int, ...]] = [
-        (encoder.dimensions,),
-        (patches, encoder.dimensions),
-        *[(patches, encoder.width)] * layers,
-    ]
-    return tuple(torch.nn.functional.normalize(torch.ones(count, *shape), dim=-1) for shape in widths)
+    patches, device = len(encoder.visual.positional_embedding) - 1, encoder.visual.positional_embedding.device
+    shapes = ((encoder.dimensions,), (patches, encoder.dimensions), *[(patches, encoder.width)] * layers)
+    # Each is a tensor of its own: what is given twice would be traced as one.
+    return tuple(F.normalize(torch.ones(count, *shape, device=device), dim=-1) for shape in shapes)

@@ -6,11 +6,12 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
+from promptad.export.base import Exported, ExportOptions
 from promptad.models.base import AnomalyDetector
 from promptad.utils.files import whole_file
 
 
-def write_safetensors(detector: AnomalyDetector, path: Path) -> None:
+def write_safetensors(detector: AnomalyDetector, path: Path, _: ExportOptions) -> Exported:
     """Write all buffers of a detector's head, such as `prototypes.normal` [K, D], `calibration.map_mean` [M].
 
     The file's metadata hold, as JSON, `settings`, `subject` (data set, class, support images) and `weights_sha256` of
@@ -28,3 +29,4 @@ def write_safetensors(detector: AnomalyDetector, path: Path) -> None:
     }
     with whole_file(path, "output") as temporary:
         save_file(tensors, temporary, metadata)
+    return Exported((path,))

@@ -13,6 +13,7 @@ from promptad.models.normal_stats import mean_and_std, mean_of_largest, position
 from promptad.settings import ScoringSettings
 
 NEAREST = ("nearest",)  # of PromptAD
+WORDS_WEIGHTS = ("class_token_weight", "patches_weight", "map_weight")  # of a `CalibratedMemory`
 
 
 @dataclass(frozen=True, eq=False)

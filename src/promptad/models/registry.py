@@ -10,6 +10,7 @@ import torch
 from promptad.backbones.clip import Backbone
 from promptad.backbones.factory import load_backbone
 from promptad.errors import InputError, check_choice
+from promptad.features import SupportFeatures
 from promptad.models import multi_prototype, single_anchor
 from promptad.models.base import AnomalyDetector, EpochState, Subject, TrainTask
 from promptad.models.checkpoint import FORMAT_VERSION, check_backbone, check_content, check_numbers, read_archive
@@ -28,6 +29,7 @@ class Method:
     checkpoint_name: str  # what its checkpoints are of, for errors
     cure: str  # for the error when its checkpoint is given to another method
     oldest_format: int = FORMAT_VERSION  # of the checkpoints that it still reads
+    recalibrate: Callable[[AnomalyDetector, SupportFeatures], AnomalyDetector] | None = None  # for int8
     tensors_alone: bool = False  # whether checkpoints without settings, such as upstream ones, are read
 
 
@@ -41,6 +43,7 @@ MODELS: dict[str, Method] = {
         "multi-prototype system",
         ": test it without `system` single-anchor",
         oldest_format=4,
+        recalibrate=multi_prototype.recalibrate,
     ),
     SINGLE_ANCHOR: Method(
         single_anchor.train,
@@ -51,6 +54,7 @@ MODELS: dict[str, Method] = {
         ", which has one averaged anchor where this system needs prototypes; test it with `system` single-anchor, or"
         " train again: promptad train --class-name CLASS",
         oldest_format=0,
+        recalibrate=single_anchor.recalibrate,
         tensors_alone=True,
     ),
 }
@@ -67,6 +71,17 @@ def train(backbone: Backbone, tasks: Sequence[TrainTask]) -> Iterator[tuple[Epoc
         InputError: the loss becomes NaN or infinite, or a prompt is too long.
     """
     return MODELS[tasks[0].settings.system].train(backbone, tasks)
+
+
+def recalibrated(detector: AnomalyDetector, support: SupportFeatures) -> AnomalyDetector:
+    """Return a detector with its prompts as they are, and all else found anew on features of the support images.
+
+    Raises:
+        InputError: its method does not tell how.
+    """
+    if (recalibrate := MODELS[detector.settings.system].recalibrate) is None:
+        raise InputError(f"`precision` int8: the system {detector.settings.system} cannot be calibrated anew")
+    return recalibrate(detector, support)
 
 
 def read_checkpoint(path: Path, method: str) -> dict[str, Any]:

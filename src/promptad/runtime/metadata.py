@@ -1,8 +1,19 @@
-"""What is known of a detector beside its numbers, as plain data."""
+"""What is known of a detector beside its numbers, as plain data; and its text in an exported file."""
 
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path, PurePath
+from typing import Any
 
+from promptad.errors import InputError
 from promptad.settings import Settings
+from promptad.utils.json_text import is_number, parse_json
+
+EXPORT_VERSION = 1  # of exported files
+DETECTOR, HEAD, TOWER = "promptad detector", "promptad head", "promptad tower"  # the kinds of exported files
+KEY = "promptad"  # of the text in an exported file
+CURE = "export the detector again, with promptad export"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,3 +36,73 @@ class Metadata:
     def canvas_size(self) -> int:
         """Pixels a side of the square whose central part an anomaly map shows."""
         return round(self.settings.scoring.resolution * self.resize / self.image_size)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tower:
+    """An exported image encoder that several heads may share, or the one that a head belongs to."""
+
+    identity: str  # SHA-256 of its graph and weights
+    backbone: str  # its name
+    weights_sha256: str
+    image_size: int  # S
+    resize: int
+    layers: tuple[int, ...]  # the blocks that its intermediate features come from, counted from 0
+    precision: str
+
+
+@dataclass(frozen=True)
+class ExportedText:
+    """The text in an exported file: its kind, its tower, and of a detector or head what is known of it."""
+
+    kind: str
+    tower: Tower
+    tower_file: str = ""  # of a head: the name of its tower's file, in the same folder
+    known: Metadata | None = None  # None of a tower
+
+    def to_json(self) -> str:
+        """Return the text. File names of support images, and folders of weights, stay where they are."""
+        content: dict[str, Any] = {"format": self.kind, "format_version": EXPORT_VERSION, "tower": asdict(self.tower)}
+        if self.known is not None:
+            backbone = self.known.settings.backbone
+            plain = replace(backbone, pretrained=PurePath(backbone.pretrained).name)
+            known = replace(self.known, settings=replace(self.known.settings, backbone=plain), support_images=())
+            content |= {"tower_file": self.tower_file, "detector": asdict(known)}
+        return json.dumps(content, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str, path: Path) -> "ExportedText":
+        """Read the text of a file.
+
+        Raises:
+            InputError: it is no text of an exported file, of a newer version or incomplete.
+        """
+        try:
+            content = parse_json(text)
+            kind, version = content["format"], content["format_version"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{path} is no exported detector: make one with promptad export") from error
+        if kind not in (DETECTOR, HEAD, TOWER) or not is_number(version):
+            raise InputError(f"{path} is no exported detector, but {kind!r}: make one with promptad export")
+        if version > EXPORT_VERSION:
+            raise InputError(
+                f"{path} has export version {version}, this promptad reads up to {EXPORT_VERSION}; install a newer"
+                " promptad"
+            )
+        try:
+            known = _metadata(content["detector"]) if kind != TOWER else None
+            tower = Tower(**content["tower"] | {"layers": tuple(content["tower"]["layers"])})
+            return cls(kind, tower, content.get("tower_file", ""), known)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(f"{path} does not tell all that is needed to use it: {CURE}") from error
+
+
+def _metadata(plain: Mapping[str, Any]) -> Metadata:
+    content = dict(plain) | {"settings": Settings.from_dict(plain["settings"])}
+    if set(content) != {field.name for field in fields(Metadata)}:
+        raise KeyError(set(content))
+    for name in ("phrases", "groups", "support_images", "false_alarm_range"):
+        content[name] = None if content[name] is None else tuple(content[name])
+    if len(content["phrases"]) != len(content["groups"]):
+        raise ValueError("states and groups differ in number")
+    return Metadata(**content)

@@ -8,10 +8,10 @@ from PIL import Image
 
 from promptad.backbones.clip import Backbone
 from promptad.data.demo.writer import draw_good
-from promptad.engine.support import encode_support
 from promptad.features import SupportFeatures
 from promptad.models.multi_prototype.trainer import Trainer
 from promptad.models.multi_prototype.trust import LEAST_CLOSENESS, WordsCheck, trust_weighted
+from promptad.models.support import encode_support
 from promptad.prompts.states import state_groups
 from promptad.prompts.zero_shot import ZeroShotCheck
 from promptad.settings import LossWeights, PromptSettings, Settings, TrainingSettings

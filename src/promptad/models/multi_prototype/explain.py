@@ -1,7 +1,7 @@
 """Explanations: the terms of a score, and the states nearest to the most unusual patch."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -34,11 +34,16 @@ class StateDirections:
     ) -> "StateDirections":
         """Calibrate the states, groups of phrases with their text features [phrase, D], on the support patches."""
         directions = project_out(torch.cat(list(features)), prototypes.mean_direction)
-        patches = support.patch_tokens.flatten(0, 1)
-        mean, std = mean_and_std(state_margins(patches, directions, prototypes))
         numbers = tuple(number for number, group in enumerate(groups) for _ in group)
         phrases = tuple(" ".join(phrase.replace("{}", "").split()) for group in groups for phrase in group)
-        return cls(phrases, numbers, directions, mean, std)
+        unknown = torch.zeros(len(phrases), device=directions.device)
+        return cls(phrases, numbers, directions, unknown, unknown).calibrated_on(support, prototypes)
+
+    def calibrated_on(self, support: ImageFeatures, prototypes: Prototypes) -> "StateDirections":
+        """Return the same states, calibrated on other features."""
+        patches = support.patch_tokens.flatten(0, 1)
+        mean, std = mean_and_std(state_margins(patches, self.directions, prototypes))
+        return replace(self, mean=mean, std=std)
 
     def scores(self, tokens: Tensor, prototypes: Prototypes) -> Tensor:
         """Return the z-scores [N, S] of the states for tokens [N, D]: the highest is that of the nearest state."""

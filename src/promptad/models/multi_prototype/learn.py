@@ -6,7 +6,7 @@ from dataclasses import replace
 from promptad.backbones.clip import Backbone
 from promptad.features import SupportFeatures
 from promptad.models.base import AnomalyDetector, EpochState, TrainTask
-from promptad.models.memory_bank import CalibratedMemory, LeftOut, MemoryBank
+from promptad.models.memory_bank import WORDS_WEIGHTS, CalibratedMemory, LeftOut, MemoryBank
 from promptad.models.multi_prototype.calibration import calibrate
 from promptad.models.multi_prototype.detector import MultiPrototypeDetector
 from promptad.models.multi_prototype.explain import StateDirections
@@ -64,16 +64,35 @@ class _Learner:
     def _with_thresholds(self, detector: AnomalyDetector) -> MultiPrototypeDetector:
         """Return a detector of this task with its thresholds, from the support images."""
         assert isinstance(detector, MultiPrototypeDetector)
-        settings, head = self.task.settings, detector.head
-        distribution = NormalScoreDistribution.estimate(
-            self.task.support.views,
-            settings.training.views,
-            head.prototypes,
-            head.calibration,
-            settings.scoring,
-            head.memory,
-        )
-        return detector.with_thresholds(distribution, settings.scoring.false_alarm_rate)
+        return _with_thresholds(detector, self.task.support)
+
+
+def recalibrate(detector: AnomalyDetector, support: SupportFeatures) -> MultiPrototypeDetector:
+    """Return a detector with its prototypes as they are, and all else found anew on other features of its images.
+
+    What words count for beside the memory bank stays, too.
+    """
+    assert isinstance(detector, MultiPrototypeDetector)
+    head, settings, known, memory = detector.head, detector.settings, support, None
+    if head.memory is not None:
+        memory, known = _remember(support, settings)
+        weights = {name: getattr(head.memory, name) for name in WORDS_WEIGHTS}
+        memory = replace(memory, **weights)
+    calibration = calibrate(known.normal, head.prototypes, settings.scoring.calibration)
+    states = head.states.calibrated_on(known.views, head.prototypes)
+    likeness = None if head.likeness is None else Likeness.fit(support, settings.training.views)
+    scoring = head.image_score, head.top_share
+    again = PrototypeHead(head.prototypes, calibration, states, memory, likeness, *scoring)
+    return _with_thresholds(replace(detector, head=again), known)
+
+
+def _with_thresholds(detector: MultiPrototypeDetector, support: SupportFeatures) -> MultiPrototypeDetector:
+    """Return a detector with its thresholds, from features of its support images with their memory-bank distances."""
+    settings, head = detector.settings, detector.head
+    distribution = NormalScoreDistribution.estimate(
+        support.views, settings.training.views, head.prototypes, head.calibration, settings.scoring, head.memory
+    )
+    return detector.with_thresholds(distribution, settings.scoring.false_alarm_rate)
 
 
 def _remember(support: SupportFeatures, settings: Settings) -> tuple[CalibratedMemory, SupportFeatures]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from promptad.backbones.clip import Backbone
 from promptad.models.base import subject_of
 from promptad.models.checkpoint import FORMAT_VERSION, check_shapes, damaged
-from promptad.models.memory_bank import CalibratedMemory, MemoryBank
+from promptad.models.memory_bank import WORDS_WEIGHTS, CalibratedMemory, MemoryBank
 from promptad.models.multi_prototype.calibration import Calibration
 from promptad.models.multi_prototype.detector import (
     PROTOTYPE_KEYS,
@@ -25,7 +25,6 @@ from promptad.models.multi_prototype.prototypes import Prototypes
 from promptad.models.multi_prototype.threshold import Gumbel, NormalScoreDistribution, Thresholds
 from promptad.settings import Settings
 
-WORDS_WEIGHTS = ("class_token_weight", "patches_weight", "map_weight")
 MEMORY_NUMBERS = ("patch_mean", "patch_std", "map_mean", "map_std", *WORDS_WEIGHTS)
 MEMORY_KEYS = (*MEMORY_NUMBERS, "weights")
 COUNTED_KEYS = ("image_scores", "peak_scores")  # of normal scores, since format 6

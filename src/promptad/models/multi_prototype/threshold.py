@@ -12,7 +12,7 @@ from torch import Tensor
 
 from promptad.features import ImageFeatures
 from promptad.models.anomaly_map import Scores, smooth_maps
-from promptad.models.memory_bank import CalibratedMemory
+from promptad.models.memory_bank import WORDS_WEIGHTS, CalibratedMemory
 from promptad.models.multi_prototype.calibration import Calibration, calibrate
 from promptad.models.multi_prototype.prototypes import Prototypes
 from promptad.models.multi_prototype.scoring import score_features
@@ -246,9 +246,4 @@ def _of_others(memory: CalibratedMemory, others: ImageFeatures, settings: Scorin
     """
     assert others.distances is not None, "the features have no memory-bank distances"
     other = CalibratedMemory.calibrated(memory.bank, others.distances, settings)
-    return replace(
-        other,
-        class_token_weight=memory.class_token_weight,
-        patches_weight=memory.patches_weight,
-        map_weight=memory.map_weight,
-    )
+    return replace(other, **{name: getattr(memory, name) for name in WORDS_WEIGHTS})

@@ -1,10 +1,12 @@
 """From training tasks to trained single-anchor detectors."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 
 from promptad.backbones.clip import Backbone
-from promptad.models.base import EpochState, TrainTask
+from promptad.features import SupportFeatures
+from promptad.models.base import AnomalyDetector, EpochState, TrainTask
 from promptad.models.memory_bank import MemoryBank
 from promptad.models.single_anchor.detector import AnchorHead, SingleAnchorDetector
 from promptad.models.single_anchor.prompts import AnchorPrompts, prompt_tokens
@@ -31,3 +33,10 @@ def _train_one(backbone: Backbone, task: TrainTask) -> Iterator[EpochState]:
         head = AnchorHead(trainer.anchors, bank.layers)
         loss = float(trainer.losses.total.detach())
         yield EpochState(epoch, loss, partial(SingleAnchorDetector, backbone, head, settings, task.subject))
+
+
+def recalibrate(detector: AnomalyDetector, support: SupportFeatures) -> SingleAnchorDetector:
+    """Return a detector with its anchors as they are, and the memory bank of other features of the support images."""
+    assert isinstance(detector, SingleAnchorDetector)
+    bank = MemoryBank.from_support(support.views)
+    return replace(detector, head=AnchorHead(detector.head.anchors, bank.layers))

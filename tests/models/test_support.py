@@ -10,7 +10,7 @@ from PIL import Image
 from promptad.backbones.clip import Backbone
 from promptad.data.demo import draw_image
 from promptad.data.transforms import make_far_views
-from promptad.engine.support import LEAST_DISTURBED, encode_support
+from promptad.models.support import LEAST_DISTURBED, encode_support
 from promptad.settings import SINGLE_ANCHOR, LossWeights, ScoringSettings, Settings, TrainingSettings
 
 MEMORY = ScoringSettings(memory=True)

@@ -1,0 +1,124 @@
+"""Export a detector as graphs: whole in one file, or as a head beside a tower that several detectors share."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from promptad.errors import InputError
+from promptad.export.base import FLOAT16, INT8, Exported, ExportOptions, Model, PrecisionChange
+from promptad.export.onnx import (
+    encoder_graph,
+    head_graph,
+    identity_of,
+    in_half_precision,
+    joined,
+    preparation_graph,
+    to_bytes,
+)
+from promptad.export.quantization import TowerEncoder, calibration_views, check_support, measure_change, quantized
+from promptad.models.base import AnomalyDetector
+from promptad.models.registry import recalibrated
+from promptad.models.support import encode_support
+from promptad.runtime.engines import ENGINES, Graph
+from promptad.runtime.metadata import DETECTOR, HEAD, TOWER, ExportedText, Tower
+from promptad.runtime.session import TowerSession
+
+
+@dataclass(frozen=True)
+class GraphFormat:
+    """A format of graphs: its suffix, the engine that usually runs it, and how a graph is written."""
+
+    suffix: str
+    engine: str
+    write: Callable[[Model, ExportedText, Path], tuple[Path, ...]]
+
+
+def export_graphs(detector: AnomalyDetector, path: Path, options: ExportOptions, kind: GraphFormat) -> Exported:
+    """Write a detector as one file, or, with a tower, its head; the tower is written where there is none yet.
+
+    Raises:
+        InputError: the backbone cannot be exported, a package is missing, the support images are others, the tower that
+            is there is of another backbone or precision, or the folder cannot be written to.
+    """
+    shared = options.tower
+    if shared is not None and (shared.suffix != kind.suffix or shared == path):
+        raise InputError(f"`tower` {shared}: end its name in {kind.suffix}, as the detector's, and give it its own")
+    if options.support:
+        check_support(detector, options.support)
+    files: tuple[Path, ...] = ()
+    if shared is not None and shared.is_file():
+        session = TowerSession(shared)
+        tower, model = _checked(detector, options, session), None
+        graph: Graph | None = session.graph
+    else:
+        model = _tower_graph(detector, options)
+        tower = _known_of(detector, options, identity_of(model))
+        graph = ENGINES[kind.engine](to_bytes(model), "float32", None) if options.precision == INT8 else None
+        if shared is not None:
+            files = kind.write(model, ExportedText(TOWER, tower), shared)
+    change = None
+    if options.precision == INT8 and graph is not None:
+        detector, change = _recalibrated(detector, options, graph)
+    head = head_graph(detector)
+    if shared is None and model is not None:
+        text = ExportedText(DETECTOR, tower, known=detector.metadata)
+        return Exported(kind.write(joined(model, head), text, path), change)
+    assert shared is not None
+    text = ExportedText(HEAD, tower, shared.name, detector.metadata)
+    return Exported((*kind.write(head, text, path), *files), change)
+
+
+def _tower_graph(detector: AnomalyDetector, options: ExportOptions) -> Model:
+    """Return the graph from squares to features; a shared one always gives layers, which other detectors may need."""
+    backbone = detector.backbone
+    encoder = encoder_graph(backbone, options.tower is not None or detector.settings.scoring.memory)
+    if options.precision == INT8:
+        encoder = quantized(encoder, calibration_views(detector, options.support))
+    if options.precision == FLOAT16:
+        encoder = in_half_precision(encoder)
+    return joined(preparation_graph(backbone), encoder)
+
+
+def _known_of(detector: AnomalyDetector, options: ExportOptions, identity: str) -> Tower:
+    backbone = detector.backbone
+    return Tower(
+        identity=identity,
+        backbone=backbone.settings.name,
+        weights_sha256=backbone.weights_sha256,
+        image_size=backbone.image_encoder.image_size,
+        resize=backbone.resize,
+        layers=backbone.image_encoder.layer_indices,
+        precision=options.precision,
+    )
+
+
+def _checked(detector: AnomalyDetector, options: ExportOptions, session: TowerSession) -> Tower:
+    """Return the tower of a file, if it is what would be written there.
+
+    Raises:
+        InputError: it is another one.
+    """
+    found = session.tower
+    expected = vars(_known_of(detector, options, found.identity))
+    for name, value in vars(found).items():
+        if value != expected[name]:
+            raise InputError(
+                f"`tower` {session.path} has {name} {_short(value)}, the detector {_short(expected[name])}: name"
+                " another file"
+            )
+    return found
+
+
+def _short(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)[:12]
+
+
+def _recalibrated(
+    detector: AnomalyDetector, options: ExportOptions, graph: Graph
+) -> tuple[AnomalyDetector, PrecisionChange]:
+    """Return a detector calibrated anew on the features of a tower, and what that has changed."""
+    images, backbone = options.support, detector.backbone
+    before = encode_support(backbone, images, detector.settings)
+    after = encode_support(TowerEncoder.in_place_of(backbone, graph), images, detector.settings)
+    again = recalibrated(detector, after)
+    return again, measure_change(detector, before, again, after)

@@ -1,0 +1,103 @@
+"""`python -m promptad.runtime predict FILE PICTURES`: judge pictures with an exported detector, without torch."""
+
+import argparse
+import re
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from promptad.data.search import find_images
+from promptad.errors import InputError, in_words
+from promptad.runtime.engines import ENGINES, OPENVINO_PRECISIONS
+from promptad.runtime.judge import Listener, judge
+from promptad.runtime.session import Session
+from promptad.settings import BATCH_SIZE
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise InputError(message)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return 0, 3 for what it rejected if asked, 2 after a mistake, or 130 after Ctrl-C."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure: Callable[..., None] | None = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")  # where the terminal's encoding has no such letter
+    try:
+        given = _parser().parse_args(arguments)
+        return _predict(given)
+    except InputError as error:
+        return _complain(str(error), 2)
+    except OSError as error:
+        return _complain(in_words(error), 2)
+    except KeyboardInterrupt:
+        return _complain("interrupted; what was finished is kept", 130)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="python -m promptad.runtime", description="Judge pictures with an exported detector.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    predict = commands.add_parser("predict", help="judge pictures: a decision, and where the defect is")
+    predict.add_argument("file", type=Path, metavar="FILE", help="exported detector, .onnx or .xml")
+    predict.add_argument("pictures", nargs="+", metavar="PICTURES", help="files, folders or patterns")
+    predict.add_argument("--output", type=Path, default=Path("predictions"), help="folder for predictions.jsonl")
+    predict.add_argument("--tower", type=Path, help="file of the image encoder, if it is not beside FILE")
+    predict.add_argument("--engine", help=f"{' or '.join(ENGINES)} (default: the usual one of FILE)")
+    precisions = " or ".join(OPENVINO_PRECISIONS)
+    predict.add_argument("--precision", default="float32", help=f"of OpenVINO's products: {precisions}")
+    predict.add_argument("--threads", type=int, help="that are used (default: one a core)")
+    predict.add_argument("--batch-size", type=int, default=BATCH_SIZE, help="pictures that are judged together")
+    predict.add_argument("--fail-on-anomaly", action="store_true", help="exit with 3 if a picture is rejected")
+    return parser
+
+
+def _predict(given: argparse.Namespace) -> int:
+    for name in ("batch_size", "threads"):
+        if (number := getattr(given, name)) is not None and number < 1:
+            raise InputError(f"--{name.replace('_', '-')} {number}: must be at least 1")
+    found = find_images(given.pictures, besides=given.output)
+    session = Session(
+        given.file, tower=given.tower, engine=given.engine, precision=given.precision, threads=given.threads
+    )
+    return judge(
+        session,
+        given.file,
+        found,
+        given.output,
+        given.batch_size,
+        Listener(print, _Progress(len(found.images))),
+        fail_on_anomaly=given.fail_on_anomaly,
+    )
+
+
+class _Progress:
+    """A line with the time left, on a terminal only."""
+
+    def __init__(self, total: int) -> None:
+        self.total, self.done, self.started = total, 0, time.monotonic()
+        self.known = 0  # of an interrupted run
+
+    def __call__(self, count: int) -> None:
+        """Count images that are done."""
+        if self.done == 0 and count != 1:
+            self.known, self.started = count, time.monotonic()
+        self.done += count
+        if sys.stderr.isatty():
+            own = max(self.done - self.known, 1)
+            left = (time.monotonic() - self.started) / own * (self.total - self.done)
+            end = "\n" if self.done == self.total else ""
+            print(f"\rjudge {self.done}/{self.total}, {left:.0f} s left ", end=end, file=sys.stderr, flush=True)
+
+
+def _complain(line: str, code: int) -> int:
+    flagged = re.sub(r"`([a-z_]+)`", lambda named: f"--{named[1].replace('_', '-')}", " ".join(line.split()))
+    print(f"promptad: {flagged}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,122 @@
+"""Judge pictures from a command line: write a line for each, say what was found, and give the exit code."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from promptad.data.search import FoundImages
+from promptad.errors import InputError
+from promptad.runtime.predict import Predictor, predict
+from promptad.runtime.predictions import (
+    LINES,
+    ONE_IMAGE,
+    PredictionRecord,
+    PredictionRun,
+    discard_part,
+    predictions_file,
+)
+
+REJECTED = 3  # exit code after an anomaly, where that is asked for
+MAX_NAMED = 20  # anomalous or unreadable images that are named in the terminal
+MAX_STEM = 60  # letters of an image's name that the name of its overlay has
+
+Draw = Callable[[PredictionRecord, np.ndarray, Path], PredictionRecord]  # of a record with its map, into a file
+
+
+@dataclass(frozen=True)
+class Listener:
+    """Who is told what happens."""
+
+    tell: Callable[[str], None]  # a line for the user
+    advance: Callable[[int], None]  # how many images more are done
+    draw: Draw | None = None  # draws an overlay, and returns the record with its name, or with an error
+
+
+def judge(
+    predictor: Predictor,
+    file: Path,
+    found: FoundImages,
+    output: Path,
+    batch_size: int,
+    listener: Listener,
+    *,
+    fail_on_anomaly: bool = False,
+) -> int:
+    """Predict the images that were found with the detector of a file, and return the exit code.
+
+    Args:
+        predictor: the detector.
+        file: its file.
+        found: the images, and what was left out.
+        output: the folder for the lines and overlays.
+        batch_size: images that are predicted together.
+        listener: is told what happens.
+        fail_on_anomaly: whether an image that is rejected or cannot be read makes the exit code 3.
+
+    Raises:
+        InputError: the folder cannot be written to, the detector has no threshold, or no image could be read.
+    """
+    if predictor.metadata.threshold is None:
+        raise InputError(f"{file} decides nothing, for it has no threshold: use its scores from Python")
+    tell = listener.tell
+    if predictor.metadata.settings.training.k_shot == 1:
+        tell(ONE_IMAGE)
+    records = _write_predictions(predictor, file, found.images, output, batch_size, listener)
+    _tell_of(records, tell)
+    for note in found.notes():
+        tell(note)
+    tell(f"written: {output / LINES}")
+    if all(record.error for record in records):
+        raise InputError("none of the pictures could be read: see their lines above")
+    bad = any(record.is_anomalous or record.error for record in records)
+    return REJECTED if (bad or found.unread) and fail_on_anomaly else 0
+
+
+def _write_predictions(
+    predictor: Predictor,
+    file: Path,
+    images: Sequence[Path],
+    output: Path,
+    batch_size: int,
+    listener: Listener,
+) -> list[PredictionRecord]:
+    """Write a record for each image, drawn if asked; return them without their regions."""
+    with predictions_file(output, PredictionRun.of(file, predictor.metadata), images) as lines:
+        records = [replace(record, regions=()) for record in lines.known]
+        if records:
+            listener.tell(f"going on behind {len(records)} pictures of an interrupted run")
+        listener.advance(len(records))
+        coming = predict(predictor, images[len(records) :], batch_size)
+        for number, (record, anomaly_map) in enumerate(coming, len(records) + 1):
+            written = record
+            if listener.draw is not None and anomaly_map is not None:
+                name = f"{number:04}_{Path(record.path).stem[:MAX_STEM]}.png"
+                written = listener.draw(record, anomaly_map, output / "overlays" / name)
+            lines.write(written)
+            records.append(replace(written, regions=()))
+            listener.advance(1)
+        if all(record.error for record in records) and (output / LINES).is_file():
+            discard_part(output)
+            _tell_of(records, listener.tell)
+            raise InputError("none of the pictures could be read: see above; the earlier predictions are kept")
+    return records
+
+
+def _tell_of(records: Sequence[PredictionRecord], tell: Callable[[str], None]) -> None:
+    """Name what is anomalous or could not be read, and count all."""
+    bad = [record for record in records if record.is_anomalous or record.error]
+    for record in bad[:MAX_NAMED]:
+        tell(_line_of(record))
+    if len(bad) > MAX_NAMED:
+        tell(f"… and {len(bad) - MAX_NAMED} more")
+    unreadable = sum(bool(record.error) for record in records)
+    anomalies = len(bad) - unreadable
+    tell(f"{len(records)} pictures: {anomalies} anomalies, {len(records) - len(bad)} good, {unreadable} unreadable")
+
+
+def _line_of(record: PredictionRecord) -> str:
+    if record.error:
+        return f"unreadable  {record.path}: {record.error}"
+    return f"anomaly {record.score:.2f}  {record.path}, {record.reason}"

@@ -1,0 +1,145 @@
+"""An exported detector, ready to predict: numpy, Pillow and an engine are all it needs."""
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from promptad.data.images import ImageLike, as_list, read_each, read_image
+from promptad.data.squares import square_image
+from promptad.errors import InputError
+from promptad.runtime.engines import Graph, open_graph
+from promptad.runtime.metadata import DETECTOR, HEAD, TOWER, ExportedText, Metadata, Tower
+from promptad.runtime.postprocess import to_prediction
+from promptad.settings import BATCH_SIZE
+from promptad.structures import Prediction
+
+
+class TowerSession:
+    """An exported image encoder, which the sessions of several heads may share.
+
+    Args:
+        path: its file.
+        engine: "onnxruntime" or "openvino"; None is the usual one of the file's format.
+        precision: of OpenVINO's products, "float32" or "bfloat16", which moves scores by some thousandths.
+        threads: that it uses; None is one for each core.
+
+    Raises:
+        InputError: it cannot be opened, or is no tower.
+    """
+
+    def __init__(
+        self, path: str | Path, *, engine: str | None = None, precision: str = "float32", threads: int | None = None
+    ) -> None:
+        self.path, self.engine, self.precision, self.threads = Path(path), engine, precision, threads
+        self.graph = open_graph(self.path, engine, precision, threads)
+        self.text = ExportedText.from_json(self.graph.text, self.path)
+        if self.text.kind != TOWER:
+            raise InputError(f"{path} is no tower, but a {self.text.kind.removeprefix('promptad ')}: leave out `tower`")
+
+    @property
+    def tower(self) -> Tower:
+        """What is known of it."""
+        return self.text.tower
+
+
+class Session:
+    """An exported detector; it gives what `PromptAD.predict` gives.
+
+    Args:
+        path: its file, .onnx or OpenVINO's .xml.
+        tower: of a head: its tower's file, or that tower already open; None takes the file that it was exported with,
+            in the same folder.
+        engine, precision, threads: as of `TowerSession`, of an open tower they are its own.
+
+    Attributes:
+        metadata: class, settings, threshold and states.
+
+    Raises:
+        InputError: a file is missing, damaged, of another kind or a newer version, or belongs to another tower; or the
+            engine is not installed.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        tower: str | Path | TowerSession | None = None,
+        engine: str | None = None,
+        precision: str = "float32",
+        threads: int | None = None,
+    ) -> None:
+        self.path = Path(path)
+        if isinstance(tower, TowerSession):
+            engine, precision, threads = tower.engine, tower.precision, tower.threads
+        self._graphs: list[Graph] = [open_graph(self.path, engine, precision, threads)]
+        text = ExportedText.from_json(self._graphs[0].text, self.path)
+        if text.kind == TOWER or text.known is None:
+            raise InputError(f"{path} is a tower, an image encoder alone: give the file of a detector")
+        if text.kind == DETECTOR and tower is not None:
+            raise InputError(f"{path} is a whole detector, with an image encoder of its own: leave out `tower`")
+        self.metadata: Metadata = text.known
+        if text.kind == HEAD:
+            if not isinstance(tower, TowerSession):
+                beside = self.path.with_name(text.tower_file) if tower is None else Path(tower)
+                tower = TowerSession(beside, engine=engine, precision=precision, threads=threads)
+            _check_tower(self.path, text.tower, tower)
+            self._graphs.insert(0, tower.graph)
+
+    def predict(self, images: Iterable[ImageLike] | ImageLike, batch_size: int = BATCH_SIZE) -> Prediction:
+        """Predict N images: paths, PIL images, or RGB arrays; `batch_size` of them at a time.
+
+        Raises:
+            InputError: no image, or one that cannot be read.
+        """
+        given, known = as_list(images), self.metadata
+        if not given:
+            raise InputError("no images to score: give at least one")
+        read = partial(self._square, bit_depth=known.settings.bit_depth)
+        found: list[dict[str, np.ndarray]] = []
+        with ThreadPoolExecutor() as pool:
+            for start in range(0, len(given), batch_size):
+                squares = list(read_each(pool, read, given[start : start + batch_size]))
+                found.append(self.outputs(np.stack(squares)))
+        return to_prediction({name: np.concatenate([own[name] for own in found]) for name in found[0]}, known)
+
+    def outputs(self, squares: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the outputs of `runtime.postprocess` for RGB squares [N, S, S, 3] uint8.
+
+        Raises:
+            InputError: squares of another size or type.
+        """
+        side = self.metadata.image_size
+        if squares.ndim != 4 or squares.shape[1:] != (side, side, 3) or squares.dtype != np.uint8:
+            raise InputError(
+                f"squares of shape {list(squares.shape)} and type {squares.dtype}: {self.path} takes"
+                f" [N, {side}, {side}, 3] uint8"
+            )
+        passed = {"images": squares}
+        for graph in self._graphs:
+            passed = graph.run(passed)
+        return passed
+
+    def _square(self, image: ImageLike, bit_depth: int | None) -> np.ndarray:
+        known, read = self.metadata, read_image(image, bit_depth)
+        return np.asarray(square_image(read, known.resize, known.image_size))
+
+
+def _check_tower(path: Path, expected: Tower, tower: TowerSession) -> None:
+    """Check that a head belongs to a tower.
+
+    Raises:
+        InputError: it belongs to another one.
+    """
+    found = tower.tower
+    if found.identity == expected.identity:
+        return
+    differing = [name for name, value in vars(expected).items() if vars(found)[name] != value and name != "identity"]
+    name = differing[0] if differing else "identity"
+    own, other = (str(vars(one)[name])[:12] for one in (expected, found))
+    raise InputError(
+        f"{path} belongs to a tower with {name} {own}, and {tower.path} has {other}: give its own, or export it again"
+        f" with this tower"
+    )
