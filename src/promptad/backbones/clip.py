@@ -20,7 +20,7 @@ from promptad.backbones.base import ImageEncoder, TextEncoder, Tokenizer
 from promptad.backbones.feature_cache import FeatureCache
 from promptad.data.fingerprints import image_sha256
 from promptad.data.images import ImageLike, read_each, read_image
-from promptad.data.squares import square_image
+from promptad.data.squares import sizes_for, square_image
 from promptad.features import ImageFeatures
 from promptad.settings import BackboneSettings
 
@@ -57,7 +57,7 @@ class Backbone:
 
     def square_of(self, side: int) -> tuple[int, int]:
         """Return the sizes to resize and crop to, so that `side` pixels cover exactly the backbone's input."""
-        return round(side * self.resize / self.image_encoder.image_size), side
+        return sizes_for(side, self.resize, self.image_encoder.image_size)
 
     def pixels(self, images: Sequence[Image.Image]) -> Tensor:
         """Return RGB images as normalised pixels [N, 3, S, S]."""

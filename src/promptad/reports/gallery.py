@@ -16,13 +16,14 @@ from PIL import Image
 from rich.console import Console
 
 from promptad.data.images import read_image
-from promptad.data.squares import square_image
+from promptad.data.squares import sizes_for, square_image
 from promptad.errors import InputError
 from promptad.evaluation.evaluator import true_mask
 from promptad.models.base import AnomalyDetector
 from promptad.models.registry import load_detector
 from promptad.reports.run_summary import RunSummary
 from promptad.results.scores import ScoredImage
+from promptad.runtime.predict import Predictor
 from promptad.structures import SCORE_THRESHOLD
 from promptad.utils.progress import add_task, progress_bar
 from promptad.visualization.figures import HEATMAP_ALPHA
@@ -107,22 +108,21 @@ def render_test_item(detector: AnomalyDetector, scored: ScoredImage) -> GalleryI
     return render_item(detector, shown, partial(true_mask, detector.backbone, place, SIDE) if place.mask_path else None)
 
 
-def render_item(
-    detector: AnomalyDetector, shown: GalleryItem, mask: Callable[[], np.ndarray] | None = None
-) -> GalleryItem:
+def render_item(predictor: Predictor, shown: GalleryItem, mask: Callable[[], np.ndarray] | None = None) -> GalleryItem:
     """Score an image again and draw it beside its map; one that can no longer be read has a note.
 
     `mask` reads its true mask [SIDE, SIDE] bool, if it has one.
     """
+    known = predictor.metadata
     try:
-        image = read_image(shown.path, detector.settings.bit_depth)
+        image = read_image(shown.path, known.settings.bit_depth)
         defect = None if mask is None else mask()
     except InputError as error:
         return replace(shown, note=str(error))
-    prediction = detector.predict([image])
+    prediction = predictor.predict([image], 1)
     change = abs(float(prediction.score[0]) - shown.score)
     note = f"scores {prediction.score[0]:.2f} now: picture or checkpoint have changed since" * (change > SAME_SCORE)
-    square = np.asarray(square_image(image, *detector.backbone.square_of(SIDE)))
+    square = np.asarray(square_image(image, *sizes_for(SIDE, known.resize, known.image_size)))
     anomaly_map = cv2.resize(prediction.anomaly_map[0], (SIDE, SIDE))
     plain = square if defect is None else outlined(square, defect, DEFECT_LINE)
     lined = outlined(heatmap(square, anomaly_map), anomaly_map > SCORE_THRESHOLD, MAP_LINE)

@@ -14,7 +14,10 @@ from promptad.errors import InputError
 from promptad.models.registry import load_with_thresholds
 from promptad.reports.gallery import GalleryItem, render_item
 from promptad.reports.run_summary import read_diagnostics
+from promptad.runtime.engines import SUFFIXES
+from promptad.runtime.predict import Predictor
 from promptad.runtime.predictions import AGAIN, PredictionRecord, PredictionRun
+from promptad.runtime.session import Session
 from promptad.utils.progress import add_task, progress_bar
 
 MOST_REJECTED, MOST_PASSED = 12, 4  # images in the gallery
@@ -94,8 +97,7 @@ def make_gallery(found: PredictionsSummary, device: torch.device, console: Conso
     run = found.run
     try:
         check_unchanged(run)
-        scoring, weights = run.settings.scoring, run.settings.backbone.pretrained
-        detector = load_with_thresholds(run.checkpoint_path, device, scoring.false_alarm_rate, weights)
+        predictor = _open(run, device)
     except InputError as error:
         return PredictionsGallery(why_empty=str(error))
     rejected, passed = found.rejected[:MOST_REJECTED], found.passed[:MOST_PASSED]
@@ -107,9 +109,17 @@ def make_gallery(found: PredictionsSummary, device: torch.device, console: Conso
             plain = GalleryItem(
                 found.name(record), Path(run.folder, record.path), record.score, record.max_score, words
             )
-            shown.append(render_item(detector, plain))
+            shown.append(render_item(predictor, plain))
             progress.advance(task)
     return PredictionsGallery(tuple(shown[: len(rejected)]), tuple(shown[len(rejected) :]))
+
+
+def _open(run: PredictionRun, device: torch.device) -> Predictor:
+    """Open the detector of a run: a checkpoint, or an exported one."""
+    if run.checkpoint_path.suffix in SUFFIXES:
+        return Session(run.checkpoint_path)
+    scoring, weights = run.settings.scoring, run.settings.backbone.pretrained
+    return load_with_thresholds(run.checkpoint_path, device, scoring.false_alarm_rate, weights)
 
 
 def check_unchanged(run: PredictionRun) -> None:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path, PurePath
 from typing import Any
 
+from promptad.data.squares import sizes_for
 from promptad.errors import InputError
 from promptad.settings import Settings
 from promptad.utils.json_text import is_number, parse_json
@@ -35,7 +36,7 @@ class Metadata:
     @property
     def canvas_size(self) -> int:
         """Pixels a side of the square whose central part an anomaly map shows."""
-        return round(self.settings.scoring.resolution * self.resize / self.image_size)
+        return sizes_for(self.settings.scoring.resolution, self.resize, self.image_size)[0]
 
 
 @dataclass(frozen=True, kw_only=True)
