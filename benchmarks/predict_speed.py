@@ -39,7 +39,7 @@ def main() -> None:
     options = _parse()
     console = Console(highlight=False)
     backbone = random_backbone(options.architecture)
-    images = [_image(number, backbone) for number in range(options.batch_size)]
+    images = [image_of(number, backbone) for number in range(options.batch_size)]
     by_token, with_map = (untrained(backbone, images[:2], image_score) for image_score in ("class-token", "both"))
     pixels = backbone.pixels(images)
     rates: dict[str, list[float]] = {"bare": [], "image": [], "map": []}
@@ -85,7 +85,8 @@ def share(ours: list[float], bare: list[float]) -> float:
     return statistics.median(own / other for own, other in zip(ours, bare, strict=True))
 
 
-def _image(number: int, backbone: Backbone) -> Image.Image:
+def image_of(number: int, backbone: Backbone) -> Image.Image:
+    """Draw an image of the size that a backbone resizes to."""
     return Image.fromarray(draw_good(CLASS, 0, number)).resize((backbone.resize, backbone.resize))
 
 

@@ -87,9 +87,11 @@ def main() -> None:
             temporary_file.write_text(json.dumps(figures, indent=2) + "\n")
 
 
-def random_backbone(architecture: str) -> Backbone:
-    """Build an architecture of open_clip with random weights."""
+def random_backbone(architecture: str, image_size: int | None = None) -> Backbone:
+    """Build an architecture of open_clip with random weights, for images of its own size or another one."""
     config = get_model_config(architecture)  # type: ignore[no-untyped-call]
+    if image_size is not None:
+        config["vision_cfg"]["image_size"] = image_size
     torch.manual_seed(0)
     clip = CLIP(**{part: config[part] for part in ("embed_dim", "vision_cfg", "text_cfg")})
     return make_backbone(clip, BackboneSettings(name=architecture, pretrained="random"), torch.device("cpu"))

@@ -248,9 +248,6 @@ def load_for_export(path: Path, given: Arguments, console: Console) -> AnomalyDe
     device, weights = find_device(given, console), given["pretrained_dataset"]
     if given["system"] == MULTI_PROTOTYPE:
         return load_with_thresholds(path, device, given["false_alarm_rate"], weights)
-    if given["false_alarm_rate"] is not None:
-        rate = given["false_alarm_rate"]
-        raise InputError(f"`false_alarm_rate` {rate}: the system {given['system']} has no threshold; leave it out")
     return load_detector(path, device, given["system"], weights=weights)
 
 

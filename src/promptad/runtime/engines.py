@@ -5,6 +5,7 @@ from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
+from xml.etree import ElementTree
 
 import numpy as np
 
@@ -60,6 +61,8 @@ class OpenVinoGraph:
         """Open an IR or ONNX file by its path, or an ONNX file's bytes, and compile it for this processor."""
         openvino = _import(OPENVINO)
         check_choice("precision", precision, OPENVINO_PRECISIONS)
+        if str(source).endswith(".xml"):
+            ElementTree.parse(source)  # of a damaged one, OpenVINO's other readers print what they make of it
         core = openvino.Core()
         model = core.read_model(source)
         self.text = ""
