@@ -162,6 +162,11 @@ def _plain_weights(file: Path, folder: Path) -> Path | None:
     return plain
 
 
+def weights_are_known(settings: BackboneSettings) -> bool:
+    """Whether anyone can have the weights by their name: bundled ones, or a tag of open_clip's; a file is one's own."""
+    return settings.name == TINY_BACKBONE or bool(get_pretrained_cfg(settings.name, settings.pretrained))
+
+
 def weights_note(settings: BackboneSettings) -> str:
     """Return what to know of where a tag's weights come from; empty if its name says it all.
 

@@ -169,15 +169,19 @@ class AnomalyDetector(ABC):
             scores = self.score(features)
         return self.normalize_scores(scores).cpu().numpy()
 
+    def content(self) -> dict[str, Any]:
+        """Return all that is saved: what was learned, the settings, the backbone's hash and the subject."""
+        plain = {"settings": self.settings.to_dict(), "weights_sha256": self.backbone.weights_sha256}
+        subject = asdict(self.subject) | {"support_images": list(self.subject.support_images)}
+        return {**subject, **plain, **self.learned()}
+
     def save(self, path: Path) -> None:
         """Write a checkpoint.
 
         Raises:
             InputError: the folder cannot be written to.
         """
-        plain = {"settings": self.settings.to_dict(), "weights_sha256": self.backbone.weights_sha256}
-        subject = asdict(self.subject) | {"support_images": list(self.subject.support_images)}
-        write_checkpoint(path, self.settings.system, {**self.learned(), **plain, **subject})
+        write_checkpoint(path, self.settings.system, self.content())
 
 
 def _arrays(outputs: Mapping[str, Tensor]) -> dict[str, np.ndarray]:

@@ -15,6 +15,7 @@ from promptad.errors import InputError, in_words
 from promptad.settings import BackboneSettings, Settings
 from promptad.utils.files import whole_file
 
+FORMAT = "promptad"  # followed by the method
 FORMAT_VERSION = 7  # 5: words have weights beside a memory bank; 6: its layers; likeness; 7: its distances; maps
 PLAIN_KEYS = {
     *("format", "format_version", "settings", "weights_sha256", "dataset", "class_name", "support_images"),
@@ -29,11 +30,15 @@ def write_checkpoint(path: Path, method: str, content: Mapping[str, Any]) -> Non
     Raises:
         InputError: the folder cannot be written to.
     """
-    checkpoint = {"format": f"promptad {method}", "format_version": FORMAT_VERSION, **content}
     written = io.BytesIO()
-    torch.save(checkpoint, written)
+    torch.save(with_format(method, content), written)
     with whole_file(path) as temporary:
         temporary.write_bytes(written.getvalue())
+
+
+def with_format(method: str, content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the content of a checkpoint behind the name of its format and its version."""
+    return {"format": f"{FORMAT} {method}", "format_version": FORMAT_VERSION, **content}
 
 
 def read_archive(path: Path) -> dict[str, Any]:
@@ -68,12 +73,9 @@ def check_content(
         InputError: it is of another method, of another version or incomplete.
     """
     version = checkpoint.get("format_version", FORMAT_VERSION)
-    if checkpoint.get("format") != f"promptad {method}":
+    if checkpoint.get("format") != f"{FORMAT} {method}":
         raise InputError(f"{path} is no checkpoint of promptad: {CURE}")
-    if version > FORMAT_VERSION:
-        raise InputError(
-            f"{path} has format version {version}, this promptad reads up to {FORMAT_VERSION}; install a newer promptad"
-        )
+    check_version(path, version)
     if version < oldest_format:
         raise InputError(f"{path} is of an older promptad, which decided otherwise: {CURE}")
     if missing := {*learned_keys, *PLAIN_KEYS} - set(checkpoint):
@@ -84,9 +86,27 @@ def check_content(
     if not _are(checkpoint["support_images"], str):
         raise damaged(path, "support_images is no list of names")
     try:
-        return Settings.from_dict(checkpoint["settings"])
+        settings = Settings.from_dict(checkpoint["settings"])
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} has settings that this promptad does not know: train the class again") from error
+    for name in ("name", "pretrained"):
+        if not isinstance(getattr(settings.backbone, name), str):
+            raise damaged(path, f"settings.backbone.{name} is no text")
+    return settings
+
+
+def check_version(path: Path, version: object) -> None:
+    """Check that a version is one that this promptad reads.
+
+    Raises:
+        InputError: it is newer, or no version.
+    """
+    if not isinstance(version, int):
+        raise damaged(path, "format_version is no whole number")
+    if version > FORMAT_VERSION:
+        raise InputError(
+            f"{path} has format version {version}, this promptad reads up to {FORMAT_VERSION}; install a newer promptad"
+        )
 
 
 def check_numbers(path: Path, values: Mapping[str, Any], place: str = "") -> None:

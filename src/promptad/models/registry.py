@@ -91,7 +91,16 @@ def read_checkpoint(path: Path, method: str) -> dict[str, Any]:
         InputError: no such file, a truncated one, one of another method or of another version.
     """
     check_choice("system", method, MODELS)
-    checkpoint, expected = read_archive(path), MODELS[method]
+    return check_checkpoint(path, read_archive(path), method)
+
+
+def check_checkpoint(path: Path, checkpoint: dict[str, Any], method: str) -> dict[str, Any]:
+    """Check the content of a checkpoint of a method, read from `path`, and return it, its settings as `Settings`.
+
+    Raises:
+        InputError: it is of another method or of another version, incomplete, or holds a number that is none.
+    """
+    expected = MODELS[method]
     for name, other in MODELS.items():
         if name != method and (found := set(checkpoint) & set(other.distinctive_keys)):
             raise InputError(f"{path} is of the {other.checkpoint_name} ({', '.join(sorted(found))}){other.cure}")
@@ -132,13 +141,30 @@ def load_detector(
         if settings is None or subject is None:
             raise InputError(f"{path} holds no settings: test it with the `system` single-anchor")
         checkpoint |= {"settings": settings} | vars(subject)
+    return restore_detector(path, checkpoint, device, method, backbone=backbone, weights=weights, settings=settings)
+
+
+def restore_detector(
+    path: Path,
+    checkpoint: Mapping[str, Any],
+    device: torch.device,
+    method: str,
+    *,
+    backbone: Backbone | None = None,
+    weights: str | None = None,
+    settings: Settings | None = None,
+) -> AnomalyDetector:
+    """Build the detector of a checked checkpoint, which was read from `path`; the rest is as for `load_detector`.
+
+    Raises:
+        InputError: the backbone cannot be loaded, is another one or has other weights, or the tensors do not fit it.
+    """
     trained: Settings = checkpoint["settings"]
     if backbone is None:
         own = trained.backbone if weights is None else replace(trained.backbone, pretrained=weights)
         backbone = load_backbone(own, device, download=weights is not None)
     check_backbone(path, checkpoint, backbone)
-    checkpoint["settings"] = settings or trained
-    return MODELS[method].restore(path, checkpoint, backbone)
+    return MODELS[method].restore(path, {**checkpoint, "settings": settings or trained}, backbone)
 
 
 def load_with_thresholds(
