@@ -16,13 +16,15 @@ from promptad.errors import InputError
 from promptad.export.base import Exported, ExportOptions
 from promptad.export.registry import export
 from promptad.models.base import AnomalyDetector, Subject, TrainTask
+from promptad.models.folder import load_folder
+from promptad.models.hub import HubMixin, fetch_folder
 from promptad.models.registry import load_detector, train
 from promptad.models.support import encode_support, with_bit_depth
 from promptad.settings import MULTI_PROTOTYPE, Settings, default_settings
 from promptad.visualization.prediction import ImagePrediction
 
 
-class PromptAD:
+class PromptAD(HubMixin):
     """A few-shot anomaly detector, trained on a few normal images and the name of the part.
 
     Args:
@@ -160,7 +162,36 @@ class PromptAD:
         Raises:
             InputError: the checkpoint is missing, damaged, of another method or of other weights.
         """
-        detector = load_detector(Path(path), choose_device(gpu)[0], system, weights=weights)
+        return cls._of(load_detector(Path(path), choose_device(gpu)[0], system, weights=weights), gpu)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | Path,
+        *,
+        weights: str | None = None,
+        gpu: int | None = None,
+        **options: Any,
+    ) -> "PromptAD":
+        """Load what `save_pretrained` or `push_to_hub` saved, of any method, from a folder or from the hub.
+
+        Args:
+            pretrained_model_name_or_path: the folder, or the repository's name, such as "user/bracket".
+            weights: the backbone's weights, where the folder does not bring them by name or they are to be downloaded:
+                their path or tag.
+            gpu: index of the GPU; None is the CPU.
+            options: of the download: `revision`, `token`, `cache_dir`, `force_download`, `local_files_only`.
+
+        Raises:
+            InputError: there is no such folder or repository, the hub cannot be reached, or the folder is incomplete,
+                damaged, of a newer promptad or of other weights.
+        """
+        folder = fetch_folder(pretrained_model_name_or_path, **options)
+        return cls._of(load_folder(folder, choose_device(gpu)[0], weights), gpu)
+
+    @classmethod
+    def _of(cls, detector: AnomalyDetector, gpu: int | None) -> "PromptAD":
+        """Return an estimator that has learned what a detector has."""
         loaded = cls(detector.class_name, settings=detector.settings, gpu=gpu)
         loaded._detector = detector
         return loaded
