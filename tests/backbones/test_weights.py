@@ -80,7 +80,7 @@ def test_the_file_of_a_detector_downloads_nothing_unasked(monkeypatch: pytest.Mo
     monkeypatch.setattr("promptad.backbones.open_clip_vit.create_model", create)
     settings = BackboneSettings(name="ViT-B-32", pretrained="laion2b_s34b_b79k")
     message = refusal(load_backbone, settings, CPU, download=False)
-    assert message.endswith("unasked: ask for them by `pretrained` laion2b_s34b_b79k")
+    assert message.endswith("unasked: ask for them by `pretrained` laion2b_s34b_b79k (in Python `weights=`)")
     assert (offline, requests) == ([True], [])
     assert "cannot download the weights laion2b_s34b_b79k" in refusal(load_backbone, settings, CPU)
     assert requests == ["asked"]

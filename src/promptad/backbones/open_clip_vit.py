@@ -186,7 +186,7 @@ def _load_failure(settings: BackboneSettings, tag: dict[str, Any], error: Except
     if tag and _LOCAL_ONLY.get():
         return (
             f"the weights {settings.pretrained} of {settings.name} are not on this machine, and no file of a detector"
-            f" has them downloaded unasked: ask for them by `pretrained` {settings.pretrained}"
+            f" has them downloaded unasked: ask for them by `pretrained` {settings.pretrained} (in Python `weights=`)"
         )
     if tag:
         return (
