@@ -87,7 +87,9 @@ def check_content(
         raise damaged(path, "support_images is no list of names")
     try:
         settings = Settings.from_dict(checkpoint["settings"])
-    except (KeyError, TypeError, AttributeError) as error:
+    except InputError:  # it names the setting
+        raise
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise InputError(f"{path} has settings that this promptad does not know: train the class again") from error
     for name in ("name", "pretrained"):
         if not isinstance(getattr(settings.backbone, name), str):

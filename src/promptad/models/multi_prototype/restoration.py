@@ -145,6 +145,8 @@ def _check_normal_scores(path: Path, scores: Mapping[str, Any]) -> None:
             raise damaged(path, f"normal_scores.{name} is no list of scores")
         if name not in COUNTED_KEYS and not (listed and name in ("image", "peaks") and len(numbers) == 2):
             raise damaged(path, f"normal_scores.{name} is no location and scale")
+    if scores and not {"image", "peaks"} <= scores.keys():
+        raise damaged(path, "normal_scores has no image or no peaks")
     of_images, of_maps = (len(scores.get(name, ())) for name in COUNTED_KEYS)
     if of_images != of_maps:
         raise damaged(path, f"normal_scores has {of_images} image scores, but {of_maps} of maps")
