@@ -23,6 +23,7 @@ from promptad.utils.json_text import parse_json
 
 TENSORS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 TENSORS_SHA256 = "tensors_sha256"  # in config.json: safetensors files have no checksums, and it binds the two files
+CARD_MARK = b"library_name: promptad"  # what a model card of ours holds
 CURE = "fetch the folder again, or have it saved again with save_pretrained"
 
 
@@ -32,8 +33,10 @@ def write_folder(folder: Path, detector: AnomalyDetector, card: str, *, with_sup
     No folder of this machine is written, and names of the support images' files only if asked.
 
     Raises:
-        InputError: the folder cannot be written to.
+        InputError: the folder cannot be written to, or its README.md is not of a detector.
     """
+    if (folder / CARD).is_file() and CARD_MARK not in _read(folder / CARD):
+        raise InputError(f"{folder / CARD} is no model card of promptad and stays: choose another `save_directory`")
     settings = replace(detector.settings, backbone=without_folders(detector.settings.backbone))
     content = detector.content() | {"settings": settings.to_dict()}
     if not with_support_names:
