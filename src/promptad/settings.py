@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import PureWindowsPath
 from typing import Any
 
 from promptad.errors import InputError
@@ -56,6 +57,14 @@ class BackboneSettings:
         object.__setattr__(self, "memory_layers", tuple(self.memory_layers))
         if self.name == TINY_BACKBONE:
             object.__setattr__(self, "pretrained", "embedded")
+
+    def without_folders(self) -> "BackboneSettings":
+        r"""Return settings that name a file of weights by its name alone, for any system's paths; a tag stays.
+
+        >>> BackboneSettings(name="ViT-B-32", pretrained=r"C:\Users\anna\clip.pt").without_folders().pretrained
+        'clip.pt'
+        """
+        return replace(self, pretrained=PureWindowsPath(self.pretrained).name)
 
 
 @dataclass(frozen=True, kw_only=True)

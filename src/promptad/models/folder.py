@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
 import safetensors.torch
@@ -17,7 +17,7 @@ from promptad.errors import InputError, in_words
 from promptad.models.base import AnomalyDetector
 from promptad.models.checkpoint import FORMAT, check_version, damaged, with_format
 from promptad.models.registry import MODELS, check_checkpoint, restore_detector
-from promptad.settings import BackboneSettings, Settings
+from promptad.settings import Settings
 from promptad.utils.files import whole_file
 from promptad.utils.json_text import parse_json
 
@@ -37,7 +37,7 @@ def write_folder(folder: Path, detector: AnomalyDetector, card: str, *, with_sup
     """
     if (folder / CARD).is_file() and CARD_MARK not in _read(folder / CARD):
         raise InputError(f"{folder / CARD} is no model card of promptad and stays: choose another `save_directory`")
-    settings = replace(detector.settings, backbone=without_folders(detector.settings.backbone))
+    settings = replace(detector.settings, backbone=detector.settings.backbone.without_folders())
     content = detector.content() | {"settings": settings.to_dict()}
     if not with_support_names:
         content["support_images"] = []
@@ -121,17 +121,6 @@ def split_tensors(content: Mapping[str, Any], place: str = "") -> tuple[dict[str
         else:
             rest[name] = value
     return tensors, rest
-
-
-def without_folders(settings: BackboneSettings) -> BackboneSettings:
-    r"""Return settings that name weights which are a file by the file's name alone, for any system's paths.
-
-    >>> without_folders(BackboneSettings(name="ViT-B-32", pretrained=r"C:\Users\anna\clip.pt")).pretrained
-    'clip.pt'
-    """
-    if weights_are_known(settings):
-        return settings
-    return replace(settings, pretrained=PureWindowsPath(settings.pretrained).name)
 
 
 def _merged(config: Path, content: dict[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, Any]:

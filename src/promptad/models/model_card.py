@@ -6,7 +6,6 @@ from typing import Any
 
 from promptad.backbones.open_clip_vit import weights_are_known
 from promptad.models.base import AnomalyDetector
-from promptad.models.folder import without_folders
 from promptad.models.multi_prototype.detector import MultiPrototypeDetector
 from promptad.settings import TEST_ORACLE, TINY_BACKBONE
 
@@ -21,7 +20,7 @@ def card_values(
         repo_id: where it is loaded from: a name on the hub, or a folder.
         with_support_names: whether the names of the support images' files are published.
     """
-    backbone, images = without_folders(detector.settings.backbone), detector.settings.training.k_shot
+    backbone, images = detector.settings.backbone.without_folders(), detector.settings.training.k_shot
     bundled = backbone.name == TINY_BACKBONE
     weights = backbone.pretrained if weights_are_known(backbone) else f"path/to/{backbone.pretrained}"
     return {

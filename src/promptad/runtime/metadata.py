@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 from promptad.data.squares import sizes_for
@@ -65,9 +65,8 @@ class ExportedText:
         """Return the text. File names of support images, and folders of weights, stay where they are."""
         content: dict[str, Any] = {"format": self.kind, "format_version": EXPORT_VERSION, "tower": asdict(self.tower)}
         if self.known is not None:
-            backbone = self.known.settings.backbone
-            plain = replace(backbone, pretrained=PurePath(backbone.pretrained).name)
-            known = replace(self.known, settings=replace(self.known.settings, backbone=plain), support_images=())
+            settings = replace(self.known.settings, backbone=self.known.settings.backbone.without_folders())
+            known = replace(self.known, settings=settings, support_images=())
             content |= {"tower_file": self.tower_file, "detector": asdict(known)}
         return json.dumps(content, ensure_ascii=False)
 
