@@ -17,7 +17,8 @@ DOCS = {
     file.relative_to(ROOT).as_posix(): file.read_text(encoding="utf-8")
     for file in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "tests/README.md", ROOT / "benchmarks/README.md")
 }
-OTHER_TOOLS = {"--extra", "--python-version", "--universal", "--generate-hashes", "--fix"}  # options of uv and ruff
+# Options of uv, pip and ruff.
+OTHER_TOOLS = {"--extra", "--python-version", "--universal", "--generate-hashes", "--fix", "--no-deps"}
 SOAK = {"--minutes", "--seed", "--only", "--json"}  # options of tools/soak.py
 
 

@@ -41,7 +41,7 @@ from promptad.data.search import find_images
 from promptad.engine.context import RunContext
 from promptad.engine.runs import evaluate_class, print_seeds, train_all, train_one
 from promptad.errors import InputError
-from promptad.export.base import ExportOptions
+from promptad.export.base import STAGES, ExportOptions
 from promptad.export.registry import export
 from promptad.models.base import Subject
 from promptad.models.registry import load_detector
@@ -126,8 +126,14 @@ def run_export(given: Arguments, console: Console) -> None:
     output = export_path(path, given)
     detector = load_for_export(path, given, console)
     support = find_support(detector, given["good"] or ())
-    options = ExportOptions(precision=given["precision"], tower=given["tower"], support=support)
-    with console.status("exporting", spinner="dots"):
+    with progress_bar(console) as progress:
+        bar = add_task(progress, "export", len(STAGES))
+        options = ExportOptions(
+            precision=given["precision"],
+            tower=given["tower"],
+            support=support,
+            begins=lambda stage: progress.update(bar, completed=STAGES.index(stage), note=stage),
+        )
         made = export(detector, output, options)
     for file in made.files:
         console.print(f"written: {file}, {size_in_words(file.stat().st_size)}", soft_wrap=True)

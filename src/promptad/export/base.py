@@ -1,6 +1,6 @@
 """What an export is asked for, and what it has made."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -12,6 +12,7 @@ from promptad.errors import InputError, check_choice
 FLOAT32, FLOAT16, INT8 = "float32", "float16", "int8"
 Model: TypeAlias = Any  # an onnx.ModelProto; the package may not be installed
 PRECISIONS = (FLOAT32, FLOAT16, INT8)
+STAGES = ("image encoder", "8-bit integers", "calibration", "head", "file")  # of an export of graphs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +22,7 @@ class ExportOptions:
     precision: str = FLOAT32  # of the image encoder: float16 halves the file, int8 makes it faster, too
     tower: Path | None = None  # the file of an image encoder that several detectors share; None puts it into each file
     support: Sequence[ImageLike] = ()  # the support images, on whose views int8 is calibrated
+    begins: Callable[[str], None] = lambda _: None  # called with each of the `STAGES` that there is, as it begins
 
     def __post_init__(self) -> None:
         check_choice("precision", self.precision, PRECISIONS)

@@ -58,8 +58,11 @@ def export_graphs(detector: AnomalyDetector, path: Path, options: ExportOptions,
             files = kind.write(model, ExportedText(TOWER, tower), shared)
     change = None
     if options.precision == INT8 and graph is not None:
+        options.begins("calibration")
         detector, change = _recalibrated(detector, options, graph)
+    options.begins("head")
     head = head_graph(detector)
+    options.begins("file")
     if shared is None and model is not None:
         text = ExportedText(DETECTOR, tower, known=detector.metadata)
         return Exported(kind.write(joined(model, head), text, path), change)
@@ -71,8 +74,10 @@ def export_graphs(detector: AnomalyDetector, path: Path, options: ExportOptions,
 def _tower_graph(detector: AnomalyDetector, options: ExportOptions) -> Model:
     """Return the graph from squares to features; a shared one always gives layers, which other detectors may need."""
     backbone = detector.backbone
+    options.begins("image encoder")
     encoder = encoder_graph(backbone, options.tower is not None or detector.settings.scoring.memory)
     if options.precision == INT8:
+        options.begins("8-bit integers")
         encoder = quantized(encoder, calibration_views(detector, options.support))
     if options.precision == FLOAT16:
         encoder = in_half_precision(encoder)

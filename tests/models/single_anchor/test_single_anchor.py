@@ -263,3 +263,11 @@ def test_without_memory_only_the_text_is_scored(fitted: PromptAD, images: list[n
     anchors = torch.as_tensor(detector.learned()["text_features"])
     expected = text_score(features.class_token, anchors, detector.backbone.log_temperature)
     np.testing.assert_allclose(estimator.predict(images).score, expected.numpy(), atol=1e-6)
+
+
+def test_a_gallery_that_is_no_tensor_is_refused_in_one_line(tiny: Backbone, tmp_path: Path) -> None:
+    content = {"text_features": torch.ones(2, 128), "feature_gallery1": torch.ones(4, 128), "feature_gallery3": [1.0]}
+    torch.save(content, tmp_path / "odd.pt")
+    known = {"settings": default_settings("single-anchor"), "subject": Subject("own", "carpet", (), "")}
+    message = refusal(load_detector, tmp_path / "odd.pt", CPU, "single-anchor", backbone=tiny, **known)
+    assert "feature_gallery3 is no tensor of numbers" in message

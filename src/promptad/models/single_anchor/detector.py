@@ -13,6 +13,7 @@ from promptad.features import ImageFeatures
 from promptad.models.anomaly_map import Scores, smooth_maps
 from promptad.models.base import AnomalyDetector, Subject, subject_of
 from promptad.models.buffers import Buffers
+from promptad.models.checkpoint import check_shapes
 from promptad.models.memory_bank import MemoryBank, equal_weights
 from promptad.models.single_anchor.scoring import score_features, text_score
 from promptad.settings import Settings
@@ -94,6 +95,7 @@ def restore(path: Path, checkpoint: Mapping[str, Any], backbone: Backbone) -> Si
         InputError: its tensors do not have the backbone's widths.
     """
     names = ["text_features", *sorted(name for name in checkpoint if name.startswith("feature_gallery"))]
+    check_shapes(path, checkpoint, dict.fromkeys(names, (None, None)))
     anchors, *layers = (checkpoint[name].float().to(backbone.device) for name in names)
     width, dimensions = backbone.image_encoder.width, backbone.image_encoder.dimensions
     expected = (dimensions, *[width] * len(layers))
