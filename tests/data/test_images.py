@@ -11,7 +11,7 @@ from helpers import RED, WHITE, draw, refusal
 from PIL import Image
 
 from promptad.data import images
-from promptad.data.images import IMAGE_SUFFIXES, read_each, read_image
+from promptad.data.images import IMAGE_SUFFIXES, is_large, read_each, read_image, read_image_bytes
 from promptad.data.masks import read_mask
 from promptad.data.search import find_images, list_images
 
@@ -112,6 +112,27 @@ def test_arrays_and_tensors_of_either_layout_are_the_same_image() -> None:
 @pytest.mark.parametrize("value", [-0.1, 1.1, 200.0, np.nan])
 def test_floats_beyond_0_to_1_are_refused(value: float) -> None:
     assert "scale them to 0 to 1" in refusal(read_image, np.full((2, 2, 3), value))
+
+
+@pytest.mark.parametrize(("name", "mode"), [("a.png", "RGB"), ("a.jpg", "L"), ("a.png", "I;16"), ("a.tif", "CMYK")])
+def test_the_bytes_of_a_file_are_read_as_the_file(tmp_path: Path, name: str, mode: str) -> None:
+    color = {"RGB": (1, 2, 3), "L": 7, "I;16": 65535, "CMYK": (0, 255, 255, 0)}[mode]
+    path = draw(tmp_path / name, color, mode)
+    found, expected = read_image_bytes(path.read_bytes(), "sent", 16), read_image(path, 16)
+    assert (np.asarray(found) == np.asarray(expected)).all()
+
+
+@pytest.mark.parametrize("content", [b"", b"no picture", b"\x89PNG\r\n\x1a\n", b"GIF89a\x01\x00"])
+def test_bytes_are_refused_in_the_words_of_files_under_the_name_that_is_given(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "sent.png"
+    path.write_bytes(content)
+    assert refusal(read_image_bytes, content, "sent.png") == refusal(read_image, path).replace(str(path), "sent.png")
+
+
+def test_bytes_of_a_large_image_are_known_by_their_header(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "LARGE", 100)
+    small, large = (draw(tmp_path / f"{side}.png", size=(side, 10)).read_bytes() for side in (10, 11))
+    assert (is_large(small), is_large(large), is_large(b"no picture")) == (False, True, False)
 
 
 def test_images_are_found_by_file_folder_and_pattern_each_once(tmp_path: Path) -> None:

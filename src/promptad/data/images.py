@@ -8,8 +8,9 @@ from concurrent.futures import Executor
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from importlib.util import find_spec
+from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard, TypeVar, Union
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, TypeGuard, TypeVar, Union
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError, features
@@ -69,6 +70,12 @@ def read_image(image: ImageLike, bit_depth: int | None = None) -> Image.Image:
         return _to_rgb(_upright_eight_bits(opened, name, bit_depth), name)
 
 
+def read_image_bytes(content: bytes, name: str, bit_depth: int | None = None) -> Image.Image:
+    """The image in the bytes of a file, as `read_image` gives it; errors call it `name`."""
+    with decoding_in_words(name), _opened_file(BytesIO(content), len(content), name) as opened:
+        return _to_rgb(_upright_eight_bits(opened, name, bit_depth), name)
+
+
 def find_bit_depth(images: Iterable[ImageLike]) -> int | None:
     """The bits that the brightest pixel of the 16-bit images needs; None if none has 16 bits.
 
@@ -104,13 +111,14 @@ def read_each(
     A large image takes many times its file's size while it is decoded, and each thread's allocator keeps what it once
     had. Reading starts at once; results come in order. `path_of` gives the path of an item, or what else it is.
     """
-    reading = [None if _is_large(path_of(item)) else pool.submit(read, item) for item in items]
+    reading = [None if is_large(path_of(item)) else pool.submit(read, item) for item in items]
     return (read(item) if task is None else task.result() for item, task in zip(items, reading, strict=True))
 
 
-def _is_large(image: Any) -> bool:
-    """Whether a file's header promises an image that is large; whoever reads the file says what is wrong with it."""
-    if isinstance(image, str | Path):
+def is_large(image: Any) -> bool:
+    """Whether the header of a file, or of its bytes, promises a large image; whoever reads it says what is wrong."""
+    image = BytesIO(image) if isinstance(image, bytes) else image
+    if isinstance(image, str | Path | BytesIO):
         with suppress(Exception), Image.open(image, formats=FORMATS) as opened:
             return opened.width * opened.height > LARGE
     return False
@@ -165,10 +173,14 @@ def _opened(image: ImageLike) -> Iterator[tuple[Image.Image, str]]:
             raise InputError(f"no picture at {path}: check the path")
         if path.is_dir():
             raise InputError(f"{path} is a folder, not a picture: name a picture in it")
-        if path.stat().st_size == 0:
-            raise InputError(f"empty picture {path}: the file has no bytes; replace it or remove it")
-        with Image.open(path, formats=FORMATS) as opened:
+        with _opened_file(path, path.stat().st_size, str(path)) as opened:
             yield opened, str(path)
+
+
+def _opened_file(file: Path | BinaryIO, size: int, name: str) -> Image.Image:
+    if size == 0:
+        raise InputError(f"empty picture {name}: the file has no bytes; replace it or remove it")
+    return Image.open(file, formats=FORMATS)
 
 
 def image_size(path: Path) -> tuple[int, int]:
