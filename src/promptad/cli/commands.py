@@ -2,7 +2,6 @@
 
 import shlex
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +35,6 @@ from promptad.cli.options import CHOICE
 from promptad.cli.parser import Arguments, chosen_system, make_seeds, settings_of
 from promptad.data.datasets import class_names, no_classes, read_class
 from promptad.data.demo import DEMO_CLASSES
-from promptad.data.images import read_image
 from promptad.data.search import find_images
 from promptad.engine.context import RunContext
 from promptad.engine.runs import evaluate_class, print_seeds, train_all, train_one
@@ -57,7 +55,7 @@ from promptad.reports.run_summary import summarize_run
 from promptad.reports.template import write_page
 from promptad.results.paths import ResultFolder, check_plain_name
 from promptad.runtime.engines import SUFFIXES as GRAPH_SUFFIXES
-from promptad.runtime.judge import Listener, judge
+from promptad.runtime.judge import Listener, judge, reading_again
 from promptad.runtime.metadata import Metadata
 from promptad.runtime.predictions import ONE_IMAGE, PredictionRecord, read_predictions
 from promptad.settings import Settings
@@ -92,17 +90,7 @@ def run_predict(given: Arguments, console: Console) -> int:
     check_batch_size(given)
     found = find_images(given["pictures"], besides=given["output"])
     predictor = open_predictor(path, given, console)
-    known = predictor.metadata
-
-    def drawn(record: PredictionRecord, anomaly_map: np.ndarray, file: Path) -> PredictionRecord:
-        """Draw a record, and return it with the overlay's name, or with its error if the image has gone by now."""
-        try:
-            image = read_image(record.path, known.settings.bit_depth)
-        except InputError as error:
-            return PredictionRecord(record.path, error=str(error))
-        draw_record(known, record, image, anomaly_map, file)
-        return replace(record, overlay=str(file))
-
+    draw = reading_again(predictor.metadata, draw_record) if given["overlays"] else None
     with progress_bar(console) as progress:
         bar = add_task(progress, "judge", len(found.images))
         return judge(
@@ -114,7 +102,7 @@ def run_predict(given: Arguments, console: Console) -> int:
             Listener(
                 lambda line: console.print(line, soft_wrap=True),
                 lambda count: progress.advance(bar, count),
-                drawn if given["overlays"] else None,
+                draw,
             ),
             fail_on_anomaly=given["fail_on_anomaly"],
         )

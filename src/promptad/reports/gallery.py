@@ -23,10 +23,10 @@ from promptad.models.base import AnomalyDetector
 from promptad.models.registry import load_detector
 from promptad.reports.run_summary import RunSummary
 from promptad.results.scores import ScoredImage
+from promptad.runtime.overlay import HEATMAP_ALPHA
 from promptad.runtime.predict import Predictor
 from promptad.structures import SCORE_THRESHOLD
 from promptad.utils.progress import add_task, progress_bar
-from promptad.visualization.figures import HEATMAP_ALPHA
 
 SIDE = 224  # pixels of an image in the gallery
 MAX_ITEMS = 4  # images of a kind

@@ -1,50 +1,34 @@
 """`python -m promptad.runtime predict FILE PICTURES`: judge pictures with an exported detector, without torch."""
 
 import argparse
-import re
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from promptad.data.search import find_images
-from promptad.errors import InputError, in_words
+from promptad.errors import InputError
 from promptad.runtime.engines import ENGINES, OPENVINO_PRECISIONS
-from promptad.runtime.judge import Listener, judge
+from promptad.runtime.judge import Listener, judge, reading_again
+from promptad.runtime.overlay import write_overlay
 from promptad.runtime.session import Session
 from promptad.settings import BATCH_SIZE
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise InputError(message)
+from promptad.utils.command_line import OneLineParser, run_command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return 0, 3 for what it rejected if asked, 2 after a mistake, or 130 after Ctrl-C."""
-    for stream in (sys.stdout, sys.stderr):
-        reconfigure: Callable[..., None] | None = getattr(stream, "reconfigure", None)
-        if reconfigure is not None:
-            reconfigure(errors="backslashreplace")  # where the terminal's encoding has no such letter
-    try:
-        given = _parser().parse_args(arguments)
-        return _predict(given)
-    except InputError as error:
-        return _complain(str(error), 2)
-    except OSError as error:
-        return _complain(in_words(error), 2)
-    except KeyboardInterrupt:
-        return _complain("interrupted; what was finished is kept", 130)
+    return run_command(lambda: _predict(_parser().parse_args(arguments)))
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="python -m promptad.runtime", description="Judge pictures with an exported detector.")
+    parser = OneLineParser(prog="python -m promptad.runtime", description="Judge pictures with an exported detector.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     predict = commands.add_parser("predict", help="judge pictures: a decision, and where the defect is")
     predict.add_argument("file", type=Path, metavar="FILE", help="exported detector, .onnx or .xml")
     predict.add_argument("pictures", nargs="+", metavar="PICTURES", help="files, folders or patterns")
     predict.add_argument("--output", type=Path, default=Path("predictions"), help="folder for predictions.jsonl")
+    predict.add_argument("--overlays", action="store_true", help="draw each picture with its map, into overlays/")
     predict.add_argument("--tower", type=Path, help="file of the image encoder, if it is not beside FILE")
     predict.add_argument("--engine", help=f"{' or '.join(ENGINES)} (default: the usual one of FILE)")
     precisions = " or ".join(OPENVINO_PRECISIONS)
@@ -63,13 +47,14 @@ def _predict(given: argparse.Namespace) -> int:
     session = Session(
         given.file, tower=given.tower, engine=given.engine, precision=given.precision, threads=given.threads
     )
+    draw = reading_again(session.metadata, write_overlay) if given.overlays else None
     return judge(
         session,
         given.file,
         found,
         given.output,
         given.batch_size,
-        Listener(print, _Progress(len(found.images))),
+        Listener(print, _Progress(len(found.images)), draw),
         fail_on_anomaly=given.fail_on_anomaly,
     )
 
@@ -91,12 +76,6 @@ class _Progress:
             left = (time.monotonic() - self.started) / own * (self.total - self.done)
             end = "\n" if self.done == self.total else ""
             print(f"\rjudge {self.done}/{self.total}, {left:.0f} s left ", end=end, file=sys.stderr, flush=True)
-
-
-def _complain(line: str, code: int) -> int:
-    flagged = re.sub(r"`([a-z_]+)`", lambda named: f"--{named[1].replace('_', '-')}", " ".join(line.split()))
-    print(f"promptad: {flagged}", file=sys.stderr)
-    return code
 
 
 if __name__ == "__main__":

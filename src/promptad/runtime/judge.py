@@ -5,9 +5,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
+from promptad.data.images import read_image
 from promptad.data.search import FoundImages
 from promptad.errors import InputError
+from promptad.runtime.metadata import Metadata
 from promptad.runtime.predict import Predictor, predict
 from promptad.runtime.predictions import (
     LINES,
@@ -34,6 +37,32 @@ class Listener:
     draw: Draw | None = None  # draws an overlay, and returns the record with its name, or with an error
 
 
+def reading_again(
+    known: Metadata, draw: Callable[[Metadata, PredictionRecord, Image.Image, np.ndarray, Path], None]
+) -> Draw:
+    """Return what reads a record's image again and draws it into a file, by `draw`."""
+
+    def drawn(record: PredictionRecord, anomaly_map: np.ndarray, file: Path) -> PredictionRecord:
+        try:
+            image = read_image(record.path, known.settings.bit_depth)
+        except InputError as error:  # the image has gone by now
+            return PredictionRecord(record.path, error=str(error))
+        draw(known, record, image, anomaly_map, file)
+        return replace(record, overlay=str(file))
+
+    return drawn
+
+
+def check_decides(known: Metadata, file: Path) -> None:
+    """Check that the detector of a file decides.
+
+    Raises:
+        InputError: it has no threshold.
+    """
+    if known.threshold is None:
+        raise InputError(f"{file} decides nothing, for it has no threshold: use its scores from Python")
+
+
 def judge(
     predictor: Predictor,
     file: Path,
@@ -58,8 +87,7 @@ def judge(
     Raises:
         InputError: the folder cannot be written to, the detector has no threshold, or no image could be read.
     """
-    if predictor.metadata.threshold is None:
-        raise InputError(f"{file} decides nothing, for it has no threshold: use its scores from Python")
+    check_decides(predictor.metadata, file)
     tell = listener.tell
     if predictor.metadata.settings.training.k_shot == 1:
         tell(ONE_IMAGE)

@@ -13,6 +13,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
+from promptad.runtime.overlay import HEATMAP_ALPHA
 from promptad.settings import HEALTHY_SEPARATION, HEALTHY_USAGE
 from promptad.utils.files import whole_file
 
@@ -22,7 +23,6 @@ MOST_WITH_NUMBERS = 16  # prototypes; more leave no room for a number at each
 LETTERS_PER_LINE = 170  # across the whole diagnostics figure
 CONTOURS = {0.25: 0.6, 0.5: 1.2, 0.75: 2.0}  # level of the map: width of its line
 LARGEST_IMAGE = 512  # pixels; a panel shows fewer
-HEATMAP_ALPHA = 0.6  # of an anomaly map over its image, in all figures
 TOP_LEFT: dict[str, Any] = {"ha": "left", "va": "top", "linespacing": 1.3, "parse_math": False}
 
 Extent = tuple[float, float, float, float]  # left, right, bottom, top

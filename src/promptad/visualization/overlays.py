@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
+from promptad.runtime.overlay import map_box
 from promptad.structures import SCORE_THRESHOLD, Region
 from promptad.visualization.figures import DPI, LARGEST_IMAGE, ORANGE, Extent, caption, draw_heatmap
 
@@ -68,7 +69,5 @@ def draw_overlay(overlay: Overlay, panels: Sequence[Axes]) -> None:
 
 def map_extent(overlay: Overlay) -> Extent:
     """Return the extent of the map on the image, in image pixels."""
-    side, (width, height) = len(overlay.anomaly_map), overlay.image.size
-    margin = (overlay.canvas_size - side) // 2
-    near, far = margin / overlay.canvas_size, (margin + side) / overlay.canvas_size
-    return near * width, far * width, far * height, near * height
+    left, top, right, bottom = map_box(len(overlay.anomaly_map), overlay.canvas_size, *overlay.image.size)
+    return left, right, bottom, top

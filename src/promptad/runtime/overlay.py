@@ -1,0 +1,106 @@
+"""An anomaly map over its image, with Pillow and numpy alone; the colours mean the same in every file."""
+
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from promptad.runtime.metadata import Metadata
+from promptad.runtime.predictions import PredictionRecord
+from promptad.structures import SCORE_THRESHOLD
+from promptad.utils.files import whole_file
+
+HEATMAP_ALPHA = 0.6  # of an anomaly map over its image, in all figures
+LEAST_SIDE, LARGEST_SIDE = 256, 1024  # pixels of an overlay's longer side
+LINE, EDGE = 1 / 300, 1 / 512  # widths of a region's white line and of its dark edges, as shares of that side
+PNG: dict[str, Any] = {"format": "PNG", "compress_level": 3}
+# The inferno scale at 25 places, RGB; between them it is within 4 of 255.
+_INFERNO = np.frombuffer(
+    bytes.fromhex(
+        "000004050417110a30210c4a320a5e450a6957106e67166e781c6d8a226a9a2865ab2f5ebc3754ca404ad84c3ee45a31ed6925f57b17"
+        "f98e09fca108fbb61af9cb35f4df53f2f27dfcffa4"
+    ),
+    np.uint8,
+).reshape(-1, 3)
+
+Box = tuple[float, float, float, float]  # left, top, right, bottom
+
+
+def draw_overlay(image: Image.Image, anomaly_map: np.ndarray, canvas_size: int) -> Image.Image:
+    """Draw an image in grey under its map [S, S] in [0, 1]; a white line with dark edges goes round what is above 0.5.
+
+    The map shows the central S x S of a square of `canvas_size` pixels a side, which the image was resized to. The
+    overlay's longer side is the image's, but at least 256 and at most 1024 pixels.
+    """
+    drawn = fitted(image).convert("L").convert("RGB")
+    left, top, right, bottom = (round(edge) for edge in map_box(len(anomaly_map), canvas_size, *drawn.size))
+    size = max(right - left, 1), max(bottom - top, 1)
+    small = Image.fromarray(np.asarray(anomaly_map, np.float32))
+    values = np.asarray(small.resize(size, Image.Resampling.BILINEAR))
+    under = drawn.crop((left, top, left + size[0], top + size[1]))
+    pixels = np.array(Image.blend(under, Image.fromarray(inferno(values)), HEATMAP_ALPHA))
+    line, edge = (max(round(share * max(drawn.size)), 1) for share in (LINE, EDGE))
+    inside = values > SCORE_THRESHOLD
+    near = _grown(inside, edge)
+    white = _grown(near, line)
+    pixels[_grown(white, edge) & ~inside] = 0
+    pixels[white & ~near] = 255
+    drawn.paste(Image.fromarray(pixels), (left, top))
+    return drawn
+
+
+def fitted(image: Image.Image) -> Image.Image:
+    """Return an image at the size of its overlay."""
+    longer = max(image.size)
+    factor = min(max(longer, LEAST_SIDE), LARGEST_SIDE) / longer
+    if factor == 1:
+        return image
+    width, height = (max(round(side * factor), 1) for side in image.size)
+    return image.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0)
+
+
+def map_box(side: int, canvas_size: int, width: int, height: int) -> Box:
+    """Return where a map of `side` pixels lies on an image, in its pixels: it may show the central part alone."""
+    margin = (canvas_size - side) // 2
+    near, far = margin / canvas_size, (margin + side) / canvas_size
+    return near * width, near * height, far * width, far * height
+
+
+def inferno(values: np.ndarray) -> np.ndarray:
+    """Return the colours [H, W, 3] uint8 of values [H, W] in [0, 1]; those outside have the nearest colour."""
+    places = np.linspace(0, 255, len(_INFERNO))
+    table = np.stack([np.interp(np.arange(256), places, channel) for channel in _INFERNO.T], axis=1)
+    steps = np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
+    colours: np.ndarray = np.rint(table).astype(np.uint8)[steps]
+    return colours
+
+
+def write_overlay(
+    known: Metadata, record: PredictionRecord, image: Image.Image, anomaly_map: np.ndarray, file: Path
+) -> None:
+    """Write the overlay of a record's image.
+
+    Raises:
+        InputError: the folder cannot be written to.
+    """
+    del record  # whose regions the line goes round
+    with whole_file(file, "output") as temporary:
+        draw_overlay(image, anomaly_map, known.canvas_size).save(temporary, **PNG)
+
+
+def overlay_png(image: Image.Image, anomaly_map: np.ndarray, canvas_size: int) -> bytes:
+    """Return an overlay as the bytes of a PNG file."""
+    file = BytesIO()
+    draw_overlay(image, anomaly_map, canvas_size).save(file, **PNG)
+    return file.getvalue()
+
+
+def _grown(mask: np.ndarray, by: int) -> np.ndarray:
+    """Return a mask [H, W] that has grown by some pixels, as a square does."""
+    for axis in (0, 1):
+        padded = np.pad(mask, [(by, by) if own == axis else (0, 0) for own in (0, 1)])
+        length = mask.shape[axis]
+        mask = np.logical_or.reduce([padded.take(range(s, s + length), axis) for s in range(2 * by + 1)])
+    return mask
