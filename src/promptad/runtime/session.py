@@ -1,6 +1,6 @@
 """An exported detector, ready to predict: numpy, Pillow and an engine are all it needs."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -25,16 +25,23 @@ class TowerSession:
         engine: "onnxruntime" or "openvino"; None is the usual one of the file's format.
         precision: of OpenVINO's products, "float32" or "bfloat16", which moves scores by some thousandths.
         threads: that it uses; None is one for each core.
+        graph: of the file, if it is open already.
 
     Raises:
         InputError: it cannot be opened, or is no tower.
     """
 
     def __init__(
-        self, path: str | Path, *, engine: str | None = None, precision: str = "float32", threads: int | None = None
+        self,
+        path: str | Path,
+        *,
+        engine: str | None = None,
+        precision: str = "float32",
+        threads: int | None = None,
+        graph: Graph | None = None,
     ) -> None:
         self.path, self.engine, self.precision, self.threads = Path(path), engine, precision, threads
-        self.graph = open_graph(self.path, engine, precision, threads)
+        self.graph = graph or open_graph(self.path, engine, precision, threads)
         self.text = ExportedText.from_json(self.graph.text, self.path)
         if self.text.kind != TOWER:
             raise InputError(f"{path} is no tower, but a {self.text.kind.removeprefix('promptad ')}: leave out `tower`")
@@ -53,9 +60,11 @@ class Session:
         tower: of a head: its tower's file, or that tower already open; None takes the file that it was exported with,
             in the same folder.
         engine, precision, threads: as of `TowerSession`, of an open tower they are its own.
+        graph: of the file, if it is open already.
 
     Attributes:
         metadata: class, settings, threshold and states.
+        tower: of a head: its open tower.
 
     Raises:
         InputError: a file is missing, damaged, of another kind or a newer version, or belongs to another tower; or the
@@ -70,22 +79,25 @@ class Session:
         engine: str | None = None,
         precision: str = "float32",
         threads: int | None = None,
+        graph: Graph | None = None,
     ) -> None:
         self.path = Path(path)
         if isinstance(tower, TowerSession):
             engine, precision, threads = tower.engine, tower.precision, tower.threads
-        self._graphs: list[Graph] = [open_graph(self.path, engine, precision, threads)]
+        self._graphs: list[Graph] = [graph or open_graph(self.path, engine, precision, threads)]
         text = ExportedText.from_json(self._graphs[0].text, self.path)
         if text.kind == TOWER or text.known is None:
             raise InputError(f"{path} is a tower, an image encoder alone: give the file of a detector")
         if text.kind == DETECTOR and tower is not None:
             raise InputError(f"{path} is a whole detector, with an image encoder of its own: leave out `tower`")
         self.metadata: Metadata = text.known
+        self.tower: TowerSession | None = None
         if text.kind == HEAD:
             if not isinstance(tower, TowerSession):
                 beside = self.path.with_name(text.tower_file) if tower is None else Path(tower)
                 tower = TowerSession(beside, engine=engine, precision=precision, threads=threads)
             _check_tower(self.path, text.tower, tower)
+            self.tower = tower
             self._graphs.insert(0, tower.graph)
 
     def predict(self, images: Iterable[ImageLike] | ImageLike, batch_size: int = BATCH_SIZE) -> Prediction:
@@ -125,6 +137,39 @@ class Session:
     def _square(self, image: ImageLike, bit_depth: int | None) -> np.ndarray:
         known, read = self.metadata, read_image(image, bit_depth)
         return np.asarray(square_image(read, known.resize, known.image_size))
+
+
+def open_sessions(
+    paths: Sequence[Path], *, engine: str | None = None, precision: str = "float32", threads: int | None = None
+) -> list[Session]:
+    """Open exported detectors, in their order; the heads of one tower share it.
+
+    Args:
+        paths: their files; towers among them are opened for their heads, other towers are looked for beside these.
+        engine: as of `TowerSession`.
+        precision: the same.
+        threads: the same.
+
+    Raises:
+        InputError: as of `Session`.
+    """
+    files = [(path, open_graph(path, engine, precision, threads)) for path in paths]
+    known = [(path, graph, ExportedText.from_json(graph.text, path)) for path, graph in files]
+    towers = {
+        text.tower.identity: TowerSession(path, engine=engine, precision=precision, threads=threads, graph=graph)
+        for path, graph, text in known
+        if text.kind == TOWER
+    }
+    sessions = []
+    for path, graph, text in known:
+        if text.kind == TOWER:
+            continue
+        tower = towers.get(text.tower.identity) if text.kind == HEAD else None
+        session = Session(path, tower=tower, engine=engine, precision=precision, threads=threads, graph=graph)
+        if session.tower is not None:
+            towers[text.tower.identity] = session.tower
+        sessions.append(session)
+    return sessions
 
 
 def _check_tower(path: Path, expected: Tower, tower: TowerSession) -> None:
