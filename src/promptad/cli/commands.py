@@ -58,6 +58,7 @@ from promptad.runtime.engines import SUFFIXES as GRAPH_SUFFIXES
 from promptad.runtime.judge import Listener, judge, reading_again
 from promptad.runtime.metadata import Metadata
 from promptad.runtime.predictions import ONE_IMAGE, PredictionRecord, read_predictions
+from promptad.serve.server import ServeOptions, serve
 from promptad.settings import Settings
 from promptad.utils.progress import add_task, progress_bar
 from promptad.visualization.figures import save
@@ -130,6 +131,12 @@ def run_export(given: Arguments, console: Console) -> None:
     if output.suffix in GRAPH_SUFFIXES and detector.metadata.threshold is not None:
         line = f"judge pictures without torch: python -m promptad.runtime predict {shlex.quote(str(output))} PICTURES"
         console.print(line, soft_wrap=True)
+
+
+def run_serve(given: Arguments, console: Console) -> None:
+    """Judge pictures over HTTP."""
+    options = ServeOptions(**given | {"detectors": tuple(given["detectors"])})
+    serve(options, lambda line: console.print(line, soft_wrap=True))
 
 
 def draw_record(
@@ -233,6 +240,7 @@ RUNNERS: dict[str, Callable[[Arguments, Console], int | None]] = {
     "train": run_train,
     "predict": run_predict,
     "export": run_export,
+    "serve": run_serve,
     "test": run_test,
     "train-all": run_train_all,
     "compare": run_compare,

@@ -9,6 +9,8 @@ from promptad.cli.values import folders, names, numbers, phrases, shares, truth
 from promptad.data.datasets import DATASETS
 from promptad.export.registry import SUFFIXES
 from promptad.reports.comparison.rows import BASELINE, OURS
+from promptad.runtime.engines import ENGINES
+from promptad.serve.server import HOST, MAX_MB, PORT, QUEUE, TOKEN_VARIABLE
 from promptad.settings import BATCH_SIZE, MULTI_PROTOTYPE, SINGLE_ANCHOR, Settings
 
 
@@ -318,11 +320,23 @@ EXPORT = (
     CPU,
 )
 
+SERVE = (
+    Option("DETECTORS", Path, "exported detectors, or folders that hold some: a part each", several=True),
+    Option("--host", str, "address to listen at; 0.0.0.0 for all of this machine's", default=HOST),
+    Option("--port", int, "port to listen at; 0 for any that is free", default=PORT),
+    Option("--token", str, f"what requests must bring as a bearer token (default: ${TOKEN_VARIABLE}, else none)"),
+    Option("--engine", str, f"{' or '.join(ENGINES)} (default: the usual one of each file)"),
+    Option("--threads", int, "threads of the engine (default: one a core)"),
+    Option("--queue", int, "pictures that may wait; further ones are refused", default=QUEUE),
+    Option("--max-mb", float, "megabytes that one request may have", default=MAX_MB),
+)
+
 LEARNING = (*DATA, *METHOD, *TRAINING, *BACKBONE, *SCORING, FALSE_ALARM_RATE, *MACHINE, *OUTPUT)
 COMMANDS: dict[str, tuple[str, tuple[Option, ...]]] = {
     "train": ("train, measure and diagnose the detector of one class", (*LEARNING, *OWN)),
     "predict": ("judge pictures without labels: a decision, and where the defect is", PREDICT),
     "export": ("write a detector as a file that runs without torch", EXPORT),
+    "serve": ("answer over HTTP, with a page: judge pictures by exported detectors", SERVE),
     "test": ("measure and diagnose a trained detector again", (*LEARNING, CHECKPOINT)),
     "train-all": ("train all classes of a data set; start it again and it goes on", (*LEARNING, CLASSES, TOGETHER)),
     "compare": ("compare two systems in saved results, class by class", COMPARE),

@@ -1,0 +1,83 @@
+"""The parts that a service judges: exported detectors under names of their own."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from promptad.errors import InputError
+from promptad.runtime.engines import SUFFIXES
+from promptad.runtime.judge import check_decides
+from promptad.runtime.predictions import ONE_IMAGE
+from promptad.runtime.session import Session, open_sessions
+
+
+@dataclass(frozen=True)
+class Part:
+    """An open detector under its name."""
+
+    name: str
+    session: Session
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what a client should know of it."""
+        known = self.session.metadata
+        settings = known.settings
+        return {
+            "name": self.name,
+            "threshold": known.threshold,
+            "false_alarm_rate": settings.scoring.false_alarm_rate,
+            "false_alarm_range": known.false_alarm_range,
+            "image_size": known.image_size,
+            "settings": {
+                "backbone": settings.backbone.name,
+                "k_shot": settings.training.k_shot,
+                "level": settings.level,
+                "memory": settings.scoring.memory,
+                "resolution": settings.scoring.resolution,
+                "bit_depth": settings.bit_depth,
+            },
+            "note": ONE_IMAGE if settings.training.k_shot == 1 else "",
+        }
+
+
+def open_parts(places: Sequence[Path], *, engine: str | None = None, threads: int | None = None) -> tuple[Part, ...]:
+    """Open the detectors of files and folders, in their order; heads of one tower share it.
+
+    A part is called as its class; where several are of one class, as its file without the suffix.
+
+    Args:
+        places: exported files, or folders that hold some; a tower among them is no part.
+        engine: as of `Session`.
+        threads: the same.
+
+    Raises:
+        InputError: a file cannot be opened or decides nothing, there is none, or two have one name.
+    """
+    files = list({file.resolve(): file for place in places for file in _files(place)}.values())
+    sessions = open_sessions(files, engine=engine, threads=threads)
+    if not sessions:
+        raise InputError(f"{places[0]} is a tower, an image encoder alone: give the file of a detector")
+    for session in sessions:
+        check_decides(session.metadata, session.path)
+    count = Counter(session.metadata.class_name for session in sessions)
+    parts: dict[str, Part] = {}
+    for session in sessions:
+        known = session.metadata.class_name
+        name = known if count[known] == 1 else session.path.stem
+        if name in parts:
+            other = parts[name].session.path
+            raise InputError(f"{other} and {session.path} would both be called {name!r}: rename one of the files")
+        parts[name] = Part(name, session)
+    return tuple(parts.values())
+
+
+def _files(place: Path) -> Iterator[Path]:
+    if not place.is_dir():
+        yield place
+        return
+    found = sorted(file for file in place.iterdir() if file.suffix in SUFFIXES)
+    if not found:
+        raise InputError(f"{place} holds no exported detector, {' or '.join(SUFFIXES)}: make one with promptad export")
+    yield from found
