@@ -15,7 +15,7 @@ from promptad.utils.files import whole_file
 HEATMAP_ALPHA = 0.6  # of an anomaly map over its image, in all figures
 LEAST_SIDE, LARGEST_SIDE = 256, 1024  # pixels of an overlay's longer side
 LINE, EDGE = 1 / 300, 1 / 512  # widths of a region's white line and of its dark edges, as shares of that side
-PNG: dict[str, Any] = {"format": "PNG", "compress_level": 3}
+PNG: dict[str, Any] = {"format": "PNG", "compress_level": 1}
 # The inferno scale at 25 places, RGB; between them it is within 4 of 255.
 _INFERNO = np.frombuffer(
     bytes.fromhex(
