@@ -19,7 +19,7 @@ from helpers import call, contents, refusal
 from PIL import Image
 from served import CHECKPOINTS, export_heads, export_whole, picture
 
-from promptad.runtime.predict import load_image, predict
+from promptad.runtime.predict import Loaded, load_image, predict
 from promptad.runtime.predictions import PredictionRecord
 from promptad.runtime.session import Session
 from promptad.serve import gate
@@ -303,6 +303,26 @@ def test_what_waits_is_predicted_together_without_waiting_for_more(exported: Pat
         slow.going.set()
         assert len(first.result().json() + second.result().json()) == 12
     assert slow.counts == [1, MAX_BATCH, 3]
+
+
+def test_what_fails_one_image_does_not_fail_its_neighbours(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    session, complete = Session(exported), Session.predict
+    image = Image.open(io.BytesIO(picture(1)))
+    good, bad = (load_image(own, session.metadata.resize, None) for own in (image, image.rotate(90)))
+    going = threading.Event()
+
+    def predict_most(self: Session, images: list[Image.Image], batch_size: int) -> Prediction:
+        assert going.wait(20)
+        if isinstance(bad, Loaded) and any(own is bad.square for own in images):
+            raise MemoryError
+        return complete(self, images, batch_size)
+
+    monkeypatch.setattr(Session, "predict", predict_most)
+    worker = Worker()
+    waiting = [worker.submit(session, "it", own) for own in (good, good, bad, good)]
+    going.set()
+    worker.close()
+    assert [one.exception(0) is None for one in waiting] == [True, True, False, True]
 
 
 def test_what_waits_at_the_end_is_still_judged(exported: Path, slow: Slow) -> None:

@@ -104,9 +104,12 @@ def _predict(together: Sequence[_Waiting]) -> None:
     try:
         names, loaded = [one.name for one in together], [one.loaded for one in together]
         found = list(predict_loaded(together[0].predictor, names, loaded))
-    except Exception as error:  # the thread goes on, and each request is told
-        for waiting in together:
-            waiting.done.set_exception(error)
+    except Exception as error:  # the thread goes on
+        if len(together) == 1:
+            together[0].done.set_exception(error)
+        else:  # what fails one image is not to fail its neighbours
+            for waiting in together:
+                _predict([waiting])
         return
     for waiting, predicted in zip(together, found, strict=True):
         waiting.done.set_result(predicted)
