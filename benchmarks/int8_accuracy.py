@@ -4,7 +4,7 @@ python benchmarks/int8_accuracy.py [--json FILE]
 
 15 classes on one production line, k = 2, default settings, with and without a memory bank. Every detector is exported
 in float32 and in int8, for onnxruntime and OpenVINO, and judges the class's test pictures by the runtime. Test labels
-are used by the metrics only. About 12 minutes on 2 cores.
+are used by the metrics only. About 15 minutes on 2 cores, 28 beside other work.
 """
 
 import argparse

@@ -160,6 +160,7 @@ class ScoringSettings:
     memory_distances: tuple[str, ...] = ("nearest", "refined")  # of a patch to a memory bank, of `MEMORY_DISTANCES`
     position_share: float = 0.5  # of how far normal patches are at a position, taken off before the farthest counts
     false_alarm_rate: float = 0.01  # the share of normal images that may be labelled anomalous
+    threshold: float | None = None  # of raw image scores, set by hand; None: by the false-alarm rate
 
     def __post_init__(self) -> None:
         _whole(2, "resolution", self.resolution)
@@ -169,7 +170,10 @@ class ScoringSettings:
         if self.sigma > self.resolution:
             raise InputError(f"`sigma` {self.sigma}: must be at most the `resolution`, {self.resolution}")
         if not 0 < self.false_alarm_rate < 1:
-            raise InputError(f"`false_alarm_rate` {self.false_alarm_rate}: must be between 0 and 1, such as 0.01")
+            rate = self.false_alarm_rate
+            raise InputError(f"`false_alarm_rate` {rate:g}: must be between 0 and 1, such as 0.01, or in per cent, 1%")
+        if self.threshold is not None and not math.isfinite(self.threshold):
+            raise InputError(f"`threshold` {self.threshold}: must be a number, a raw score")
         _one_of("calibration", self.calibration, ("position", "prototype", "none"))
         _one_of("image_score", self.image_score, IMAGE_SCORES)
         _one_of("fusion", self.fusion, FUSIONS)
@@ -243,8 +247,11 @@ class Settings:
         return self.system == MULTI_PROTOTYPE and self.scoring.memory and self.scoring.fusion == "reaction"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data, for a checkpoint or a report."""
-        return asdict(self)
+        """Return plain data, for a checkpoint or a report; a threshold is part of it only if it is set by hand."""
+        plain = asdict(self)
+        if self.scoring.threshold is None:
+            del plain["scoring"]["threshold"]
+        return plain
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "Settings":

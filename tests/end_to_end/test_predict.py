@@ -105,7 +105,7 @@ def test_files_and_patterns_are_accepted_too(own: Own, tmp_path: Path) -> None:
         (("--name", "c", "--seeds", "0-2"), ("--seeds", "leave it out")),
         (("--name", "c", "--dataset", "demo"), ("--dataset demo", "leave it out")),
         (("--name", "c", "--k-shot", "5"), ("--k-shot 5", "found 3")),
-        (("--name", "c", "--false-alarm-rate", "1"), ("--false-alarm-rate 1.0", "between 0 and 1")),
+        (("--name", "c", "--false-alarm-rate", "1"), ("--false-alarm-rate 1:", "between 0 and 1")),
     ],
 )
 def test_options_that_do_not_go_with_good_are_refused(
@@ -208,7 +208,7 @@ def test_an_interrupted_run_keeps_its_lines_and_goes_on(
     assert [line["path"] for line in again] == [line["path"] for line in complete]
     for one, other in zip(again, complete, strict=True):
         assert one.get("score") == pytest.approx(other.get("score"), abs=1e-4)
-    assert {path.name for path in output.iterdir()} == {"predictions.jsonl", "run.json", "overlays"}
+    assert {path.name for path in output.iterdir()} == {"predictions.jsonl", "predictions.csv", "run.json", "overlays"}
     with monkeypatch.context() as patch:
         interrupted_after(2, patch)
         assert call(*arguments).code == 130
@@ -221,7 +221,7 @@ def test_a_mistyped_path_keeps_the_earlier_predictions(own: Own, tmp_path: Path)
     outcome = call("predict", own.part, own.new / "god.png", "--output", tmp_path)
     assert_refused(outcome, "none of the pictures could be read", "the earlier predictions are kept")
     assert read_lines(tmp_path) == before
-    assert {path.name for path in tmp_path.iterdir()} == {"predictions.jsonl", "run.json"}
+    assert {path.name for path in tmp_path.iterdir()} == {"predictions.jsonl", "predictions.csv", "run.json"}
 
 
 def test_overlays_of_an_earlier_run_go_and_are_never_images(own: Own, tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ def test_the_run_is_recorded_beside_the_lines(own: Own, written: Path) -> None:
     assert (run.class_name, list(run.support_images)) == ("my carpet", checkpoint["support_images"])
     assert run.settings.to_dict() == checkpoint["settings"]
     assert [line.path for line in lines] == [str(path) for path in sorted(own.new.iterdir())]
-    assert contents(written.parent / "predictions").keys() == {"predictions.jsonl", "run.json"}
+    assert contents(written.parent / "predictions").keys() == {"predictions.jsonl", "predictions.csv", "run.json"}
 
 
 def test_the_page_shows_what_was_predicted(page: Page, lines: list[dict[str, Any]]) -> None:
@@ -146,7 +146,7 @@ def test_the_page_needs_no_network_and_is_accessible(page: Page) -> None:
 def test_a_browser_shows_the_page(browser: Any, written: Path, width: int, scheme: str) -> None:
     run = look(browser, written, width, scheme)
     assert run("return document.querySelector('h1').textContent").startswith("my carpet: ")
-    assert run("return document.querySelectorAll('svg, table, nav').length") == 8
+    assert run("return document.querySelectorAll('svg, table, nav').length") == 9
 
 
 def test_the_file_of_lines_can_be_named_and_the_rate_is_that_of_predict(own: Own, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from promptad.engine.context import Job, RunContext
 from promptad.errors import InputError, check_choice
 from promptad.export.registry import SUFFIXES
 from promptad.models.base import AnomalyDetector
+from promptad.models.multi_prototype.detector import MultiPrototypeDetector
 from promptad.models.registry import load_detector, load_with_thresholds
 from promptad.models.support import with_bit_depth
 from promptad.reports.comparison.rows import Choice
@@ -221,11 +222,23 @@ def open_predictor(path: Path, given: Arguments, console: Console) -> Predictor:
     """
     if path.suffix not in GRAPH_SUFFIXES:
         device = find_device(given, console)
-        return load_with_thresholds(path, device, given["false_alarm_rate"], given["pretrained_dataset"])
-    for name in ("false_alarm_rate", "pretrained_dataset"):
+        return load_decided(path, device, given)
+    for name in ("false_alarm_rate", "threshold", "pretrained_dataset"):
         if given[name] is not None:
             raise InputError(f"`{name}` {given[name]}: {path} decides as it was exported; export the detector so")
     return Session(path)
+
+
+def load_decided(path: Path, device: torch.device, given: Arguments) -> MultiPrototypeDetector:
+    """Load a checkpoint, its threshold at the false-alarm rate that is asked for, or at a raw score.
+
+    Raises:
+        InputError: both are asked for, or it cannot be loaded.
+    """
+    rate, threshold = given["false_alarm_rate"], given["threshold"]
+    if rate is not None and threshold is not None:
+        raise InputError(f"`threshold` {threshold:g} and `false_alarm_rate` {rate:g}: give one of them")
+    return load_with_thresholds(path, device, rate, given["pretrained_dataset"], threshold)
 
 
 def export_path(checkpoint: Path, given: Arguments) -> Path:

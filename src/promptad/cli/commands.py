@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 from rich.console import Console
+from rich.table import Table
 
 from promptad.cli.builders import (
     check_alone,
@@ -19,6 +20,7 @@ from promptad.cli.builders import (
     find_data,
     find_device,
     find_support,
+    load_decided,
     load_for_export,
     make_choice,
     make_context,
@@ -107,6 +109,25 @@ def run_predict(given: Arguments, console: Console) -> int:
             ),
             fail_on_anomaly=given["fail_on_anomaly"],
         )
+
+
+def run_threshold(given: Arguments, console: Console) -> None:
+    """Show the threshold of a detector, and set it if that is asked for."""
+    path = find_checkpoint(given["checkpoint"])
+    if path.suffix in GRAPH_SUFFIXES:
+        raise InputError(f"{path} decides as it was exported: set the threshold of its checkpoint, and export it again")
+    detector = load_decided(path, find_device(given, console), given)
+    known = detector.metadata
+    if given["false_alarm_rate"] is not None or given["threshold"] is not None:
+        detector.save(path)
+        console.print(f"written: {path}", soft_wrap=True)
+    console.print(f"{known.class_name}: a picture is rejected above a raw score of {known.threshold:.4g}")
+    for finding in detector.findings()[-1:]:
+        console.print(finding, soft_wrap=True)
+    table = Table("false alarms asked for", "threshold")
+    for rate, level in known.by_rate:
+        table.add_row(f"{100 * rate:g} %", f"{level:.4g}")
+    console.print(table)
 
 
 def run_export(given: Arguments, console: Console) -> None:
@@ -239,6 +260,7 @@ def run_demo_data(given: Arguments, console: Console) -> None:
 RUNNERS: dict[str, Callable[[Arguments, Console], int | None]] = {
     "train": run_train,
     "predict": run_predict,
+    "threshold": run_threshold,
     "export": run_export,
     "serve": run_serve,
     "test": run_test,

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from promptad.cli.values import folders, names, numbers, phrases, shares, truth
+from promptad.cli.values import folders, names, numbers, phrases, rate, shares, truth
 from promptad.data.datasets import DATASETS
 from promptad.export.registry import SUFFIXES
 from promptad.reports.comparison.rows import BASELINE, OURS
@@ -225,11 +225,13 @@ SCORING = (
 )
 FALSE_ALARM_RATE = Option(
     "--false-alarm-rate",
-    float,
-    "share of good pictures that the decision may reject",
+    rate,
+    "share of good pictures that the decision may reject, such as 0.01, or in per cent with their sign",
     "scoring.false_alarm_rate",
     system=MULTI_PROTOTYPE,
 )
+RATE_NOW = replace(FALSE_ALARM_RATE, setting="", system="", help=FALSE_ALARM_RATE.help + " (default: as it is)")
+THRESHOLD = Option("--threshold", float, "raw score above which a picture is rejected (default: by the rate)")
 WEIGHTS = BACKBONE[1]
 GPU = Option("--gpu-id", int, "number of the GPU (default: 0 where there is one, else the CPU)")
 CPU = Option("--use-cpu", truth, "work on the CPU even where there is a GPU", default=False)
@@ -290,7 +292,8 @@ PREDICT = (
     Option("--output", Path, "folder to write predictions.jsonl to, and overlays/", default=Path("predictions")),
     Option("--overlays", truth, "draw each picture with its map and the regions that are anomalous", default=False),
     Option("--fail-on-anomaly", truth, "exit with 3 if a picture is rejected or cannot be read", default=False),
-    replace(FALSE_ALARM_RATE, setting="", help=FALSE_ALARM_RATE.help + " (default: as trained)"),
+    RATE_NOW,
+    THRESHOLD,
     replace(WEIGHTS, setting="", help="the weight file, if it has moved (default: as trained)"),
     GPU,
     CPU,
@@ -314,7 +317,7 @@ EXPORT = (
     Option("--tower", Path, "file of its own for the image encoder, which several detectors share (default: none)"),
     Option("--good", str, "for int8: the pictures that the detector learned from, or their folder", several=True),
     Option("--system", str, "of the checkpoint", default=MULTI_PROTOTYPE),
-    replace(FALSE_ALARM_RATE, setting="", help=FALSE_ALARM_RATE.help + " (default: as trained)"),
+    RATE_NOW,
     replace(WEIGHTS, setting="", help="the weight file, if it has moved (default: as trained)"),
     GPU,
     CPU,
@@ -331,10 +334,20 @@ SERVE = (
     Option("--max-mb", float, "megabytes that one request may have", default=MAX_MB),
 )
 
+SET_THRESHOLD = (
+    Option("CHECKPOINT", Path, "the trained detector: its file, or the folder of a part of your own"),
+    RATE_NOW,
+    THRESHOLD,
+    replace(WEIGHTS, setting="", help="the weight file, if it has moved (default: as trained)"),
+    GPU,
+    CPU,
+)
+
 LEARNING = (*DATA, *METHOD, *TRAINING, *BACKBONE, *SCORING, FALSE_ALARM_RATE, *MACHINE, *OUTPUT)
 COMMANDS: dict[str, tuple[str, tuple[Option, ...]]] = {
     "train": ("train, measure and diagnose the detector of one class", (*LEARNING, *OWN)),
     "predict": ("judge pictures without labels: a decision, and where the defect is", PREDICT),
+    "threshold": ("show a detector's threshold, and what others would ask; or set it", SET_THRESHOLD),
     "export": ("write a detector as a file that runs without torch", EXPORT),
     "serve": ("answer over HTTP, with a page: judge pictures by exported detectors", SERVE),
     "test": ("measure and diagnose a trained detector again", (*LEARNING, CHECKPOINT)),

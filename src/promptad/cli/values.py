@@ -44,6 +44,16 @@ def shares(text: str) -> tuple[float, ...]:
     return tuple(map(float, names(text)))
 
 
+def rate(text: str) -> float:
+    """Read a share: a number from 0 to 1, or per cent with their sign.
+
+    >>> rate("0.01"), rate("1%"), rate("0.5 %")
+    (0.01, 0.01, 0.005)
+    """
+    number = text.strip()
+    return float(number.removesuffix("%")) / 100 if number.endswith("%") else float(number)
+
+
 def numbers(text: str) -> tuple[int, ...]:
     """Read whole numbers: one, several separated by commas, and ranges that hold both their ends.
 

@@ -168,9 +168,13 @@ def restore_detector(
 
 
 def load_with_thresholds(
-    path: Path, device: torch.device, rate: float | None = None, weights: str | None = None
+    path: Path,
+    device: torch.device,
+    rate: float | None = None,
+    weights: str | None = None,
+    threshold: float | None = None,
 ) -> MultiPrototypeDetector:
-    """Load a multi-prototype detector, its thresholds at the false-alarm rate of its training unless one is given.
+    """Load a multi-prototype detector, its thresholds as they were set unless a false-alarm rate or one is given.
 
     Raises:
         InputError: as `load_detector`, or it was saved before its training ended.
@@ -179,4 +183,7 @@ def load_with_thresholds(
     assert isinstance(detector, MultiPrototypeDetector)
     if detector.normal_scores is None:
         raise InputError(f"{path} was saved before its training ended and has no threshold: train the class again")
-    return detector if rate is None else detector.with_thresholds(detector.normal_scores, rate)
+    if rate is None and threshold is None:
+        return detector
+    usual = detector.settings.scoring.false_alarm_rate
+    return detector.with_thresholds(detector.normal_scores, usual if rate is None else rate, threshold)

@@ -18,6 +18,7 @@ from promptad.runtime.engines import SUFFIXES
 from promptad.runtime.predict import Predictor
 from promptad.runtime.predictions import AGAIN, PredictionRecord, PredictionRun
 from promptad.runtime.session import Session
+from promptad.structures import UNLIKE
 from promptad.utils.progress import add_task, progress_bar
 
 MOST_REJECTED, MOST_PASSED = 12, 4  # images in the gallery
@@ -55,6 +56,10 @@ class PredictionsSummary:
         """The images predicted anomalous, highest score first."""
         return [record for record in self.readable if record.is_anomalous]
 
+    def rejected_above(self, level: float) -> int:
+        """Return how many images a threshold of raw scores rejects; those unlike the part are, whatever it is."""
+        return sum(record.raw_score > level or record.reason.startswith(UNLIKE) for record in self.readable)
+
     @property
     def passed(self) -> list[PredictionRecord]:
         """The images predicted normal, those closest to the threshold first."""
@@ -67,6 +72,7 @@ class PredictionsGallery:
 
     rejected: tuple[GalleryItem, ...] = ()
     passed: tuple[GalleryItem, ...] = ()
+    by_rate: tuple[tuple[float, float, int], ...] = ()  # false-alarm rates, the threshold at each, how many it rejects
     why_empty: str = ""
 
 
@@ -111,7 +117,8 @@ def make_gallery(found: PredictionsSummary, device: torch.device, console: Conso
             )
             shown.append(render_item(predictor, plain))
             progress.advance(task)
-    return PredictionsGallery(tuple(shown[: len(rejected)]), tuple(shown[len(rejected) :]))
+    by_rate = tuple((rate, level, found.rejected_above(level)) for rate, level in predictor.metadata.by_rate)
+    return PredictionsGallery(tuple(shown[: len(rejected)]), tuple(shown[len(rejected) :]), by_rate)
 
 
 def _open(run: PredictionRun, device: torch.device) -> Predictor:
@@ -119,7 +126,7 @@ def _open(run: PredictionRun, device: torch.device) -> Predictor:
     if run.checkpoint_path.suffix in SUFFIXES:
         return Session(run.checkpoint_path)
     scoring, weights = run.settings.scoring, run.settings.backbone.pretrained
-    return load_with_thresholds(run.checkpoint_path, device, scoring.false_alarm_rate, weights)
+    return load_with_thresholds(run.checkpoint_path, device, scoring.false_alarm_rate, weights, scoring.threshold)
 
 
 def check_unchanged(run: PredictionRun) -> None:

@@ -19,7 +19,9 @@ from promptad.runtime.predictions import (
     PredictionRun,
     discard_part,
     predictions_file,
+    read_lines,
 )
+from promptad.runtime.table import TABLE, write_table
 
 REJECTED = 3  # exit code after an anomaly, where that is asked for
 MAX_NAMED = 20  # anomalous or unreadable images that are named in the terminal
@@ -95,7 +97,8 @@ def judge(
     _tell_of(records, tell)
     for note in found.notes():
         tell(note)
-    tell(f"written: {output / LINES}")
+    write_table(read_lines(output / LINES), output / TABLE)
+    tell(f"written: {output / LINES} and {TABLE}")
     if all(record.error for record in records):
         raise InputError("none of the pictures could be read: see their lines above")
     bad = any(record.is_anomalous or record.error for record in records)

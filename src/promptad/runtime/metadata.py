@@ -28,6 +28,7 @@ class Metadata:
     resize: int  # pixels a side that an image is resized to before its central S x S are kept
     threshold: float | None = None  # of raw scores
     false_alarm_range: tuple[float, float] | None = None  # of the actual rate, as far as the detector can tell
+    by_rate: tuple[tuple[float, float], ...] = ()  # false-alarm rates, and the threshold at each
     phrases: tuple[str, ...] = ()  # the states, "with hole"
     groups: tuple[int, ...] = ()  # index of the group of one meaning that each belongs to
     support_images: tuple[str, ...] = ()  # their names, if they are known
@@ -67,7 +68,8 @@ class ExportedText:
         if self.known is not None:
             settings = replace(self.known.settings, backbone=self.known.settings.backbone.without_folders())
             known = replace(self.known, settings=settings, support_images=())
-            content |= {"tower_file": self.tower_file, "detector": asdict(known)}
+            plain = asdict(known) | {"settings": settings.to_dict()}
+            content |= {"tower_file": self.tower_file, "detector": plain}
         return json.dumps(content, ensure_ascii=False)
 
     @classmethod
@@ -103,6 +105,7 @@ def _metadata(plain: Mapping[str, Any]) -> Metadata:
         raise KeyError(set(content))
     for name in ("phrases", "groups", "support_images", "false_alarm_range"):
         content[name] = None if content[name] is None else tuple(content[name])
+    content["by_rate"] = tuple((float(rate), float(level)) for rate, level in content["by_rate"])
     if len(content["phrases"]) != len(content["groups"]):
         raise ValueError("states and groups differ in number")
     return Metadata(**content)

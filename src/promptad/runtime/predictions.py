@@ -244,6 +244,12 @@ def _read_run(file: Path) -> PredictionRun:
         raise InputError(f"{beside} does not tell what made the predictions: {AGAIN}") from error
 
 
+def read_lines(file: Path) -> Iterator[PredictionRecord]:
+    """Yield the records of a file of lines that was just written; one line is in memory at a time."""
+    with file.open(encoding="utf-8", newline="\n") as lines:
+        yield from map(PredictionRecord.from_line, lines)
+
+
 def _read_lines(file: Path) -> tuple[PredictionRecord, ...]:
     try:
         text = file.read_text(encoding="utf-8")

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -30,6 +31,7 @@ THRESHOLD_KEYS = {
 CALIBRATION_KEYS = {"normal_bias": "normal_offsets"}
 LAYER_KEYS = ("first", "second")  # further ones are layer_3, layer_4 …
 PROTOTYPE_KEYS = ("normal_prototypes", "abnormal_prototypes", "centre", "normal_share", "abnormal_share")
+RATES = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)  # of false alarms, whose thresholds are told beside its own
 SILENT = 0.05  # weight below which the log calls words silent
 LEARNED_KEYS = (*PROTOTYPE_KEYS, "calibration", "memory", "normal_scores", "vocabulary")  # since format 6 "likeness"
 
@@ -44,10 +46,18 @@ class MultiPrototypeDetector(AnomalyDetector):
     subject: Subject
     normal_scores: NormalScoreDistribution | None = None  # of the epoch that is kept
 
-    def with_thresholds(self, normal_scores: NormalScoreDistribution, rate: float) -> "MultiPrototypeDetector":
-        """Return the detector with the thresholds that normal images exceed at a false-alarm rate."""
-        settings = replace(self.settings, scoring=replace(self.settings.scoring, false_alarm_rate=rate))
-        head = self.head.with_thresholds(normal_scores.thresholds(rate, self.backbone.device))
+    def with_thresholds(
+        self, normal_scores: NormalScoreDistribution, rate: float, by_hand: float | None = None
+    ) -> "MultiPrototypeDetector":
+        """Return the detector with the thresholds that normal images exceed at a false-alarm rate.
+
+        That of raw image scores may be set `by_hand`; the one of maps stays that of the rate.
+        """
+        scoring = replace(self.settings.scoring, false_alarm_rate=rate, threshold=by_hand)
+        thresholds = normal_scores.thresholds(rate, self.backbone.device)
+        if by_hand is not None:
+            thresholds = replace(thresholds, image=torch.full_like(thresholds.image, by_hand))
+        settings, head = replace(self.settings, scoring=scoring), self.head.with_thresholds(thresholds)
         return replace(self, head=head, settings=settings, normal_scores=normal_scores)
 
     @property
@@ -92,8 +102,14 @@ class MultiPrototypeDetector(AnomalyDetector):
     @property
     def metadata(self) -> Metadata:
         """What is known of it beside its numbers."""
-        states, threshold = self.head.states, float(self.thresholds.image)
-        return replace(super().metadata, threshold=threshold, phrases=states.phrases, groups=states.groups)
+        states, scores = self.head.states, self.normal_scores
+        return replace(
+            super().metadata,
+            threshold=float(self.thresholds.image),
+            by_rate=() if scores is None else tuple((rate, scores.image_level(rate)) for rate in RATES),
+            phrases=states.phrases,
+            groups=states.groups,
+        )
 
     def usage(self, features: ImageFeatures) -> Tensor:
         """Return the share [N, K] of each normal prototype in the patches of N images."""
@@ -105,9 +121,9 @@ class MultiPrototypeDetector(AnomalyDetector):
     def false_alarm_range(self) -> tuple[float, float] | None:
         """The lowest and highest false-alarm rate that its threshold may actually have.
 
-        None without thresholds, or where they were estimated by an older promptad in another way.
+        None without thresholds, or where they were set by hand, or estimated by an older promptad in another way.
         """
-        if self.normal_scores is None or self.head.likeness is None:
+        if self.normal_scores is None or self.head.likeness is None or self.settings.scoring.threshold is not None:
             return None
         return self.normal_scores.rate_range(self.settings.scoring.false_alarm_rate)
 
@@ -126,6 +142,8 @@ class MultiPrototypeDetector(AnomalyDetector):
         return (*self._of_fusion(), *self._of_threshold())
 
     def _of_threshold(self) -> tuple[str, ...]:
+        if (by_hand := self.settings.scoring.threshold) is not None:
+            return (f"threshold {by_hand:.4g}, set by hand",)
         if self.normal_scores is None or (range_ := self.false_alarm_range) is None:
             return ()
         rate, images = self.settings.scoring.false_alarm_rate, self.settings.training.k_shot

@@ -133,15 +133,18 @@ class NormalScoreDistribution:
 
         The scales are such that, at an estimated rate of 1 %, the median normal image is shown as 0.11.
         """
-        image, map_max = self.image, self.map_max
-        if self.counts(rate):
-            levels = conformal_level(self.left_out_scores, rate), conformal_level(self.left_out_maxima, rate)
-        else:  # never below what counting gives for a larger rate
-            known = (self.image, self.left_out_scores), (self.map_max, self.left_out_maxima)
-            image_level, map_level = (max(own.exceeded_at(rate), *left_out, -math.inf) for own, left_out in known)
-            levels = image_level, map_level
-        numbers = *levels, SCALE * image.scale, SCALE * map_max.scale
+        levels = self.image_level(rate), self._level(rate, self.map_max, self.left_out_maxima)
+        numbers = *levels, SCALE * self.image.scale, SCALE * self.map_max.scale
         return Thresholds(*(torch.tensor(number, device=device) for number in numbers))
+
+    def image_level(self, rate: float) -> float:
+        """Return the raw image score that normal images exceed at this rate."""
+        return self._level(rate, self.image, self.left_out_scores)
+
+    def _level(self, rate: float, tail: Gumbel, left_out: Sequence[float]) -> float:
+        if self.counts(rate):
+            return conformal_level(left_out, rate)
+        return max(tail.exceeded_at(rate), *left_out, -math.inf)  # never below what counting gives for a larger rate
 
     def counts(self, rate: float) -> bool:
         """Whether there are enough support images to count for this rate, without an assumption about the tail."""
