@@ -137,7 +137,7 @@ class PromptAD(HubMixin):
     ) -> Exported:
         """Export the detector in the format of the path's suffix: .onnx, .xml of OpenVINO, or .safetensors of its head.
 
-        `promptad.runtime.session.Session` predicts with the first two, without torch.
+        `promptad.runtime.Session` predicts with the first two, without torch.
 
         Args:
             path: the file to write.

@@ -1,1 +1,5 @@
-"""What an application needs at run time without torch: numpy and scipy only."""
+"""Predictions without torch: exported detectors by numpy, Pillow and an engine."""
+
+from promptad.runtime.session import Session, TowerSession
+
+__all__ = ["Session", "TowerSession"]
