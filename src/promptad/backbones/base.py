@@ -15,6 +15,7 @@ class ImageEncoder(Protocol):
     width: int  # of the intermediate features
     dimensions: int  # D, of class token and patch tokens
     layer_indices: tuple[int, ...]  # the blocks that the intermediate features come from
+    engine: str  # that computes: "torch", or another one and its version
 
     def encode(self, pixels: Tensor, layers: bool = False, local: bool = True) -> ImageFeatures:
         """Encode normalised pixels [N, 3, S, S] into unit class tokens [N, D] and patch tokens [N, side², D].

@@ -122,7 +122,8 @@ class Backbone:
         """Return the cache key of an image, which covers everything that its features depend on."""
         prepared = (self.resize, self.image_encoder.image_size, self.mean.tolist(), self.std.tolist())
         layers = self.image_encoder.layer_indices
-        by = (self.settings.name, self.settings.precision, self.weights_sha256, self.device.type, *LIBRARIES)
+        where = (self.device.type, self.image_encoder.engine, *LIBRARIES)
+        by = (self.settings.name, self.settings.precision, self.weights_sha256, *where)
         content = (CACHED_FORMAT, image_sha256(image, bit_depth), bit_depth, prepared, layers, by)
         return hashlib.sha256(repr(content).encode()).hexdigest()
 

@@ -30,6 +30,8 @@ class ViTImageEncoder:
     their MLP, as in PromptAD.
     """
 
+    engine = "torch"
+
     def __init__(
         self,
         visual: VisionTransformer,

@@ -25,6 +25,7 @@ from promptad.data.stray_masks import sort_out_masks
 from promptad.engine.context import Job, RunContext
 from promptad.errors import InputError, check_choice
 from promptad.export.registry import SUFFIXES
+from promptad.export.tower_encoder import TORCH, with_engine
 from promptad.models.base import AnomalyDetector
 from promptad.models.multi_prototype.detector import MultiPrototypeDetector
 from promptad.models.registry import load_detector, load_with_thresholds
@@ -222,11 +223,12 @@ def open_predictor(path: Path, given: Arguments, console: Console) -> Predictor:
     """
     if path.suffix not in GRAPH_SUFFIXES:
         device = find_device(given, console)
-        return load_decided(path, device, given)
+        detector = load_decided(path, device, given)
+        return replace(detector, backbone=with_engine(detector.backbone, given["engine"] or TORCH))
     for name in ("false_alarm_rate", "threshold", "pretrained_dataset"):
         if given[name] is not None:
             raise InputError(f"`{name}` {given[name]}: {path} decides as it was exported; export the detector so")
-    return Session(path)
+    return Session(path, engine=given["engine"])
 
 
 def load_decided(path: Path, device: torch.device, given: Arguments) -> MultiPrototypeDetector:
@@ -302,7 +304,7 @@ def make_context(given: Arguments, console: Console, backbone: Backbone) -> RunC
         raise InputError(f"`cache_size` {given['cache_size']}: must be a number of at least 0")
     cache = FeatureCache(default_cache_folder(), given["cache_size"] * 2**30) if given["feature_cache"] else None
     return RunContext(
-        replace(backbone, cache=cache),
+        replace(with_engine(backbone, given["engine"]), cache=cache),
         console,
         given["batch_size"],
         given["save_diagnostics"],

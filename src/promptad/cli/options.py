@@ -8,6 +8,7 @@ from typing import Any
 from promptad.cli.values import folders, names, numbers, phrases, rate, shares, truth
 from promptad.data.datasets import DATASETS
 from promptad.export.registry import SUFFIXES
+from promptad.export.tower_encoder import TORCH
 from promptad.reports.comparison.rows import BASELINE, OURS
 from promptad.runtime.engines import ENGINES
 from promptad.serve.server import HOST, MAX_MB, PORT, QUEUE, TOKEN_VARIABLE
@@ -238,9 +239,17 @@ CPU = Option("--use-cpu", truth, "work on the CPU even where there is a GPU", de
 BATCH = Option(
     "--batch-size", int, "pictures that are encoded together; lower it if memory runs out", default=BATCH_SIZE
 )
+ENGINE = Option(
+    "--engine",
+    str,
+    f"what encodes pictures on a CPU: {', '.join((TORCH, *ENGINES))}; the last two need some seconds to start, and are"
+    " faster from then on",
+    default=TORCH,
+)
 MACHINE = (
     GPU,
     CPU,
+    ENGINE,
     Option("--feature-cache", truth, "keep the features of pictures on disk for the next run", default=True),
     Option("--cache-size", float, "GB of features that are kept in $PROMPTAD_CACHE (or the user's cache)", default=4.0),
     BATCH,
@@ -297,6 +306,7 @@ PREDICT = (
     replace(WEIGHTS, setting="", help="the weight file, if it has moved (default: as trained)"),
     GPU,
     CPU,
+    replace(ENGINE, default=None, help=f"{ENGINE.help} (default: {TORCH}, or the usual one of an exported detector)"),
     BATCH,
 )
 

@@ -1,7 +1,7 @@
 """Export a detector as graphs: whole in one file, or as a head beside a tower that several detectors share."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from promptad.errors import InputError
@@ -15,7 +15,8 @@ from promptad.export.onnx import (
     preparation_graph,
     to_bytes,
 )
-from promptad.export.quantization import TowerEncoder, calibration_views, check_support, measure_change, quantized
+from promptad.export.quantization import calibration_views, check_support, measure_change, quantized
+from promptad.export.tower_encoder import TowerEncoder
 from promptad.models.base import AnomalyDetector
 from promptad.models.registry import recalibrated
 from promptad.models.support import encode_support
@@ -59,7 +60,7 @@ def export_graphs(detector: AnomalyDetector, path: Path, options: ExportOptions,
     change = None
     if options.precision == INT8 and graph is not None:
         options.begins("calibration")
-        detector, change = _recalibrated(detector, options, graph)
+        detector, change = _recalibrated(detector, options, graph, kind.engine)
     options.begins("head")
     head = head_graph(detector)
     options.begins("file")
@@ -119,11 +120,13 @@ def _short(value: object) -> str:
 
 
 def _recalibrated(
-    detector: AnomalyDetector, options: ExportOptions, graph: Graph
+    detector: AnomalyDetector, options: ExportOptions, graph: Graph, engine: str
 ) -> tuple[AnomalyDetector, PrecisionChange]:
     """Return a detector calibrated anew on the features of a tower, and what that has changed."""
     images, backbone = options.support, detector.backbone
     before = encode_support(backbone, images, detector.settings)
-    after = encode_support(TowerEncoder.in_place_of(backbone, graph), images, detector.settings)
+    after = encode_support(
+        replace(TowerEncoder.in_place_of(backbone, graph, engine), cache=None), images, detector.settings
+    )
     again = recalibrated(detector, after)
     return again, measure_change(detector, before, again, after)

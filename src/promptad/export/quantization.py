@@ -4,15 +4,13 @@ import logging
 import math
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from promptad.backbones.clip import Backbone
 from promptad.data.fingerprints import support_sha256
 from promptad.data.images import ImageLike, read_image
 from promptad.data.squares import square_image
@@ -22,39 +20,9 @@ from promptad.export.base import Model, PrecisionChange, package
 from promptad.export.onnx import PIXELS
 from promptad.features import ImageFeatures, SupportFeatures
 from promptad.models.base import AnomalyDetector
-from promptad.runtime.engines import Graph
 
 MOST_VIEWS = 32  # that the ranges of activations are taken from
 MULTIPLIED = ("MatMul", "Gemm")
-
-
-@dataclass(eq=False)
-class TowerEncoder:
-    """An exported tower in the place of a backbone's image encoder."""
-
-    graph: Graph
-    image_size: int
-    width: int
-    dimensions: int
-    layer_indices: tuple[int, ...]
-    mean: Tensor  # [3, 1, 1], of the pixels that it is given
-    std: Tensor  # [3, 1, 1]
-
-    @classmethod
-    def in_place_of(cls, backbone: Backbone, graph: Graph) -> Backbone:
-        """Return a backbone with a tower as its image encoder; its features are not cached."""
-        own = backbone.image_encoder
-        tower = cls(
-            graph, own.image_size, own.width, own.dimensions, own.layer_indices, backbone.mean.cpu(), backbone.std.cpu()
-        )
-        return replace(backbone, image_encoder=tower, cache=None)
-
-    def encode(self, pixels: Tensor, layers: bool = False, local: bool = True) -> ImageFeatures:
-        """Encode as an `ImageEncoder` does. The tower normalises by itself: pixels are turned back, which is exact."""
-        squares = ((pixels.cpu() * self.std + self.mean) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
-        found = self.graph.run({"images": squares.contiguous().numpy()})
-        class_token, patches, *kept = (torch.from_numpy(own).to(pixels.device) for own in found.values())
-        return ImageFeatures(class_token, patches if local else patches[:, :0], tuple(kept) if layers else ())
 
 
 def check_support(detector: AnomalyDetector, images: Sequence[ImageLike]) -> None:
