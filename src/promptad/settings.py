@@ -24,6 +24,7 @@ OLDER_SCORING: dict[str, Any] = {  # before these settings
     "top_share": 0.0,
 }
 OLDER_WEIGHTS = {"reaction": 0.0}
+SET_LATER = ("threshold", "unsure_rate")  # settings of scoring that checkpoints hold only where they are set
 SELECTIONS = ("last", "train-loss", TEST_ORACLE)
 TINY_BACKBONE = "tiny"  # the bundled backbone
 HEALTHY_USAGE = 0.4  # relative: a normal prototype's share of the patches is healthy within 1/K ± 0.4/K
@@ -161,6 +162,7 @@ class ScoringSettings:
     position_share: float = 0.5  # of how far normal patches are at a position, taken off before the farthest counts
     false_alarm_rate: float = 0.01  # the share of normal images that may be labelled anomalous
     threshold: float | None = None  # of raw image scores, set by hand; None: by the false-alarm rate
+    unsure_rate: float | None = None  # the share of normal images that may be left undecided or labelled; None: none
 
     def __post_init__(self) -> None:
         _whole(2, "resolution", self.resolution)
@@ -172,6 +174,9 @@ class ScoringSettings:
         if not 0 < self.false_alarm_rate < 1:
             rate = self.false_alarm_rate
             raise InputError(f"`false_alarm_rate` {rate:g}: must be between 0 and 1, such as 0.01, or in per cent, 1%")
+        if self.unsure_rate is not None and not self.false_alarm_rate < self.unsure_rate < 1:
+            rates = f"{self.unsure_rate:g}: must be above the false-alarm rate, {self.false_alarm_rate:g}, and below 1"
+            raise InputError(f"`unsure_rate` {rates}, such as 0.05")
         if self.threshold is not None and not math.isfinite(self.threshold):
             raise InputError(f"`threshold` {self.threshold}: must be a number, a raw score")
         _one_of("calibration", self.calibration, ("position", "prototype", "none"))
@@ -247,10 +252,11 @@ class Settings:
         return self.system == MULTI_PROTOTYPE and self.scoring.memory and self.scoring.fusion == "reaction"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data, for a checkpoint or a report; a threshold is part of it only if it is set by hand."""
+        """Return plain data, for a checkpoint or a report; some settings are part of it only if they are set."""
         plain = asdict(self)
-        if self.scoring.threshold is None:
-            del plain["scoring"]["threshold"]
+        for name in SET_LATER:
+            if plain["scoring"][name] is None:
+                del plain["scoring"][name]
         return plain
 
     @classmethod

@@ -7,7 +7,8 @@ import numpy as np
 
 from promptad.errors import InputError
 
-ANOMALY, GOOD = "anomaly", "good"  # the two labels of a prediction
+ANOMALY, GOOD = "anomaly", "good"  # the labels of a prediction
+UNSURE = "unsure"  # a third one, where a second threshold is asked for: between both
 UNLIKE = "unlike the part"  # the reason of an anomaly that is no part with a defect
 SCORE_THRESHOLD = 0.5  # of normalised scores and anomaly maps: at it, the raw ones are at their threshold
 
@@ -87,18 +88,24 @@ class Prediction:
     anomaly_map: np.ndarray  # [N, resolution, resolution] float32 in [0, 1]
     raw_score: np.ndarray  # [N] float64, before normalisation: z-scores, unbounded
     threshold: float | None = None  # of the raw score
+    unsure_threshold: float | None = None  # of it: above this and up to the other one, a decision is left to people
     explanations: tuple[Explanation, ...] = ()  # one for each image, if the method has explanations
 
     @property
     def label(self) -> tuple[str, ...]:
         """For each image "good" if its raw score is at most the threshold, else "anomaly": NaN is never good.
 
+        With a second threshold below, what lies between them is "unsure".
+
         Raises:
             InputError: the single-anchor baseline has no threshold.
         """
         if self.threshold is None:
             raise InputError("the single-anchor baseline calibrates nothing and decides nothing: use its scores alone")
-        return tuple(GOOD if raw <= self.threshold else ANOMALY for raw in self.raw_score)
+        least = self.threshold if self.unsure_threshold is None else min(self.unsure_threshold, self.threshold)
+        return tuple(
+            GOOD if raw <= least else UNSURE if raw <= self.threshold else ANOMALY for raw in self.raw_score.tolist()
+        )
 
 
 @dataclass(frozen=True)

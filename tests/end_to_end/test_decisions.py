@@ -4,14 +4,16 @@ import csv
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from helpers import Own, assert_refused, call, read_lines
 
 from promptad.models.registry import load_with_thresholds
+from promptad.runtime import Session
 from promptad.runtime.predictions import PredictionRecord
 from promptad.runtime.table import COLUMNS, write_table
-from promptad.structures import Explanation, Region
+from promptad.structures import Explanation, Prediction, Region
 
 pytestmark = pytest.mark.slow
 CPU = torch.device("cpu")
@@ -92,3 +94,37 @@ def test_no_path_becomes_a_formula_in_a_spreadsheet(tmp_path: Path) -> None:
     assert tuple(first) == COLUMNS
     assert (first["path"], first["reason"], first["bottom"]) == ("./=cmd()", "most like: with hole", "4")
     assert (second["path"], second["error"], second["decision"]) == ("a,b.png", 'no "picture"', "")
+
+
+def test_a_third_answer_leaves_what_lies_between_two_rates_to_people(own: Own, part: Path, tmp_path: Path) -> None:
+    plain = own.lines(tmp_path / "plain")
+    assert "unsure above" in call("threshold", part, "--unsure", "60%").output
+    known = load_with_thresholds(part / "detector.pt", CPU).metadata
+    assert known.unsure_threshold is not None
+    assert known.threshold is not None
+    assert known.unsure_threshold < known.threshold
+    by_hand = ("--threshold", "1e6", "--fail-on-anomaly")
+    readable = [line["path"] for line in plain if "error" not in line]
+    outcome = call("predict", part, *readable, "--output", tmp_path / "out", *by_hand)
+    lines = read_lines(tmp_path / "out")
+    assert [line["decision"] for line in lines].count("unsure") == outcome.output.count("unsure ") > 0
+    assert outcome.code == 4
+    for line in lines:
+        between = known.unsure_threshold < line["raw"]
+        assert line["decision"] == ("unsure" if between else "good")
+        assert line["raw"] == pytest.approx(next(old["raw"] for old in plain if old["path"] == line["path"]), abs=1e-3)
+    assert call("report", "--predictions", tmp_path / "out", "--output", tmp_path / "r.html").code == 0
+    assert "left to you to decide" in (tmp_path / "r.html").read_text()
+    rows = csv.DictReader((tmp_path / "out" / "predictions.csv").read_text(encoding="utf-8-sig").splitlines())
+    assert {row["reason"].startswith("most like") for row in rows if row["decision"] == "unsure"} == {True}
+    assert call("export", part, "--output", tmp_path / "c.onnx").code == 0
+    assert Session(tmp_path / "c.onnx").metadata.unsure_threshold == pytest.approx(known.unsure_threshold)
+    assert_refused(call("threshold", part, "--unsure", "0.5%"), "--unsure 0.005", "above the false-alarm rate, 0.01")
+
+
+def test_three_labels_lie_between_two_thresholds() -> None:
+    raw = np.array([1.0, 2.0, 2.5, 3.0, 3.5, np.nan])
+    prediction = Prediction(raw, np.zeros((6, 1, 1)), raw, 3.0, 2.0)
+    assert prediction.label == ("good", "good", "unsure", "unsure", "anomaly", "anomaly")
+    assert Prediction(raw, np.zeros((6, 1, 1)), raw, 3.0).label[2] == "good"
+    assert Prediction(raw, np.zeros((6, 1, 1)), raw, 2.0, 3.0).label[2] == "anomaly"  # by hand below the other

@@ -225,7 +225,7 @@ def open_predictor(path: Path, given: Arguments, console: Console) -> Predictor:
         device = find_device(given, console)
         detector = load_decided(path, device, given)
         return replace(detector, backbone=with_engine(detector.backbone, given["engine"] or TORCH))
-    for name in ("false_alarm_rate", "threshold", "pretrained_dataset"):
+    for name in ("false_alarm_rate", "threshold", "unsure", "pretrained_dataset"):
         if given[name] is not None:
             raise InputError(f"`{name}` {given[name]}: {path} decides as it was exported; export the detector so")
     return Session(path, engine=given["engine"])
@@ -237,10 +237,11 @@ def load_decided(path: Path, device: torch.device, given: Arguments) -> MultiPro
     Raises:
         InputError: both are asked for, or it cannot be loaded.
     """
-    rate, threshold = given["false_alarm_rate"], given["threshold"]
+    rate, threshold, unsure = given["false_alarm_rate"], given.get("threshold"), given.get("unsure")
     if rate is not None and threshold is not None:
         raise InputError(f"`threshold` {threshold:g} and `false_alarm_rate` {rate:g}: give one of them")
-    return load_with_thresholds(path, device, rate, given["pretrained_dataset"], threshold)
+    detector = load_with_thresholds(path, device, rate, given["pretrained_dataset"], threshold)
+    return detector if unsure is None else detector.leaving_undecided(unsure)
 
 
 def export_path(checkpoint: Path, given: Arguments) -> Path:
@@ -262,7 +263,7 @@ def load_for_export(path: Path, given: Arguments, console: Console) -> AnomalyDe
     """Load the detector of a checkpoint, with its thresholds if its method has any."""
     device, weights = find_device(given, console), given["pretrained_dataset"]
     if given["system"] == MULTI_PROTOTYPE:
-        return load_with_thresholds(path, device, given["false_alarm_rate"], weights)
+        return load_decided(path, device, given)
     return load_detector(path, device, given["system"], weights=weights)
 
 

@@ -231,6 +231,15 @@ FALSE_ALARM_RATE = Option(
     "scoring.false_alarm_rate",
     system=MULTI_PROTOTYPE,
 )
+SECOND_RATE = "a second, larger rate: what only it would reject is 'unsure', and left to you to decide"
+UNSURE = Option(
+    "--unsure",
+    rate,
+    f"{SECOND_RATE} (default: none)",
+    "scoring.unsure_rate",
+    system=MULTI_PROTOTYPE,
+)
+UNSURE_NOW = replace(UNSURE, setting="", system="", help=f"{SECOND_RATE} (default: as it is)")
 RATE_NOW = replace(FALSE_ALARM_RATE, setting="", system="", help=FALSE_ALARM_RATE.help + " (default: as it is)")
 THRESHOLD = Option("--threshold", float, "raw score above which a picture is rejected (default: by the rate)")
 WEIGHTS = BACKBONE[1]
@@ -300,9 +309,15 @@ PREDICT = (
     Option("PICTURES", str, "pictures to judge: files, folders (with all below them) or patterns", several=True),
     Option("--output", Path, "folder to write predictions.jsonl to, and overlays/", default=Path("predictions")),
     Option("--overlays", truth, "draw each picture with its map and the regions that are anomalous", default=False),
-    Option("--fail-on-anomaly", truth, "exit with 3 if a picture is rejected or cannot be read", default=False),
+    Option(
+        "--fail-on-anomaly",
+        truth,
+        "exit with 3 if a picture is rejected or cannot be read, with 4 if one is unsure",
+        default=False,
+    ),
     RATE_NOW,
     THRESHOLD,
+    UNSURE_NOW,
     replace(WEIGHTS, setting="", help="the weight file, if it has moved (default: as trained)"),
     GPU,
     CPU,
@@ -328,6 +343,7 @@ EXPORT = (
     Option("--good", str, "for int8: the pictures that the detector learned from, or their folder", several=True),
     Option("--system", str, "of the checkpoint", default=MULTI_PROTOTYPE),
     RATE_NOW,
+    UNSURE_NOW,
     replace(WEIGHTS, setting="", help="the weight file, if it has moved (default: as trained)"),
     GPU,
     CPU,
@@ -348,12 +364,13 @@ SET_THRESHOLD = (
     Option("CHECKPOINT", Path, "the trained detector: its file, or the folder of a part of your own"),
     RATE_NOW,
     THRESHOLD,
+    UNSURE_NOW,
     replace(WEIGHTS, setting="", help="the weight file, if it has moved (default: as trained)"),
     GPU,
     CPU,
 )
 
-LEARNING = (*DATA, *METHOD, *TRAINING, *BACKBONE, *SCORING, FALSE_ALARM_RATE, *MACHINE, *OUTPUT)
+LEARNING = (*DATA, *METHOD, *TRAINING, *BACKBONE, *SCORING, FALSE_ALARM_RATE, UNSURE, *MACHINE, *OUTPUT)
 COMMANDS: dict[str, tuple[str, tuple[Option, ...]]] = {
     "train": ("train, measure and diagnose the detector of one class", (*LEARNING, *OWN)),
     "predict": ("judge pictures without labels: a decision, and where the defect is", PREDICT),

@@ -3,7 +3,7 @@
 import argparse
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import reduce
 from pathlib import Path
 from typing import Any, NoReturn
@@ -99,7 +99,7 @@ def settings_of(path: Path, given: Arguments, asked: Settings) -> Settings:
     if "settings" not in checkpoint:
         return asked
     trained: Settings = checkpoint["settings"]
-    plain = trained.to_dict()
+    plain = asdict(trained)
     free = ("scoring.resolution", "scoring.sigma", "scoring.false_alarm_rate", "backbone.pretrained")
     for option in LEARNING:
         if option.setting in free or not option.setting or option.name not in given:
@@ -130,7 +130,7 @@ def _spelled(word: str) -> str:
 
 
 def _add_option(parser: argparse.ArgumentParser, option: Option) -> None:
-    default = _setting(Settings().to_dict(), option.setting.split(".")) if option.setting else option.default
+    default = _setting(asdict(Settings()), option.setting.split(".")) if option.setting else option.default
     typed = ",".join(map(str, default)) if isinstance(default, tuple) else default
     shown = "" if default in (None, ()) or "(default" in option.help else f" (default: {typed})"
     more: dict[str, Any] = {"nargs": "?", "const": True} if option.read is truth else {}

@@ -58,19 +58,19 @@ def roc_figure(scored: Mapping[int, Sequence[ScoredImage]], words: str, *, decid
 
 
 def histogram(scores: Mapping[str, np.ndarray], words: str, *, decides: bool) -> Markup:
-    """Draw a histogram of the scores of two kinds of images and, if the system `decides`, the threshold.
+    """Draw a histogram of the scores of two or three kinds of images and, if the system `decides`, the threshold.
 
-    `scores` are by the name of the kind; the kind that should pass comes first.
+    `scores` are by the name of the kind; the kind that should pass comes first, the one that should not last.
     """
 
     def draw(axes: Axes) -> None:
-        bins, colours = np.linspace(0, 1, BINS + 1).tolist(), [BLUE, ORANGE]
+        bins, colours = np.linspace(0, 1, BINS + 1).tolist(), [BLUE, *[GREY] * (len(scores) - 2), ORANGE]
         axes.hist(list(scores.values()), bins, stacked=True, color=colours, label=list(scores), rwidth=0.86)
         if decides:
             axes.axvline(SCORE_THRESHOLD, color=INK, lw=1.4, ls="--", label="threshold")
         axes.set(xlim=(0, 1), xlabel="score", ylabel="pictures")
         axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
-        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, frameon=False, fontsize=9)
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=4, frameon=False, fontsize=9)
 
     return _figure(draw, words)
 

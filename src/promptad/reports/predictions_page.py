@@ -25,9 +25,10 @@ def render_predictions_page(found: PredictionsSummary, gallery: PredictionsGalle
 
 
 def score_figure(found: PredictionsSummary) -> Markup:
-    """Draw a histogram of the scores of passed and of rejected images; empty if none could be read."""
+    """Draw a histogram of the scores of each kind of images; empty if none could be read."""
     if not found.readable:
         return Markup("")
-    kinds = {"passed": found.passed, "rejected": found.rejected}
+    kinds = {"passed": found.passed, "unsure": found.unsure, "rejected": found.rejected}
+    kinds = kinds if found.unsure else {name: own for name, own in kinds.items() if name != "unsure"}
     scores = {kind: np.array([line.score for line in lines]) for kind, lines in kinds.items()}
     return histogram(scores, f"{found.run.class_name}: histogram of scores", decides=True)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,12 @@ class PredictionsSummary:
     @property
     def passed(self) -> list[PredictionRecord]:
         """The images predicted normal, those closest to the threshold first."""
-        return [record for record in self.readable if not record.is_anomalous]
+        return [record for record in self.readable if not (record.is_anomalous or record.is_unsure)]
+
+    @property
+    def unsure(self) -> list[PredictionRecord]:
+        """The images that are left to people, highest score first."""
+        return [record for record in self.readable if record.is_unsure]
 
 
 @dataclass(frozen=True)
@@ -71,6 +77,7 @@ class PredictionsGallery:
     """The images that are shown with their maps, or why none are."""
 
     rejected: tuple[GalleryItem, ...] = ()
+    unsure: tuple[GalleryItem, ...] = ()
     passed: tuple[GalleryItem, ...] = ()
     by_rate: tuple[tuple[float, float, int], ...] = ()  # false-alarm rates, the threshold at each, how many it rejects
     why_empty: str = ""
@@ -106,19 +113,22 @@ def make_gallery(found: PredictionsSummary, device: torch.device, console: Conso
         predictor = _open(run, device)
     except InputError as error:
         return PredictionsGallery(why_empty=str(error))
-    rejected, passed = found.rejected[:MOST_REJECTED], found.passed[:MOST_PASSED]
+    kinds = found.rejected[:MOST_REJECTED], found.unsure[:MOST_REJECTED], found.passed[:MOST_PASSED]
+    every = [record for kind in kinds for record in kind]
     with progress_bar(console) as progress:
-        task = add_task(progress, "pictures", len(rejected + passed))
+        task = add_task(progress, "pictures", len(every))
         shown = []
-        for record in rejected + passed:
-            words = record.reason if record.is_anomalous else ""
+        for record in every:
+            words = record.reason if record.is_anomalous or record.is_unsure else ""
             plain = GalleryItem(
                 found.name(record), Path(run.folder, record.path), record.score, record.max_score, words
             )
             shown.append(render_item(predictor, plain))
             progress.advance(task)
     by_rate = tuple((rate, level, found.rejected_above(level)) for rate, level in predictor.metadata.by_rate)
-    return PredictionsGallery(tuple(shown[: len(rejected)]), tuple(shown[len(rejected) :]), by_rate)
+    items = iter(shown)
+    rejected, unsure, passed = (tuple(islice(items, len(kind))) for kind in kinds)
+    return PredictionsGallery(rejected, unsure, passed, by_rate)
 
 
 def _open(run: PredictionRun, device: torch.device) -> Predictor:
@@ -126,7 +136,9 @@ def _open(run: PredictionRun, device: torch.device) -> Predictor:
     if run.checkpoint_path.suffix in SUFFIXES:
         return Session(run.checkpoint_path)
     scoring, weights = run.settings.scoring, run.settings.backbone.pretrained
-    return load_with_thresholds(run.checkpoint_path, device, scoring.false_alarm_rate, weights, scoring.threshold)
+    rate, by_hand, unsure = scoring.false_alarm_rate, scoring.threshold, scoring.unsure_rate
+    detector = load_with_thresholds(run.checkpoint_path, device, rate, weights, by_hand)
+    return detector if unsure is None else detector.leaving_undecided(unsure)
 
 
 def check_unchanged(run: PredictionRun) -> None:

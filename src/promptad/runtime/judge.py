@@ -23,7 +23,7 @@ from promptad.runtime.predictions import (
 )
 from promptad.runtime.table import TABLE, write_table
 
-REJECTED = 3  # exit code after an anomaly, where that is asked for
+REJECTED, UNDECIDED = 3, 4  # exit codes after an anomaly, or else an unsure picture, where that is asked for
 MAX_NAMED = 20  # anomalous or unreadable images that are named in the terminal
 MAX_STEM = 60  # letters of an image's name that the name of its overlay has
 
@@ -84,7 +84,8 @@ def judge(
         output: the folder for the lines and overlays.
         batch_size: images that are predicted together.
         listener: is told what happens.
-        fail_on_anomaly: whether an image that is rejected or cannot be read makes the exit code 3.
+        fail_on_anomaly: whether an image that is rejected or cannot be read makes the exit code 3, and one that is
+            unsure 4, if there are no such ones.
 
     Raises:
         InputError: the folder cannot be written to, the detector has no threshold, or no image could be read.
@@ -102,7 +103,9 @@ def judge(
     if all(record.error for record in records):
         raise InputError("none of the pictures could be read: see their lines above")
     bad = any(record.is_anomalous or record.error for record in records)
-    return REJECTED if (bad or found.unread) and fail_on_anomaly else 0
+    if (bad or found.unread) and fail_on_anomaly:
+        return REJECTED
+    return UNDECIDED if fail_on_anomaly and any(record.is_unsure for record in records) else 0
 
 
 def _write_predictions(
@@ -136,18 +139,21 @@ def _write_predictions(
 
 
 def _tell_of(records: Sequence[PredictionRecord], tell: Callable[[str], None]) -> None:
-    """Name what is anomalous or could not be read, and count all."""
-    bad = [record for record in records if record.is_anomalous or record.error]
-    for record in bad[:MAX_NAMED]:
-        tell(_line_of(record))
-    if len(bad) > MAX_NAMED:
-        tell(f"… and {len(bad) - MAX_NAMED} more")
+    """Name what is not good or could not be read, and count all."""
+    anomalies = sum(record.is_anomalous for record in records)
+    unsure = sum(record.is_unsure for record in records)
     unreadable = sum(bool(record.error) for record in records)
-    anomalies = len(bad) - unreadable
-    tell(f"{len(records)} pictures: {anomalies} anomalies, {len(records) - len(bad)} good, {unreadable} unreadable")
+    named = [record for record in records if record.is_anomalous or record.is_unsure or record.error]
+    for record in named[:MAX_NAMED]:
+        tell(_line_of(record))
+    if len(named) > MAX_NAMED:
+        tell(f"… and {len(named) - MAX_NAMED} more")
+    undecided = f" {unsure} unsure," if unsure else ""
+    good = len(records) - len(named)
+    tell(f"{len(records)} pictures: {anomalies} anomalies,{undecided} {good} good, {unreadable} unreadable")
 
 
 def _line_of(record: PredictionRecord) -> str:
     if record.error:
         return f"unreadable  {record.path}: {record.error}"
-    return f"anomaly {record.score:.2f}  {record.path}, {record.reason}"
+    return f"{record.label} {record.score:.2f}  {record.path}, {record.reason}"

@@ -27,6 +27,7 @@ class Metadata:
     image_size: int  # S, pixels a side that the backbone is given
     resize: int  # pixels a side that an image is resized to before its central S x S are kept
     threshold: float | None = None  # of raw scores
+    unsure_threshold: float | None = None  # a lower one, from which on a decision is left to people
     false_alarm_range: tuple[float, float] | None = None  # of the actual rate, as far as the detector can tell
     by_rate: tuple[tuple[float, float], ...] = ()  # false-alarm rates, and the threshold at each
     phrases: tuple[str, ...] = ()  # the states, "with hole"

@@ -25,7 +25,8 @@ Outputs = Mapping[str, np.ndarray]
 def to_prediction(outputs: Outputs, metadata: Metadata) -> Prediction:
     """Return the prediction of a detector's outputs, with explanations if it has them."""
     score, raw_score = (outputs[name].astype(np.float64) for name in ("score", "raw_score"))
-    return Prediction(score, outputs["anomaly_map"], raw_score, metadata.threshold, explanations(outputs, metadata))
+    thresholds = metadata.threshold, metadata.unsure_threshold
+    return Prediction(score, outputs["anomaly_map"], raw_score, *thresholds, explanations(outputs, metadata))
 
 
 def explanations(outputs: Outputs, metadata: Metadata) -> tuple[Explanation, ...]:

@@ -12,7 +12,7 @@ from promptad.data.fingerprints import file_sha256
 from promptad.errors import InputError
 from promptad.runtime.metadata import Metadata
 from promptad.settings import Settings
-from promptad.structures import ANOMALY, GOOD, UNLIKE, Explanation, Region
+from promptad.structures import ANOMALY, GOOD, UNLIKE, UNSURE, Explanation, Region
 from promptad.utils.files import writable_folder
 from promptad.utils.json_text import is_number, parse_json
 
@@ -86,6 +86,11 @@ class PredictionRecord:
         return self.label == ANOMALY
 
     @property
+    def is_unsure(self) -> bool:
+        """Whether its decision is left to people."""
+        return self.label == UNSURE
+
+    @property
     def reason(self) -> str:
         """Why it may be anomalous, in words."""
         if self.is_blank:
@@ -114,7 +119,7 @@ class PredictionRecord:
         content = parse_json(line)
         if "error" in content:
             return cls(str(content["path"]), error=str(content["error"]))
-        if content["decision"] not in (ANOMALY, GOOD):
+        if content["decision"] not in (ANOMALY, UNSURE, GOOD):
             raise ValueError(content["decision"])
         numbers = [content[name] for name in ("score", "raw", "threshold", "peak")]
         numbers += [number for region in content["regions"] for number in region.values()]

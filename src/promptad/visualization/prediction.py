@@ -9,7 +9,7 @@ from PIL import Image
 
 from promptad.data.images import ImageLike, read_image
 from promptad.runtime.regions import find_regions
-from promptad.structures import ANOMALY, Prediction, Region
+from promptad.structures import ANOMALY, GOOD, Prediction, Region
 from promptad.visualization.overlays import Overlay, draw_overlays
 
 MAX_SHOWN = 8  # images in the figure of a notebook
@@ -63,8 +63,8 @@ class ImagePrediction(Prediction):
 
 
 def overlay_title(score: float, max_score: float, label: str = "", reason: str = "") -> str:
-    """Return the title of an image: its label, if it has one, its score and, if it is anomalous, the reason."""
+    """Return the title of an image: its label, if it has one, its score and, unless it is good, the reason."""
     numbers = f"score {score:.2f}, highest in the map {max_score:.2f}"
     if not label:
         return numbers
-    return f"{label}, {numbers}" + f"\n{reason}" * (label == ANOMALY)
+    return f"{label}, {numbers}" + f"\n{reason}" * (label != GOOD)

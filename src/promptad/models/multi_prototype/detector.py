@@ -46,6 +46,11 @@ class MultiPrototypeDetector(AnomalyDetector):
     subject: Subject
     normal_scores: NormalScoreDistribution | None = None  # of the epoch that is kept
 
+    def leaving_undecided(self, rate: float) -> "MultiPrototypeDetector":
+        """Return the detector with a third label, "unsure": with anomalies it may have this share of normal images."""
+        scoring = replace(self.settings.scoring, unsure_rate=rate)
+        return replace(self, settings=replace(self.settings, scoring=scoring))
+
     def with_thresholds(
         self, normal_scores: NormalScoreDistribution, rate: float, by_hand: float | None = None
     ) -> "MultiPrototypeDetector":
@@ -102,10 +107,11 @@ class MultiPrototypeDetector(AnomalyDetector):
     @property
     def metadata(self) -> Metadata:
         """What is known of it beside its numbers."""
-        states, scores = self.head.states, self.normal_scores
+        states, scores, unsure = self.head.states, self.normal_scores, self.settings.scoring.unsure_rate
         return replace(
             super().metadata,
             threshold=float(self.thresholds.image),
+            unsure_threshold=None if scores is None or unsure is None else scores.image_level(unsure),
             by_rate=() if scores is None else tuple((rate, scores.image_level(rate)) for rate in RATES),
             phrases=states.phrases,
             groups=states.groups,
