@@ -141,7 +141,7 @@ class PromptAD(HubMixin):
 
         Args:
             path: the file to write.
-            precision: of the image encoder, "float32", "float16" (half the file) or "int8" (a quarter, and faster).
+            precision: of the image encoder, "float32", "float16" (half the file) or "int8" (a third, and faster).
             tower: a file of its own for the image encoder, which several detectors share; written if it is not there.
             good: for int8, the images that were given to `fit`.
 

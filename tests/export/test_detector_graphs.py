@@ -153,7 +153,7 @@ def test_a_missing_package_is_named_with_its_extra(tmp_path: Path, monkeypatch: 
     with monkeypatch.context() as patch:
         patch.setattr(base, "import_module", missing)
         message = refusal(estimator.export, tmp_path / "c.onnx")
-    assert message == "onnxscript is not installed: pip install 'promptad[onnx]'"
+    assert message == "onnxscript is not installed: pip install onnx onnxscript onnxruntime"
     assert list(tmp_path.iterdir()) == []
 
 

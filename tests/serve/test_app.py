@@ -465,4 +465,4 @@ def test_a_missing_extra_is_one_line_with_the_cure(exported: Path) -> None:
     code += f"sys.exit(main([{str(exported)!r}, '--port', '0']))"
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
     assert done.returncode == 2
-    assert done.stderr == "promptad: fastapi is not installed: pip install 'promptad[serve]'\n"
+    assert done.stderr == "promptad: fastapi is not installed: pip install fastapi uvicorn python-multipart\n"

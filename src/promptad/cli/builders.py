@@ -210,7 +210,7 @@ def find_checkpoint(place: Path) -> Path:
         return place / OWN_CHECKPOINT
     found = sorted(place.glob("checkpoint/*.pt")) or sorted(place.glob("*.pt"))
     if len(found) != 1:
-        several = ", ".join(file.name for file in found)
+        several = ", ".join(map(str, found or sorted(file.parent for file in place.glob(f"*/{OWN_CHECKPOINT}"))))
         raise InputError(f"{place} holds {several or 'no checkpoint'}: name the file of one detector")
     return found[0]
 
@@ -227,7 +227,10 @@ def open_predictor(path: Path, given: Arguments, console: Console) -> Predictor:
         return replace(detector, backbone=with_engine(detector.backbone, given["engine"] or TORCH))
     for name in ("false_alarm_rate", "threshold", "unsure", "pretrained_dataset"):
         if given[name] is not None:
-            raise InputError(f"`{name}` {given[name]}: {path} decides as it was exported; export the detector so")
+            raise InputError(
+                f"`{name}` {given[name]}: {path} decides as it was exported; give that to its checkpoint, with promptad"
+                " threshold, and export it again"
+            )
     return Session(path, engine=given["engine"])
 
 

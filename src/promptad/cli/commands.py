@@ -1,5 +1,6 @@
 """The commands: each turns its options into work of the engine, and draws, writes and prints the results."""
 
+import os
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -119,6 +120,8 @@ def run_threshold(given: Arguments, console: Console) -> None:
     detector = load_decided(path, find_device(given, console), given)
     known = detector.metadata
     if any(given[name] is not None for name in ("false_alarm_rate", "threshold", "unsure")):
+        if not os.access(path, os.W_OK) or not os.access(path.parent, os.W_OK):
+            raise InputError(f"{path} cannot be written to: check the rights of the file and of its folder")
         detector.save(path)
         console.print(f"written: {path}", soft_wrap=True)
     console.print(f"{known.class_name}: a picture is rejected above a raw score of {known.threshold:.4g}")
@@ -137,6 +140,8 @@ def run_threshold(given: Arguments, console: Console) -> None:
 def run_export(given: Arguments, console: Console) -> None:
     """Export a detector."""
     path = find_checkpoint(given["checkpoint"])
+    if path.suffix in GRAPH_SUFFIXES:
+        raise InputError(f"{path} is exported already: name the checkpoint that it was exported from")
     output = export_path(path, given)
     detector = load_for_export(path, given, console)
     support = find_support(detector, given["good"] or ())
@@ -154,7 +159,10 @@ def run_export(given: Arguments, console: Console) -> None:
     if made.change is not None:
         console.print(made.change.in_words(), soft_wrap=True)
     if output.suffix in GRAPH_SUFFIXES and detector.metadata.threshold is not None:
-        line = f"judge pictures without torch: python -m promptad.runtime predict {shlex.quote(str(output))} PICTURES"
+        tower = given["tower"]
+        apart = tower is not None and tower.parent.resolve() != output.parent.resolve()
+        words = [str(output), "PICTURES", *(["--tower", str(tower)] if apart else [])]
+        line = f"judge pictures without torch: python -m promptad.runtime predict {shlex.join(words)}"
         console.print(line, soft_wrap=True)
 
 

@@ -336,7 +336,7 @@ EXPORT = (
     Option(
         "--precision",
         str,
-        "of the image encoder: float32, float16 (half the file) or int8 (a quarter, and faster)",
+        "of the image encoder: float32, float16 (half the file) or int8 (a third, and faster)",
         default="float32",
     ),
     Option("--tower", Path, "file of its own for the image encoder, which several detectors share (default: none)"),

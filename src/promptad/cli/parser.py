@@ -48,7 +48,8 @@ def parse(arguments: Sequence[str]) -> tuple[str, Arguments]:
 
 def applicable(given: Arguments, console: Console) -> Arguments:
     """Return the options that the chosen method has, and print which are left out."""
-    foreign = [o for o in LEARNING if o.name in given and o.setting and o.system not in ("", chosen_system(given))]
+    asked = [option for option in LEARNING if option.setting and given.get(option.name) is not None]
+    foreign = [option for option in asked if option.system not in ("", chosen_system(given))]
     if foreign:
         flags = ", ".join(option.flag for option in foreign)
         console.print(f"left out, for the {chosen_system(given)} system has no such thing: {flags}", soft_wrap=True)

@@ -43,7 +43,8 @@ class PrecisionChange:
 
     def in_words(self) -> str:
         """Return a line for the user."""
-        decided = "" if self.decisions is None else f", {self.decisions} decisions differ"
+        differ = "decision differs" if self.decisions == 1 else "decisions differ"
+        decided = "" if self.decisions is None else f", {self.decisions} {differ}"
         return (
             f"int8 against float32 on {self.views} views of the support images, disturbed ones among them: rank"
             f" correlation {self.rank_correlation:.4f}, largest difference of a score {self.score:.3f}{decided}"
@@ -58,8 +59,8 @@ class Exported:
     change: PrecisionChange | None = None
 
 
-def package(name: str, extra: str = "onnx") -> Any:
-    """Import a package, or a part of one, of an extra.
+def package(name: str, install: str = "onnx onnxscript onnxruntime") -> Any:
+    """Import a package, or a part of one; `install` are those that are to be installed where it is missing.
 
     Raises:
         InputError: it is not installed.
@@ -67,4 +68,4 @@ def package(name: str, extra: str = "onnx") -> Any:
     try:
         return import_module(name)
     except ImportError as error:
-        raise InputError(f"{name.partition('.')[0]} is not installed: pip install 'promptad[{extra}]'") from error
+        raise InputError(f"{name.partition('.')[0]} is not installed: pip install {install}") from error

@@ -14,7 +14,7 @@ def write_openvino(model: Model, text: ExportedText, path: Path) -> tuple[Path, 
     Raises:
         InputError: the folder cannot be written to, or the extra openvino is not installed.
     """
-    openvino = package("openvino", extra="openvino")
+    openvino = package("openvino", install="openvino")
     weights = path.with_suffix(".bin")
     with tempfile.TemporaryDirectory() as folder:
         source, plain = Path(folder, "graph.onnx"), Path(folder, path.name)

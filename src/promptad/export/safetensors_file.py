@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from promptad.export.base import Exported, ExportOptions
 from promptad.models.base import AnomalyDetector
@@ -28,5 +28,5 @@ def write_safetensors(detector: AnomalyDetector, path: Path, _: ExportOptions) -
         "weights_sha256": detector.backbone.weights_sha256,
     }
     with whole_file(path, "output") as temporary:
-        save_file(tensors, temporary, metadata)
+        temporary.write_bytes(save(tensors, metadata))  # written by the package, only its owner could read it
     return Exported((path,))

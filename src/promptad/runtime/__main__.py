@@ -27,7 +27,12 @@ def _parser() -> argparse.ArgumentParser:
     predict = commands.add_parser("predict", help="judge pictures: a decision, and where the defect is")
     predict.add_argument("file", type=Path, metavar="FILE", help="exported detector, .onnx or .xml")
     predict.add_argument("pictures", nargs="+", metavar="PICTURES", help="files, folders or patterns")
-    predict.add_argument("--output", type=Path, default=Path("predictions"), help="folder for predictions.jsonl")
+    predict.add_argument(
+        "--output",
+        type=Path,
+        default=Path("predictions"),
+        help="folder for predictions.jsonl, predictions.csv and run.json",
+    )
     predict.add_argument("--overlays", action="store_true", help="draw each picture with its map, into overlays/")
     predict.add_argument("--tower", type=Path, help="file of the image encoder, if it is not beside FILE")
     predict.add_argument("--engine", help=f"{' or '.join(ENGINES)} (default: the usual one of FILE)")
@@ -35,7 +40,11 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--precision", default="float32", help=f"of OpenVINO's products: {precisions}")
     predict.add_argument("--threads", type=int, help="that are used (default: one a core)")
     predict.add_argument("--batch-size", type=int, default=BATCH_SIZE, help="pictures that are judged together")
-    predict.add_argument("--fail-on-anomaly", action="store_true", help="exit with 3 if a picture is rejected")
+    predict.add_argument(
+        "--fail-on-anomaly",
+        action="store_true",
+        help="exit with 3 if a picture is rejected or cannot be read, with 4 if one is unsure",
+    )
     return parser
 
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -102,8 +102,6 @@ class ExportedText:
 
 def _metadata(plain: Mapping[str, Any]) -> Metadata:
     content = dict(plain) | {"settings": Settings.from_dict(plain["settings"])}
-    if set(content) != {field.name for field in fields(Metadata)}:
-        raise KeyError(set(content))
     for name in ("phrases", "groups", "support_images", "false_alarm_range"):
         content[name] = None if content[name] is None else tuple(content[name])
     content["by_rate"] = tuple((float(rate), float(level)) for rate, level in content["by_rate"])

@@ -94,7 +94,7 @@ class Session:
         self.tower: TowerSession | None = None
         if text.kind == HEAD:
             if not isinstance(tower, TowerSession):
-                beside = self.path.with_name(text.tower_file) if tower is None else Path(tower)
+                beside = _beside(self.path, text.tower_file) if tower is None else Path(tower)
                 tower = TowerSession(beside, engine=engine, precision=precision, threads=threads)
             _check_tower(self.path, text.tower, tower)
             self.tower = tower
@@ -170,6 +170,20 @@ def open_sessions(
             towers[text.tower.identity] = session.tower
         sessions.append(session)
     return sessions
+
+
+def _beside(path: Path, tower_file: str) -> Path:
+    """Return the tower's file beside that of a head.
+
+    Raises:
+        InputError: it is not there.
+    """
+    beside = path.with_name(tower_file)
+    if not beside.is_file():
+        raise InputError(
+            f"{path} needs its image encoder, {tower_file}, beside it: put it there, or name it by `tower`"
+        )
+    return beside
 
 
 def _check_tower(path: Path, expected: Tower, tower: TowerSession) -> None:

@@ -54,12 +54,14 @@ def make_app(service: Service, *, token: str | None, max_mb: float) -> FastAPI:
 
 
 def _add_routes(app: FastAPI, service: Service) -> None:
+    @app.head("/", include_in_schema=False)
     @app.get("/", response_class=HTMLResponse, include_in_schema=False)
     async def page() -> HTMLResponse:
         return HTMLResponse(
             PAGE, headers={"Content-Security-Policy": content_policy(PAGE), "Cache-Control": "no-cache"}
         )
 
+    @app.head("/healthz", include_in_schema=False)
     @app.get("/healthz")
     async def health() -> dict[str, str | int]:
         """Whether the service runs."""

@@ -28,7 +28,7 @@ class Part:
             "name": self.name,
             "threshold": known.threshold,
             "unsure_threshold": known.unsure_threshold,
-            "false_alarm_rate": settings.scoring.false_alarm_rate,
+            "false_alarm_rate": settings.scoring.false_alarm_rate if settings.scoring.threshold is None else None,
             "false_alarm_range": known.false_alarm_range,
             "image_size": known.image_size,
             "settings": {

@@ -1,5 +1,6 @@
 """Start the service: check what is asked for, open the detectors, and answer until it is stopped."""
 
+import errno
 import logging
 import os
 import signal
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 HOST, PORT, QUEUE, MAX_MB = "127.0.0.1", 8000, 64, 32.0
 TOKEN_VARIABLE = "PROMPTAD_TOKEN"
 EXTRA = ("fastapi", "uvicorn", "python_multipart")  # what the extra "serve" brings
+PACKAGES = ("fastapi", "uvicorn", "python-multipart")  # which hold these
 BACKLOG = 128  # connections that may wait to be accepted
 HIGHEST_PORT = 65535
 
@@ -75,7 +77,7 @@ def serve(options: ServeOptions, tell: Callable[[str], None]) -> None:
         InputError: something is not installed, a detector cannot be opened, or the port is taken.
     """
     if missing := [name for name in EXTRA if find_spec(name) is None]:
-        raise InputError(f"{missing[0]} is not installed: pip install 'promptad[serve]'")
+        raise InputError(f"{missing[0]} is not installed: pip install {' '.join(PACKAGES)}")
     token = options.needed_token()
     with _bound(options.host, options.port) as listening:
         from promptad.serve.app import make_app  # noqa: PLC0415 it needs the extra
@@ -131,6 +133,8 @@ def _bound(host: str, port: int) -> socket.socket:
         bound.bind(address)
     except OSError as error:
         bound.close()
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise InputError(f"`host` {host} is no address of this machine; leave it out for {HOST}") from error
         reason = (error.strerror or str(error)).lower()
         raise InputError(f"`port` {port} of {host}: {reason}; choose another with `port`") from error
     return bound
