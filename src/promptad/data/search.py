@@ -46,7 +46,7 @@ def images_below(folder: Path) -> tuple[Path, ...]:
 
     Raises InputError for a sub-folder that cannot be read, and for an image of a kind that is not read.
     """
-    found = _below(folder, None)
+    found = find_below(folder)
     if found.unread:
         raise InputError(f"{found.unread[0]} cannot be read: move it away, or convert it to PNG")
     return found.images
@@ -67,7 +67,7 @@ def find_images(named: Sequence[str], besides: Path | None = None) -> FoundImage
         if not name.strip():
             raise InputError("the name of a picture is empty: name files or folders, such as . for this one")
         if place.is_dir():
-            inside = _below(place, besides)
+            inside = find_below(place, () if besides is None else (besides,))
         elif glob.has_magic(name) and not place.exists():
             inside = FoundImages(tuple(_matches(name)))
         else:
@@ -88,12 +88,13 @@ def _matches(pattern: str) -> list[Path]:
     return [path for match in sorted(glob.glob(pattern, recursive=True)) if (path := Path(match)).is_file()]  # noqa: PTH207
 
 
-def _below(folder: Path, besides: Path | None) -> FoundImages:
+def find_below(folder: Path, besides: Sequence[Path] = ()) -> FoundImages:
+    """The image files in the folder and all its sub-folders, as `find_images` gives them; there may be none."""
     images: list[Path] = []
     unread: list[Path] = []
     others: list[Path] = []
     visited: set[Path] = set()
-    excluded = None if besides is None else besides.resolve()
+    excluded = [place.resolve() for place in besides]
     waiting = [folder]
     while waiting:
         place = waiting.pop()
@@ -102,7 +103,7 @@ def _below(folder: Path, besides: Path | None) -> FoundImages:
         except (OSError, RuntimeError):  # no right to read it, or links that lead to each other
             unread.append(place)
             continue
-        if real in visited or (excluded is not None and real.is_relative_to(excluded)) or _is_drawn(real):
+        if real in visited or any(map(real.is_relative_to, excluded)) or is_drawn(real):
             continue
         visited.add(real)
         for child in (child for child in children if not child.name.startswith(".")):
@@ -118,7 +119,7 @@ def _below(folder: Path, besides: Path | None) -> FoundImages:
     return FoundImages(*(tuple(sorted(paths, key=Path.as_posix)) for paths in (images, unread, others)))
 
 
-def _is_drawn(folder: Path) -> bool:
+def is_drawn(folder: Path) -> bool:
     """Whether a folder holds the overlays of predictions."""
     return folder.name == "overlays" and (folder.parent / "predictions.jsonl").is_file()
 

@@ -121,7 +121,7 @@ def make_gallery(found: PredictionsSummary, device: torch.device, console: Conso
         for record in every:
             words = record.reason if record.is_anomalous or record.is_unsure else ""
             plain = GalleryItem(
-                found.name(record), Path(run.folder, record.path), record.score, record.max_score, words
+                found.name(record), Path(run.folder, record.place), record.score, record.max_score, words
             )
             shown.append(render_item(predictor, plain))
             progress.advance(task)

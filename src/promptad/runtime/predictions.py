@@ -17,6 +17,7 @@ from promptad.utils.files import writable_folder
 from promptad.utils.json_text import is_number, parse_json
 
 LINES, RUN, PART = "predictions.jsonl", "run.json", ".part"
+WATCHED = "watch.json"  # is in a folder whose lines a watcher appends
 ONE_IMAGE = (
     "learned from one good picture: how much good parts differ is only guessed, so the threshold keeps a large distance"
     " and more defects pass; a second picture helps"
@@ -78,6 +79,7 @@ class PredictionRecord:
     explanation: Explanation | None = None
     is_blank: bool = False  # of one colour throughout: an anomaly whatever its score
     overlay: str = ""  # the file of its overlay
+    moved: str = ""  # where a watcher has moved it to
     error: str = ""
 
     @property
@@ -97,17 +99,24 @@ class PredictionRecord:
             return f"{UNLIKE}: one colour throughout"
         return "" if self.explanation is None else self.explanation.reason
 
-    def to_line(self) -> str:
-        """Return its line in the file."""
+    @property
+    def place(self) -> str:
+        """Where the image is now."""
+        return self.moved or self.path
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the content of its line."""
         if self.error:
-            return json.dumps({"path": self.path, "error": self.error}, ensure_ascii=False) + "\n"
+            return {"path": self.path, "error": self.error}
         content = _renamed(asdict(self), RECORD_KEYS)
         content["regions"] = [_renamed(asdict(region), REGION_KEYS) for region in self.regions]
         content["explanation"] = self.explanation and _renamed(asdict(self.explanation), EXPLANATION_KEYS)
         del content["error"]
-        if not self.overlay:
-            del content["overlay"]
-        return json.dumps(content, ensure_ascii=False) + "\n"
+        return {name: value for name, value in content.items() if value or name not in ("overlay", "moved")}
+
+    def to_line(self) -> str:
+        """Return its line in the file."""
+        return json.dumps(self.to_dict(), ensure_ascii=False) + "\n"
 
     @classmethod
     def from_line(cls, line: str) -> "PredictionRecord":
@@ -140,6 +149,7 @@ class PredictionRecord:
             explanation=Explanation(**explanation),
             is_blank=content.get("blank") is True,
             overlay=str(content.get("overlay", "")),
+            moved=str(content.get("moved", "")),
         )
 
 
@@ -163,8 +173,10 @@ def predictions_file(folder: Path, run: PredictionRun, images: Sequence[Path]) -
     or Ctrl-C they stay there, and the same run goes on behind them. Overlays of the earlier run are deleted at the end.
 
     Raises:
-        InputError: the folder cannot be written to.
+        InputError: the folder cannot be written to, or a watcher appends to its lines.
     """
+    if (folder / WATCHED).exists():
+        raise InputError(f"`output` {folder} holds the lines of promptad watch: choose another folder")
     part, run_part = (folder / f"{name}{PART}" for name in (LINES, RUN))
     with writable_folder(folder, "output"):
         known = _resumed(part, run_part, run, images)
@@ -223,12 +235,17 @@ def read_predictions(place: Path) -> tuple[PredictionRun, tuple[PredictionRecord
         InputError: there are no predictions, they are damaged, or it is not known what made them.
     """
     file = place / LINES if place.is_dir() else place
-    return _read_run(file), _read_lines(file)
-
-
-def _read_run(file: Path) -> PredictionRun:
     if not file.is_file():
         raise InputError(f"`predictions` {file}: there is no such file; name the folder that promptad predict wrote")
+    return read_run(file), _read_lines(file)
+
+
+def read_run(file: Path) -> PredictionRun:
+    """Read which detector made the lines of a file.
+
+    Raises:
+        InputError: it is not known.
+    """
     beside = file.parent / RUN
     if not beside.is_file():
         raise InputError(f"no {RUN} beside {file}, so it is not known what made them: {AGAIN}")
