@@ -19,7 +19,7 @@ DOCS = {
 }
 # Options of uv, pip and ruff.
 OTHER_TOOLS = {"--extra", "--python-version", "--universal", "--generate-hashes", "--fix", "--no-deps"}
-SOAK = {"--minutes", "--seed", "--only", "--json"}  # options of tools/soak.py
+SOAK = {"--minutes", "--seed", "--only", "--json", "--files", "--kills"}  # options of tools/soak.py and soak_watch.py
 
 
 def test_the_example_runs_as_it_stands(

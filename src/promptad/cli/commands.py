@@ -3,6 +3,7 @@
 import os
 import shlex
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,8 @@ from promptad.runtime.engines import SUFFIXES as GRAPH_SUFFIXES
 from promptad.runtime.judge import Listener, judge, reading_again
 from promptad.runtime.metadata import Metadata
 from promptad.runtime.predictions import ONE_IMAGE, PredictionRecord, read_predictions
+from promptad.runtime.watch import watch
+from promptad.runtime.watch_options import WatchOptions
 from promptad.serve.server import ServeOptions, serve
 from promptad.settings import Settings
 from promptad.utils.progress import add_task, progress_bar
@@ -135,6 +138,16 @@ def run_threshold(given: Arguments, console: Console) -> None:
     for rate, level in known.by_rate:
         table.add_row(f"{100 * rate:g} %", f"{level:.4g}")
     console.print(table)
+
+
+def run_watch(given: Arguments, console: Console) -> int:
+    """Judge the pictures that arrive in a folder; return the exit code."""
+    options = WatchOptions(**{field.name: given[field.name] for field in fields(WatchOptions)})
+    path = find_checkpoint(given["detector"])
+    predictor = open_predictor(path, given, console)
+    draw = reading_again(predictor.metadata, draw_record) if given["overlays"] else None
+    listener = Listener(lambda line: console.print(line, soft_wrap=True), lambda _: None, draw)
+    return watch(predictor, path, options, listener)
 
 
 def run_export(given: Arguments, console: Console) -> None:
@@ -273,6 +286,7 @@ RUNNERS: dict[str, Callable[[Arguments, Console], int | None]] = {
     "train": run_train,
     "predict": run_predict,
     "threshold": run_threshold,
+    "watch": run_watch,
     "export": run_export,
     "serve": run_serve,
     "test": run_test,

@@ -11,6 +11,8 @@ from promptad.export.registry import SUFFIXES
 from promptad.export.tower_encoder import TORCH
 from promptad.reports.comparison.rows import BASELINE, OURS
 from promptad.runtime.engines import ENGINES
+from promptad.runtime.rejects import WAYS
+from promptad.runtime.watch_options import GIVE_UP, SETTLE
 from promptad.serve.server import HOST, MAX_MB, PORT, QUEUE, TOKEN_VARIABLE
 from promptad.settings import BATCH_SIZE, MULTI_PROTOTYPE, SINGLE_ANCHOR, Settings
 
@@ -324,6 +326,20 @@ PREDICT = (
     replace(ENGINE, default=None, help=f"{ENGINE.help} (default: {TORCH}, or the usual one of an exported detector)"),
     BATCH,
 )
+WATCH = (
+    Option("DETECTOR", Path, PREDICT[0].help),
+    Option("FOLDER", Path, "folder that pictures arrive in, with all below it"),
+    replace(PREDICT[2], help="folder to append to predictions.jsonl in, with overlays/ and what a restart needs"),
+    Option("--once", truth, "judge what is there and not yet judged, and end, for cron", default=False),
+    Option("--settle", float, "seconds without a change after which a picture is complete", default=SETTLE),
+    Option("--give-up", float, "seconds without a change until one that cannot be read is an error", default=GIVE_UP),
+    Option("--poll", float, "seconds between looks at a folder of a network (default: the system tells of changes)"),
+    Option("--rejected", str, f"what is done with rejected pictures: {' or '.join(WAYS)} them (default: nothing)"),
+    Option("--rejected-to", Path, "folder that rejected pictures are copied or moved to"),
+    Option("--webhook", str, "address, http or https, that the lines of rejected pictures are sent to"),
+    Option("--webhook-all", truth, "send the lines of all pictures", default=False),
+    *PREDICT[3:],
+)
 
 EXPORT = (
     Option("CHECKPOINT", Path, "the trained detector: its file, or the folder of a part of your own"),
@@ -375,6 +391,7 @@ COMMANDS: dict[str, tuple[str, tuple[Option, ...]]] = {
     "train": ("train, measure and diagnose the detector of one class", (*LEARNING, *OWN)),
     "predict": ("judge pictures without labels: a decision, and where the defect is", PREDICT),
     "threshold": ("show a detector's threshold, and what others would ask; or set it", SET_THRESHOLD),
+    "watch": ("judge each picture that arrives in a folder once, also after a kill and a restart", WATCH),
     "export": ("write a detector as a file that runs without torch", EXPORT),
     "serve": ("answer over HTTP, with a page: judge pictures by exported detectors", SERVE),
     "test": ("measure and diagnose a trained detector again", (*LEARNING, CHECKPOINT)),

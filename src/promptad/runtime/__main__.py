@@ -1,24 +1,27 @@
-"""`python -m promptad.runtime predict FILE PICTURES`: judge pictures with an exported detector, without torch."""
+"""`python -m promptad.runtime predict FILE PICTURES`, or `watch FILE FOLDER`: judge pictures without torch."""
 
 import argparse
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 
 from promptad.data.search import find_images
 from promptad.errors import InputError
 from promptad.runtime.engines import ENGINES, OPENVINO_PRECISIONS
-from promptad.runtime.judge import Listener, judge, reading_again
+from promptad.runtime.judge import Draw, Listener, judge, reading_again
 from promptad.runtime.overlay import write_overlay
 from promptad.runtime.session import Session
+from promptad.runtime.watch import watch
+from promptad.runtime.watch_options import GIVE_UP, SETTLE, WatchOptions
 from promptad.settings import BATCH_SIZE
-from promptad.utils.command_line import OneLineParser, run_command
+from promptad.utils.command_line import OneLineParser, run_command, with_flags
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return 0, 3 for what it rejected if asked, 2 after a mistake, or 130 after Ctrl-C."""
-    return run_command(lambda: _predict(_parser().parse_args(arguments)))
+    return run_command(lambda: _run(_parser().parse_args(arguments)))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -33,30 +36,63 @@ def _parser() -> argparse.ArgumentParser:
         default=Path("predictions"),
         help="folder for predictions.jsonl, predictions.csv and run.json",
     )
-    predict.add_argument("--overlays", action="store_true", help="draw each picture with its map, into overlays/")
-    predict.add_argument("--tower", type=Path, help="file of the image encoder, if it is not beside FILE")
-    predict.add_argument("--engine", help=f"{' or '.join(ENGINES)} (default: the usual one of FILE)")
+    _add_shared(predict)
+    watching = commands.add_parser("watch", help="judge each picture that arrives in a folder once")
+    watching.add_argument("file", type=Path, metavar="FILE", help="exported detector, .onnx or .xml")
+    watching.add_argument("folder", type=Path, metavar="FOLDER", help="folder that pictures arrive in")
+    watching.add_argument("--output", type=Path, required=True, help="folder for predictions.jsonl")
+    watching.add_argument("--once", action="store_true", help="judge what is there, and end")
+    watching.add_argument("--settle", type=float, default=SETTLE, help="seconds a complete picture has not changed for")
+    watching.add_argument("--give-up", type=float, default=GIVE_UP, help="the same of one that cannot be read")
+    watching.add_argument("--poll", type=float, help="seconds between looks at a folder of a network")
+    watching.add_argument("--rejected", help="copy or move rejected pictures")
+    watching.add_argument("--rejected-to", type=Path, help="folder that they go to")
+    watching.add_argument("--webhook", help="address that rejected lines are sent to")
+    watching.add_argument("--webhook-all", action="store_true", help="send all lines")
+    _add_shared(watching)
+    return parser
+
+
+def _add_shared(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--overlays", action="store_true", help="draw each picture with its map, into overlays/")
+    parser.add_argument("--tower", type=Path, help="file of the image encoder, if it is not beside FILE")
+    parser.add_argument("--engine", help=f"{' or '.join(ENGINES)} (default: the usual one of FILE)")
     precisions = " or ".join(OPENVINO_PRECISIONS)
-    predict.add_argument("--precision", default="float32", help=f"of OpenVINO's products: {precisions}")
-    predict.add_argument("--threads", type=int, help="that are used (default: one a core)")
-    predict.add_argument("--batch-size", type=int, default=BATCH_SIZE, help="pictures that are judged together")
-    predict.add_argument(
+    parser.add_argument("--precision", default="float32", help=f"of OpenVINO's products: {precisions}")
+    parser.add_argument("--threads", type=int, help="that are used (default: one a core)")
+    parser.add_argument("--batch-size", type=int, default=BATCH_SIZE, help="pictures that are judged together")
+    parser.add_argument(
         "--fail-on-anomaly",
         action="store_true",
         help="exit with 3 if a picture is rejected or cannot be read, with 4 if one is unsure",
     )
-    return parser
 
 
-def _predict(given: argparse.Namespace) -> int:
+def _run(given: argparse.Namespace) -> int:
     for name in ("batch_size", "threads"):
         if (number := getattr(given, name)) is not None and number < 1:
             raise InputError(f"--{name.replace('_', '-')} {number}: must be at least 1")
-    found = find_images(given.pictures, besides=given.output)
+    return _watch(given) if given.command == "watch" else _predict(given)
+
+
+def _open(given: argparse.Namespace) -> tuple[Session, Draw | None]:
+    """Open the detector, and return what draws its overlays, if they are asked for."""
     session = Session(
         given.file, tower=given.tower, engine=given.engine, precision=given.precision, threads=given.threads
     )
-    draw = reading_again(session.metadata, write_overlay) if given.overlays else None
+    return session, reading_again(session.metadata, write_overlay) if given.overlays else None
+
+
+def _watch(given: argparse.Namespace) -> int:
+    options = WatchOptions(**{field.name: getattr(given, field.name) for field in fields(WatchOptions)})
+    session, draw = _open(given)
+    listener = Listener(lambda line: print(with_flags(line), flush=True), lambda _: None, draw)
+    return watch(session, given.file, options, listener)
+
+
+def _predict(given: argparse.Namespace) -> int:
+    found = find_images(given.pictures, besides=given.output)
+    session, draw = _open(given)
     return judge(
         session,
         given.file,

@@ -95,17 +95,14 @@ def judge(
     if predictor.metadata.settings.training.k_shot == 1:
         tell(ONE_IMAGE)
     records = _write_predictions(predictor, file, found.images, output, batch_size, listener)
-    _tell_of(records, tell)
+    tally = _tell_of(records, tell)
     for note in found.notes():
         tell(note)
     write_table(read_lines(output / LINES), output / TABLE)
     tell(f"written: {output / LINES} and {TABLE}")
     if all(record.error for record in records):
         raise InputError("none of the pictures could be read: see their lines above")
-    bad = any(record.is_anomalous or record.error for record in records)
-    if (bad or found.unread) and fail_on_anomaly:
-        return REJECTED
-    return UNDECIDED if fail_on_anomaly and any(record.is_unsure for record in records) else 0
+    return tally.exit_code(found.unread) if fail_on_anomaly else 0
 
 
 def _write_predictions(
@@ -126,8 +123,7 @@ def _write_predictions(
         for number, (record, anomaly_map) in enumerate(coming, len(records) + 1):
             written = record
             if listener.draw is not None and anomaly_map is not None:
-                name = f"{number:04}_{Path(record.path).stem[:MAX_STEM]}.png"
-                written = listener.draw(record, anomaly_map, output / "overlays" / name)
+                written = listener.draw(record, anomaly_map, overlay_file(output, number, record))
             lines.write(written)
             records.append(replace(written, regions=()))
             listener.advance(1)
@@ -138,22 +134,64 @@ def _write_predictions(
     return records
 
 
-def _tell_of(records: Sequence[PredictionRecord], tell: Callable[[str], None]) -> None:
+def overlay_file(output: Path, number: int, record: PredictionRecord) -> Path:
+    """Return the file for the overlay of a record, whose line has that number."""
+    return output / "overlays" / f"{number:04}_{Path(record.path).stem[:MAX_STEM]}.png"
+
+
+def remove_overlays(output: Path, behind: int) -> None:
+    """Delete the overlays of lines behind the last one, whose number is given: a kill came before them."""
+    for file in (output / "overlays").glob("*_*.png"):
+        number = file.name.partition("_")[0]
+        if number.isdecimal() and int(number) > behind:
+            file.unlink(missing_ok=True)
+
+
+@dataclass
+class Tally:
+    """How many images there were, of each kind."""
+
+    total: int = 0
+    anomalies: int = 0
+    unsure: int = 0
+    unreadable: int = 0
+
+    def add(self, record: PredictionRecord) -> bool:
+        """Count a record; return whether it is named in the terminal: it is not good, or could not be read."""
+        self.total += 1
+        self.anomalies += record.is_anomalous
+        self.unsure += record.is_unsure
+        self.unreadable += bool(record.error)
+        return record.is_anomalous or record.is_unsure or bool(record.error)
+
+    def exit_code(self, unread: Sequence[Path]) -> int:
+        """Return the exit code where an anomaly is to be a failure; `unread` was found, and could not be looked at."""
+        if self.anomalies or self.unreadable or unread:
+            return REJECTED
+        return UNDECIDED if self.unsure else 0
+
+    def __str__(self) -> str:
+        undecided = f" {self.unsure} unsure," if self.unsure else ""
+        good = self.total - self.anomalies - self.unsure - self.unreadable
+        return (
+            f"{self.total} pictures: {self.anomalies} anomalies,{undecided} {good} good, {self.unreadable} unreadable"
+        )
+
+
+def _tell_of(records: Sequence[PredictionRecord], tell: Callable[[str], None]) -> Tally:
     """Name what is not good or could not be read, and count all."""
-    anomalies = sum(record.is_anomalous for record in records)
-    unsure = sum(record.is_unsure for record in records)
-    unreadable = sum(bool(record.error) for record in records)
-    named = [record for record in records if record.is_anomalous or record.is_unsure or record.error]
+    tally = Tally()
+    named = [record for record in records if tally.add(record)]
     for record in named[:MAX_NAMED]:
-        tell(_line_of(record))
+        tell(line_of(record))
     if len(named) > MAX_NAMED:
         tell(f"… and {len(named) - MAX_NAMED} more")
-    undecided = f" {unsure} unsure," if unsure else ""
-    good = len(records) - len(named)
-    tell(f"{len(records)} pictures: {anomalies} anomalies,{undecided} {good} good, {unreadable} unreadable")
+    tell(str(tally))
+    return tally
 
 
-def _line_of(record: PredictionRecord) -> str:
+def line_of(record: PredictionRecord) -> str:
+    """Return the line for the user of an image that is not good, or cannot be read."""
     if record.error:
         return f"unreadable  {record.path}: {record.error}"
     return f"{record.label} {record.score:.2f}  {record.path}, {record.reason}"
