@@ -81,7 +81,7 @@ def test_a_head_finds_its_tower_only_beside_it_and_takes_no_other(tmp_path: Path
     moved = (tmp_path / "head.onnx").rename(tmp_path / "elsewhere.onnx")
     Session(moved)
     (tmp_path / "tower.onnx").rename(tmp_path / "other.onnx")
-    assert "no exported file" in refusal(Session, moved)
+    assert "needs its image encoder, tower.onnx, beside it" in refusal(Session, moved)
     Session(moved, tower=tmp_path / "other.onnx")
     (tmp_path / "half").mkdir()
     trained(MEMORY).export(tmp_path / "half" / "head.onnx", precision="float16", tower=tmp_path / "half" / "tower.onnx")

@@ -87,10 +87,10 @@ def test_it_runs_where_nothing_but_its_own_packages_is(folder: Path, tmp_path: P
     assert done.returncode == 3, done.stderr
     assert "1 unreadable" in done.stdout
     assert len(read_lines(tmp_path / "out")) == 14
-    without = subprocess.run(
-        [sys.executable, "-S", "-c", "import torch"], check=False, env=environment, capture_output=True
-    )
-    assert b"ModuleNotFoundError" in without.stderr
+    usual = [sys.executable, "-S", "-m", "promptad", "predict", "carpet.pt", "new"]
+    without = subprocess.run(usual, check=False, env=environment, capture_output=True, text=True)
+    assert (without.returncode, without.stderr.count("\n")) == (2, 1)
+    assert without.stderr.startswith("promptad: torch is not installed: ")
 
 
 def test_a_mistake_is_one_line_and_exit_code_2(
