@@ -65,7 +65,7 @@ from promptad.runtime.predictions import ONE_IMAGE, PredictionRecord, read_predi
 from promptad.runtime.watch import watch
 from promptad.runtime.watch_options import WatchOptions
 from promptad.serve.server import ServeOptions, serve
-from promptad.settings import Settings
+from promptad.settings import MULTI_PROTOTYPE, Settings
 from promptad.utils.progress import add_task, progress_bar
 from promptad.visualization.figures import save
 from promptad.visualization.overlays import Overlay, draw_overlays
@@ -88,7 +88,8 @@ def run_train(given: Arguments, console: Console) -> None:
         folder = result_folder(given, seeds[0]).folder
         if seeds[0].training.k_shot == 1:
             console.print(ONE_IMAGE, soft_wrap=True)
-        console.print(f"judge pictures with: promptad predict {shlex.quote(str(folder))} PICTURES", soft_wrap=True)
+        if seeds[0].system == MULTI_PROTOTYPE:  # the baseline decides nothing
+            console.print(f"judge pictures with: promptad predict {shlex.quote(str(folder))} PICTURES", soft_wrap=True)
 
 
 def run_predict(given: Arguments, console: Console) -> int:
