@@ -102,7 +102,9 @@ def count(detector: MultiPrototypeDetector, test: ImageFeatures, labels: np.ndar
     assert detector.normal_scores is not None
     scores = detector.score(test)
     for rate in RATES:
-        prediction = detector.with_thresholds(detector.normal_scores, rate).to_prediction(scores)
+        prediction = detector.with_thresholds(
+            detector.normal_scores, replace(detector.settings.scoring, false_alarm_rate=rate)
+        ).to_prediction(scores)
         rejected, marked = prediction.score > 0.5, prediction.anomaly_map.max((1, 2)) > 0.5
         yield {
             "rate": rate,

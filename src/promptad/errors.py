@@ -12,6 +12,11 @@ class InputError(ValueError):
     """
 
 
+def not_installed(package: str, install: str) -> InputError:
+    """Return the error of a package that is missing; `install` is what pip is given."""
+    return InputError(f"{package} is not installed: pip install {install}")
+
+
 def in_words(error: OSError) -> str:
     """Return the message of an error of the operating system that nothing nearer to its cause has put in words.
 

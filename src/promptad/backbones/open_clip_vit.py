@@ -2,7 +2,6 @@
 
 import difflib
 import hashlib
-import logging
 import os
 import re
 import tempfile
@@ -27,6 +26,7 @@ from promptad.backbones.image_encoder import ViTImageEncoder
 from promptad.backbones.text_encoder import CausalTextEncoder
 from promptad.errors import InputError
 from promptad.settings import TINY_BACKBONE, BackboneSettings
+from promptad.utils.quiet import quiet_logging
 
 _LOCAL_ONLY = ContextVar("_LOCAL_ONLY", default=False)  # whether weights are read from this machine alone
 ARCHIVE_NUMBERS = ("input_resolution", "context_length", "vocab_size")  # of OpenAI's archives, beside the weights
@@ -132,7 +132,7 @@ def _create_model(settings: BackboneSettings, size: int) -> CLIP:
         )
     try:
         hub = offline_without_hub() if tag else nullcontext()
-        with warnings.catch_warnings(), _quiet_logging(), hub, tempfile.TemporaryDirectory() as folder:
+        with warnings.catch_warnings(), quiet_logging(), hub, tempfile.TemporaryDirectory() as folder:
             warnings.simplefilter("ignore")
             plain = None if tag else _plain_weights(Path(settings.pretrained), Path(folder))
             model = create_model(
@@ -228,17 +228,6 @@ def offline_without_hub() -> Iterator[None]:
     finally:
         os.environ.update(proxies)
         huggingface_hub.constants.HF_HUB_OFFLINE = before
-
-
-@contextmanager
-def _quiet_logging() -> Iterator[None]:
-    """Silence libraries' log lines, since their failure becomes a one-line error of ours."""
-    before = logging.root.manager.disable
-    logging.disable(logging.ERROR)
-    try:
-        yield
-    finally:
-        logging.disable(before)
 
 
 def _hash_weights(clip: CLIP) -> str:

@@ -304,6 +304,8 @@ OWN = (
     Option("--good", str, "your own pictures of good parts: a folder, or files, by commas or repeated", several=True),
     Option("--name", str, "what your own part is called in the prompts, such as 'metal bracket'"),
 )
+MOVED = (replace(WEIGHTS, setting="", help="the weight file, if it has moved (default: as trained)"), GPU, CPU)
+TRAINED = Option("CHECKPOINT", Path, "the trained detector: its file, or the folder of a part of your own")
 PREDICT = (
     Option(
         "CHECKPOINT", Path, "the trained detector: its file, the folder of a part of your own, or an exported detector"
@@ -320,9 +322,7 @@ PREDICT = (
     RATE_NOW,
     THRESHOLD,
     UNSURE_NOW,
-    replace(WEIGHTS, setting="", help="the weight file, if it has moved (default: as trained)"),
-    GPU,
-    CPU,
+    *MOVED,
     replace(ENGINE, default=None, help=f"{ENGINE.help} (default: {TORCH}, or the usual one of an exported detector)"),
     BATCH,
 )
@@ -342,7 +342,7 @@ WATCH = (
 )
 
 EXPORT = (
-    Option("CHECKPOINT", Path, "the trained detector: its file, or the folder of a part of your own"),
+    TRAINED,
     Option(
         "--to",
         str,
@@ -360,9 +360,7 @@ EXPORT = (
     Option("--system", str, "of the checkpoint", default=MULTI_PROTOTYPE),
     RATE_NOW,
     UNSURE_NOW,
-    replace(WEIGHTS, setting="", help="the weight file, if it has moved (default: as trained)"),
-    GPU,
-    CPU,
+    *MOVED,
 )
 
 SERVE = (
@@ -377,13 +375,11 @@ SERVE = (
 )
 
 SET_THRESHOLD = (
-    Option("CHECKPOINT", Path, "the trained detector: its file, or the folder of a part of your own"),
+    TRAINED,
     RATE_NOW,
     THRESHOLD,
     UNSURE_NOW,
-    replace(WEIGHTS, setting="", help="the weight file, if it has moved (default: as trained)"),
-    GPU,
-    CPU,
+    *MOVED,
 )
 
 LEARNING = (*DATA, *METHOD, *TRAINING, *BACKBONE, *SCORING, FALSE_ALARM_RATE, UNSURE, *MACHINE, *OUTPUT)

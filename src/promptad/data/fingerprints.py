@@ -22,7 +22,8 @@ def support_sha256(images: Sequence[ImageLike], bit_depth: int | None = None) ->
 
 def file_sha256(file: Path) -> str:
     """Return the SHA-256 of a file's bytes."""
-    return hashlib.sha256(file.read_bytes()).hexdigest()
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def files_sha256(images: Sequence[TestImage]) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from promptad.data.images import ImageLike
-from promptad.errors import InputError, check_choice
+from promptad.errors import InputError, check_choice, not_installed
 
 FLOAT32, FLOAT16, INT8 = "float32", "float16", "int8"
 Model: TypeAlias = Any  # an onnx.ModelProto; the package may not be installed
@@ -68,4 +68,4 @@ def package(name: str, install: str = "onnx onnxscript onnxruntime") -> Any:
     try:
         return import_module(name)
     except ImportError as error:
-        raise InputError(f"{name.partition('.')[0]} is not installed: pip install {install}") from error
+        raise not_installed(name.partition(".")[0], install) from error

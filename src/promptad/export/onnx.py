@@ -1,10 +1,8 @@
 """A detector's graphs in ONNX, whole or as a tower and a head: traced, joined, stored, and told what they are."""
 
 import hashlib
-import logging
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from inspect import Parameter, signature
 from pathlib import Path
 
@@ -20,6 +18,7 @@ from promptad.features import ImageFeatures
 from promptad.models.base import AnomalyDetector
 from promptad.runtime.metadata import KEY, ExportedText
 from promptad.utils.files import whole_file
+from promptad.utils.quiet import quiet_logging
 
 IMAGES, PIXELS = "images", "pixels"
 MOST_IMAGES = 4096  # in a batch
@@ -125,7 +124,8 @@ def _traced(module: nn.Module, inputs: tuple[Tensor, ...], names: Sequence[str],
     named = [own for own in signature(module.forward).parameters.values() if own.kind is not Parameter.VAR_POSITIONAL]
     further = (any_number,) * (len(inputs) - len(named))
     shapes = (any_number,) * len(named) + ((further,) if further else ())
-    with torch.no_grad(), _quiet():
+    with torch.no_grad(), quiet_logging(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         program = torch.onnx.export(
             module.eval(),
             inputs,
@@ -146,16 +146,3 @@ def _without_notes(model: Model) -> Model:
         node.doc_string = ""
     del model.graph.value_info[:]
     return model
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence what tracing logs and warns of."""
-    before = logging.root.manager.disable
-    logging.disable(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)

@@ -12,14 +12,14 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from promptad.data.fingerprints import support_sha256
-from promptad.data.images import ImageLike, read_image
-from promptad.data.squares import square_image
-from promptad.data.transforms import make_views
+from promptad.data.images import ImageLike
 from promptad.errors import InputError
 from promptad.export.base import Model, PrecisionChange, package
 from promptad.export.onnx import PIXELS
 from promptad.features import ImageFeatures, SupportFeatures
 from promptad.models.base import AnomalyDetector
+from promptad.models.support import support_views
+from promptad.utils.quiet import quiet_logging
 
 MOST_VIEWS = 32  # that the ranges of activations are taken from
 MULTIPLIED = ("MatMul", "Gemm")
@@ -56,36 +56,29 @@ def quantized(encoder: Model, views: Sequence[Tensor]) -> Model:
     for number, node in enumerate(encoder.graph.node):
         node.name = node.name or f"node_{number}"
     chosen = [node.name for node in encoder.graph.node if node.op_type in MULTIPLIED and weights & set(node.input)]
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)  # it recommends a preparation that changes nothing here
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            whole, integers = Path(folder, "whole.onnx"), Path(folder, "integers.onnx")
-            onnx.save(encoder, whole)
-            tools.quantize_static(
-                whole,
-                integers,
-                Reader(),
-                quant_format=tools.QuantFormat.QDQ,
-                op_types_to_quantize=list(MULTIPLIED),
-                nodes_to_quantize=chosen,
-                per_channel=True,
-                weight_type=tools.QuantType.QInt8,
-                activation_type=tools.QuantType.QUInt8,
-            )
-            return onnx.load(integers)
-    finally:
-        logging.disable(before)
+    # It recommends a preparation that changes nothing here.
+    with quiet_logging(logging.WARNING), tempfile.TemporaryDirectory() as folder:
+        whole, integers = Path(folder, "whole.onnx"), Path(folder, "integers.onnx")
+        onnx.save(encoder, whole)
+        tools.quantize_static(
+            whole,
+            integers,
+            Reader(),
+            quant_format=tools.QuantFormat.QDQ,
+            op_types_to_quantize=list(MULTIPLIED),
+            nodes_to_quantize=chosen,
+            per_channel=True,
+            weight_type=tools.QuantType.QInt8,
+            activation_type=tools.QuantType.QUInt8,
+        )
+        return onnx.load(integers)
 
 
 def calibration_views(detector: AnomalyDetector, images: Sequence[ImageLike]) -> list[Tensor]:
     """Return the pixels [1, 3, S, S] of views of the support images, as many of each, with which int8 is calibrated."""
-    backbone, training = detector.backbone, detector.settings.training
-    count = max(1, min(training.views, math.ceil(MOST_VIEWS / len(images))))
-    views = []
-    for image in images[:MOST_VIEWS]:
-        square = square_image(read_image(image, detector.settings.bit_depth), backbone.resize, backbone.resize)
-        views += make_views(square, count, training.seed, training.turn, training.least_crop)
+    backbone, settings = detector.backbone, detector.settings
+    count = max(1, min(settings.training.views, math.ceil(MOST_VIEWS / len(images))))
+    views = support_views(backbone, images[:MOST_VIEWS], settings, count)
     return [backbone.pixels([view]) for view in views]
 
 

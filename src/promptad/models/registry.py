@@ -15,7 +15,7 @@ from promptad.models import multi_prototype, single_anchor
 from promptad.models.base import AnomalyDetector, EpochState, Subject, TrainTask
 from promptad.models.checkpoint import FORMAT_VERSION, check_backbone, check_content, check_numbers, read_archive
 from promptad.models.multi_prototype.detector import MultiPrototypeDetector
-from promptad.settings import MULTI_PROTOTYPE, SINGLE_ANCHOR, Settings
+from promptad.settings import MULTI_PROTOTYPE, SINGLE_ANCHOR, ScoringSettings, Settings
 
 
 @dataclass(frozen=True)
@@ -173,8 +173,9 @@ def load_with_thresholds(
     rate: float | None = None,
     weights: str | None = None,
     threshold: float | None = None,
+    unsure: float | None = None,
 ) -> MultiPrototypeDetector:
-    """Load a multi-prototype detector, its thresholds as they were set unless a false-alarm rate or one is given.
+    """Load a multi-prototype detector, its thresholds as they were set unless rates, or one of them, are given.
 
     Raises:
         InputError: as `load_detector`, or it was saved before its training ended.
@@ -183,7 +184,7 @@ def load_with_thresholds(
     assert isinstance(detector, MultiPrototypeDetector)
     if detector.normal_scores is None:
         raise InputError(f"{path} was saved before its training ended and has no threshold: train the class again")
-    if rate is None and threshold is None:
-        return detector
-    usual = detector.settings.scoring.false_alarm_rate
-    return detector.with_thresholds(detector.normal_scores, usual if rate is None else rate, threshold)
+    asked: dict[str, float | None] = {} if rate is None else {"false_alarm_rate": rate, "threshold": None}
+    asked |= {name: own for name, own in (("threshold", threshold), ("unsure_rate", unsure)) if own is not None}
+    scoring: ScoringSettings = replace(detector.settings.scoring, **asked)  # type: ignore[arg-type]
+    return detector.with_thresholds(detector.normal_scores, scoring) if asked else detector

@@ -29,10 +29,7 @@ def encode_support(
     backbone: Backbone, images: Sequence[ImageLike], settings: Settings, batch_size: int = BATCH_SIZE
 ) -> SupportFeatures:
     """Encode the views of the support images, and far and disturbed ones and probes if the settings need them."""
-    views, training = [], settings.training
-    for image in images:
-        square = square_image(read_image(image, settings.bit_depth), backbone.resize, backbone.resize)
-        views += make_views(square, settings.support_views, training.seed, training.turn, training.least_crop)
+    views, training = support_views(backbone, images, settings, settings.support_views), settings.training
     features = backbone.encode_images(views, batch_size, layers=settings.needs_layers)
     far_views = disturbed = probes = None
     seed, repeats = training.seed, math.ceil(LEAST_DISTURBED / len(views))
@@ -44,6 +41,15 @@ def encode_support(
     if settings.needs_probes:
         probes = _encode_disturbed(backbone, views, range(repeats, 2 * repeats), seed, batch_size, layers=True)
     return SupportFeatures(features, far_views, disturbed, probes, settings.scoring.far_views, len(images) == 1)
+
+
+def support_views(backbone: Backbone, images: Sequence[ImageLike], settings: Settings, count: int) -> list[Image.Image]:
+    """Return `count` views of each support image, as squares of the size that the backbone resizes to."""
+    views, training = [], settings.training
+    for image in images:
+        square = square_image(read_image(image, settings.bit_depth), backbone.resize, backbone.resize)
+        views += make_views(square, count, training.seed, training.turn, training.least_crop)
+    return views
 
 
 def _encode_disturbed(

@@ -64,7 +64,7 @@ class PredictionsSummary:
     @property
     def passed(self) -> list[PredictionRecord]:
         """The images predicted normal, those closest to the threshold first."""
-        return [record for record in self.readable if not (record.is_anomalous or record.is_unsure)]
+        return [record for record in self.readable if record.is_good]
 
     @property
     def unsure(self) -> list[PredictionRecord]:
@@ -119,7 +119,7 @@ def make_gallery(found: PredictionsSummary, device: torch.device, console: Conso
         task = add_task(progress, "pictures", len(every))
         shown = []
         for record in every:
-            words = record.reason if record.is_anomalous or record.is_unsure else ""
+            words = "" if record.is_good else record.reason
             plain = GalleryItem(
                 found.name(record), Path(run.folder, record.place), record.score, record.max_score, words
             )
@@ -136,9 +136,8 @@ def _open(run: PredictionRun, device: torch.device) -> Predictor:
     if run.checkpoint_path.suffix in SUFFIXES:
         return Session(run.checkpoint_path)
     scoring, weights = run.settings.scoring, run.settings.backbone.pretrained
-    rate, by_hand, unsure = scoring.false_alarm_rate, scoring.threshold, scoring.unsure_rate
-    detector = load_with_thresholds(run.checkpoint_path, device, rate, weights, by_hand)
-    return detector if unsure is None else detector.leaving_undecided(unsure)
+    asked = scoring.false_alarm_rate, weights, scoring.threshold, scoring.unsure_rate
+    return load_with_thresholds(run.checkpoint_path, device, *asked)
 
 
 def check_unchanged(run: PredictionRun) -> None:

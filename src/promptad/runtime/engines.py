@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from promptad.errors import InputError, check_choice
+from promptad.errors import InputError, check_choice, not_installed
 from promptad.runtime.metadata import CURE, KEY
 
 ONNXRUNTIME, OPENVINO = "onnxruntime", "openvino"
@@ -118,7 +118,7 @@ def _import(engine: str) -> Any:
     try:
         return import_module(engine)
     except ImportError as error:
-        raise InputError(f"{engine} is not installed: pip install {engine}") from error
+        raise not_installed(engine, engine) from error
 
 
 def _lengths(shape: Any) -> tuple[int | None, ...]:

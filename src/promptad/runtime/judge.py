@@ -162,7 +162,7 @@ class Tally:
         self.anomalies += record.is_anomalous
         self.unsure += record.is_unsure
         self.unreadable += bool(record.error)
-        return record.is_anomalous or record.is_unsure or bool(record.error)
+        return not record.is_good
 
     def exit_code(self, unread: Sequence[Path]) -> int:
         """Return the exit code where an anomaly is to be a failure; `unread` was found, and could not be looked at."""

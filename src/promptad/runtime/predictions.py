@@ -88,6 +88,11 @@ class PredictionRecord:
         return self.label == ANOMALY
 
     @property
+    def is_good(self) -> bool:
+        """Whether it is labelled as good."""
+        return self.label == GOOD
+
+    @property
     def is_unsure(self) -> bool:
         """Whether its decision is left to people."""
         return self.label == UNSURE

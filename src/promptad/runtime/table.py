@@ -40,5 +40,5 @@ def _row(record: PredictionRecord) -> list[object]:
     box = ("",) * 4 if first is None else (first.left, first.top, first.right, first.bottom)
     numbers = record.score, record.raw_score, record.threshold, record.max_score
     rounded = [f"{number:.6g}" for number in numbers if number is not None]
-    reason = record.reason if record.is_anomalous or record.is_unsure else ""
+    reason = "" if record.is_good else record.reason
     return [path, record.label, *rounded, len(record.regions), *box, reason, ""]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from promptad.errors import InputError, check_choice
+from promptad.errors import InputError, check_choice, not_installed
 from promptad.runtime.rejects import WAYS
 from promptad.runtime.webhook import check_address
 from promptad.settings import BATCH_SIZE
@@ -47,7 +47,7 @@ class WatchOptions:
             raise InputError(f"no folder of pictures at {self.folder}: check the path")
         needed = ["filelock"] if self.once or self.poll else ["filelock", "watchfiles"]
         if missing := [name for name in needed if find_spec(name) is None]:
-            raise InputError(f"{missing[0]} is not installed: pip install 'promptad[watch]'")
+            raise not_installed(missing[0], "'promptad[watch]'")
 
     def _check_numbers(self) -> None:
         if self.batch_size < 1:

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from promptad.errors import InputError, check_choice
+from promptad.errors import InputError, check_choice, not_installed
 from promptad.runtime.engines import ENGINES
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def serve(options: ServeOptions, tell: Callable[[str], None]) -> None:
         InputError: something is not installed, a detector cannot be opened, or the port is taken.
     """
     if missing := [name for name in EXTRA if find_spec(name) is None]:
-        raise InputError(f"{missing[0]} is not installed: pip install {' '.join(PACKAGES)}")
+        raise not_installed(missing[0], " ".join(PACKAGES))
     token = options.needed_token()
     with _bound(options.host, options.port) as listening:
         from promptad.serve.app import make_app  # noqa: PLC0415 it needs the extra

@@ -19,7 +19,7 @@ from promptad.models.multi_prototype.scoring import score_class_tokens
 from promptad.models.multi_prototype.similarities import normal_similarities
 from promptad.models.multi_prototype.threshold import NormalScoreDistribution, Thresholds
 from promptad.runtime.metadata import Metadata
-from promptad.settings import Settings
+from promptad.settings import ScoringSettings, Settings
 
 # The checkpoint keys that differ from the names in the code.
 THRESHOLD_KEYS = {
@@ -46,22 +46,16 @@ class MultiPrototypeDetector(AnomalyDetector):
     subject: Subject
     normal_scores: NormalScoreDistribution | None = None  # of the epoch that is kept
 
-    def leaving_undecided(self, rate: float) -> "MultiPrototypeDetector":
-        """Return the detector with a third label, "unsure": with anomalies it may have this share of normal images."""
-        scoring = replace(self.settings.scoring, unsure_rate=rate)
-        return replace(self, settings=replace(self.settings, scoring=scoring))
-
     def with_thresholds(
-        self, normal_scores: NormalScoreDistribution, rate: float, by_hand: float | None = None
+        self, normal_scores: NormalScoreDistribution, scoring: ScoringSettings
     ) -> "MultiPrototypeDetector":
-        """Return the detector with the thresholds that normal images exceed at a false-alarm rate.
+        """Return the detector with the thresholds that normal images exceed at the settings' false-alarm rate.
 
-        That of raw image scores may be set `by_hand`; the one of maps stays that of the rate.
+        That of raw image scores may be set by hand there; the one of maps stays that of the rate.
         """
-        scoring = replace(self.settings.scoring, false_alarm_rate=rate, threshold=by_hand)
-        thresholds = normal_scores.thresholds(rate, self.backbone.device)
-        if by_hand is not None:
-            thresholds = replace(thresholds, image=torch.full_like(thresholds.image, by_hand))
+        thresholds = normal_scores.thresholds(scoring.false_alarm_rate, self.backbone.device)
+        if scoring.threshold is not None:
+            thresholds = replace(thresholds, image=torch.full_like(thresholds.image, scoring.threshold))
         settings, head = replace(self.settings, scoring=scoring), self.head.with_thresholds(thresholds)
         return replace(self, head=head, settings=settings, normal_scores=normal_scores)
 

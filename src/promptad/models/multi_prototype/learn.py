@@ -92,7 +92,7 @@ def _with_thresholds(detector: MultiPrototypeDetector, support: SupportFeatures)
     distribution = NormalScoreDistribution.estimate(
         support.views, settings.training.views, head.prototypes, head.calibration, settings.scoring, head.memory
     )
-    return detector.with_thresholds(distribution, settings.scoring.false_alarm_rate, settings.scoring.threshold)
+    return detector.with_thresholds(distribution, settings.scoring)
 
 
 def _remember(support: SupportFeatures, settings: Settings) -> tuple[CalibratedMemory, SupportFeatures]:

@@ -61,7 +61,7 @@ def restore(path: Path, checkpoint: Mapping[str, Any], backbone: Backbone) -> Mu
         return detector
     counted = (scores.get(name, ()) for name in COUNTED_KEYS)
     distribution = NormalScoreDistribution(Gumbel(*scores["image"]), Gumbel(*scores["peaks"]), *counted)
-    return detector.with_thresholds(distribution, settings.scoring.false_alarm_rate, settings.scoring.threshold)
+    return detector.with_thresholds(distribution, settings.scoring)
 
 
 def _upgraded(checkpoint: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -1,0 +1,121 @@
+"""From options to the detector that a command works on, and to what it is exported to and with."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from promptad.cli.builders import find_device
+from promptad.cli.parser import Arguments
+from promptad.data.search import find_images
+from promptad.errors import InputError, check_choice
+from promptad.export.registry import SUFFIXES
+from promptad.export.tower_encoder import TORCH, with_engine
+from promptad.models.base import AnomalyDetector
+from promptad.models.multi_prototype.detector import MultiPrototypeDetector
+from promptad.models.registry import load_detector, load_with_thresholds
+from promptad.results.paths import OWN_CHECKPOINT
+from promptad.runtime.engines import SUFFIXES as GRAPH_SUFFIXES
+from promptad.runtime.predict import Predictor
+from promptad.runtime.session import Session
+from promptad.settings import MULTI_PROTOTYPE
+
+
+def find_checkpoint(place: Path) -> Path:
+    """Return the checkpoint that a user names: its file, the folder of results that holds it, or a part in result/.
+
+    Raises:
+        InputError: the folder holds none, or several.
+    """
+    if not place.exists() and (part := Path("result") / "_".join(str(place).split()) / OWN_CHECKPOINT).is_file():
+        return part
+    if not place.is_dir():
+        return place
+    if (place / OWN_CHECKPOINT).is_file():
+        return place / OWN_CHECKPOINT
+    found = sorted(place.glob("checkpoint/*.pt")) or sorted(place.glob("*.pt"))
+    if len(found) != 1:
+        several = ", ".join(map(str, found or sorted(file.parent for file in place.glob(f"*/{OWN_CHECKPOINT}"))))
+        raise InputError(f"{place} holds {several or 'no checkpoint'}: name the file of one detector")
+    return found[0]
+
+
+def open_predictor(path: Path, given: Arguments, console: Console) -> Predictor:
+    """Open a checkpoint, or an exported detector, which decides as it was exported.
+
+    Raises:
+        InputError: it cannot be opened, or an exported one is to decide otherwise.
+    """
+    if path.suffix not in GRAPH_SUFFIXES:
+        device = find_device(given, console)
+        detector = load_decided(path, device, given)
+        return replace(detector, backbone=with_engine(detector.backbone, given["engine"] or TORCH))
+    for name in ("false_alarm_rate", "threshold", "unsure", "pretrained_dataset"):
+        if given[name] is not None:
+            raise InputError(
+                f"`{name}` {given[name]}: {path} decides as it was exported; give that to its checkpoint, with promptad"
+                " threshold, and export it again"
+            )
+    return Session(path, engine=given["engine"])
+
+
+def load_decided(path: Path, device: torch.device, given: Arguments) -> MultiPrototypeDetector:
+    """Load a checkpoint, its threshold at the false-alarm rate that is asked for, or at a raw score.
+
+    Raises:
+        InputError: both are asked for, or it cannot be loaded.
+    """
+    rate, threshold, unsure = given["false_alarm_rate"], given.get("threshold"), given.get("unsure")
+    if rate is not None and threshold is not None:
+        raise InputError(f"`threshold` {threshold:g} and `false_alarm_rate` {rate:g}: give one of them")
+    return load_with_thresholds(path, device, rate, given["pretrained_dataset"], threshold, unsure)
+
+
+def export_path(checkpoint: Path, given: Arguments) -> Path:
+    """Return the file to export to: the one that is asked for, or one beside the checkpoint.
+
+    Raises:
+        InputError: an unknown format, or one that does not agree with the file's name.
+    """
+    output, to = given["output"], given["to"]
+    check_choice("to", to or "onnx", SUFFIXES)
+    if output is None:
+        return checkpoint.with_suffix(SUFFIXES[to or "onnx"])
+    if to is not None and output.suffix != SUFFIXES[to]:
+        raise InputError(f"`output` {output}: end its name in {SUFFIXES[to]}, for {to}")
+    return Path(output)
+
+
+def load_for_export(path: Path, given: Arguments, console: Console) -> AnomalyDetector:
+    """Load the detector of a checkpoint, with its thresholds if its method has any."""
+    device, weights = find_device(given, console), given["pretrained_dataset"]
+    if given["system"] == MULTI_PROTOTYPE:
+        return load_decided(path, device, given)
+    return load_detector(path, device, given["system"], weights=weights)
+
+
+def find_support(detector: AnomalyDetector, named: Sequence[str]) -> tuple[Path, ...]:
+    """Return, of the images that are named, those that a detector learned from, in its order, if it knows their names.
+
+    Raises:
+        InputError: there are none.
+    """
+    if not named:
+        return ()
+    found = find_images(list(named)).images
+    by_name = {image.name: image for image in found}
+    learned = detector.subject.support_images
+    if missing := [name for name in learned if Path(name).name not in by_name]:
+        raise InputError(f"`good`: {missing[0]}, which {detector.class_name!r} learned from, is not among them")
+    return tuple(by_name[Path(name).name] for name in learned) or found
+
+
+def size_in_words(count: int) -> str:
+    """Return bytes in words.
+
+    >>> size_in_words(30_500), size_in_words(469_222_752)
+    ('30 kB', '469.2 MB')
+    """
+    return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.0f} kB"
