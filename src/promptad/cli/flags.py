@@ -2,7 +2,8 @@
 
 import re
 
-from promptad.cli.options import COMMANDS, GPU, LEARNING
+from promptad.cli.learning_options import GPU, LEARNING
+from promptad.cli.options import COMMANDS
 
 # What messages name in backticks, as flags: options by their names, and settings by theirs or by their paths.
 FLAGS = {option.name: option.flag for _, options in COMMANDS.values() for option in options if option.flag[0] == "-"}

@@ -10,7 +10,9 @@ from typing import Any, NoReturn
 
 from rich.console import Console
 
-from promptad.cli.options import COMMANDS, LEARNING, Option
+from promptad.cli.learning_options import LEARNING
+from promptad.cli.option import Option
+from promptad.cli.options import COMMANDS
 from promptad.cli.values import truth
 from promptad.errors import InputError
 from promptad.models.registry import read_checkpoint

@@ -1,0 +1,96 @@
+"""The options of what works on a trained detector: predict, watch, export, serve, threshold."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from promptad.cli.learning_options import BATCH, CPU, ENGINE, FALSE_ALARM_RATE, GPU, SECOND_RATE, UNSURE, WEIGHTS
+from promptad.cli.option import Option
+from promptad.cli.values import truth
+from promptad.export.registry import SUFFIXES
+from promptad.export.tower_encoder import TORCH
+from promptad.runtime.engines import ENGINES
+from promptad.runtime.rejects import WAYS
+from promptad.runtime.watch_options import GIVE_UP, SETTLE
+from promptad.serve.server import HOST, MAX_MB, PORT, QUEUE, TOKEN_VARIABLE
+from promptad.settings import MULTI_PROTOTYPE
+
+UNSURE_NOW = replace(UNSURE, setting="", system="", help=f"{SECOND_RATE} (default: as it is)")
+RATE_NOW = replace(FALSE_ALARM_RATE, setting="", system="", help=FALSE_ALARM_RATE.help + " (default: as it is)")
+THRESHOLD = Option("--threshold", float, "raw score above which a picture is rejected (default: by the rate)")
+MOVED = (replace(WEIGHTS, setting="", help="the weight file, if it has moved (default: as trained)"), GPU, CPU)
+TRAINED = Option("CHECKPOINT", Path, "the trained detector: its file, or the folder of a part of your own")
+PREDICT = (
+    Option(
+        "CHECKPOINT", Path, "the trained detector: its file, the folder of a part of your own, or an exported detector"
+    ),
+    Option("PICTURES", str, "pictures to judge: files, folders (with all below them) or patterns", several=True),
+    Option("--output", Path, "folder to write predictions.jsonl to, and overlays/", default=Path("predictions")),
+    Option("--overlays", truth, "draw each picture with its map and the regions that are anomalous", default=False),
+    Option(
+        "--fail-on-anomaly",
+        truth,
+        "exit with 3 if a picture is rejected or cannot be read, with 4 if one is unsure",
+        default=False,
+    ),
+    RATE_NOW,
+    THRESHOLD,
+    UNSURE_NOW,
+    *MOVED,
+    replace(ENGINE, default=None, help=f"{ENGINE.help} (default: {TORCH}, or the usual one of an exported detector)"),
+    BATCH,
+)
+WATCH = (
+    Option("DETECTOR", Path, PREDICT[0].help),
+    Option("FOLDER", Path, "folder that pictures arrive in, with all below it"),
+    replace(PREDICT[2], help="folder to append to predictions.jsonl in, with overlays/ and what a restart needs"),
+    Option("--once", truth, "judge what is there and not yet judged, and end, for cron", default=False),
+    Option("--settle", float, "seconds without a change after which a picture is complete", default=SETTLE),
+    Option("--give-up", float, "seconds without a change until one that cannot be read is an error", default=GIVE_UP),
+    Option("--poll", float, "seconds between looks at a folder of a network (default: the system tells of changes)"),
+    Option("--rejected", str, f"what is done with rejected pictures: {' or '.join(WAYS)} them (default: nothing)"),
+    Option("--rejected-to", Path, "folder that rejected pictures are copied or moved to"),
+    Option("--webhook", str, "address, http or https, that the lines of rejected pictures are sent to"),
+    Option("--webhook-all", truth, "send the lines of all pictures", default=False),
+    *PREDICT[3:],
+)
+
+EXPORT = (
+    TRAINED,
+    Option(
+        "--to",
+        str,
+        f"format: {', '.join(SUFFIXES)}; the last holds the head alone (default: by the output's name, else onnx)",
+    ),
+    Option("--output", Path, "file to write (default: beside the checkpoint)"),
+    Option(
+        "--precision",
+        str,
+        "of the image encoder: float32, float16 (half the file) or int8 (a third, and faster)",
+        default="float32",
+    ),
+    Option("--tower", Path, "file of its own for the image encoder, which several detectors share (default: none)"),
+    Option("--good", str, "for int8: the pictures that the detector learned from, or their folder", several=True),
+    Option("--system", str, "of the checkpoint", default=MULTI_PROTOTYPE),
+    RATE_NOW,
+    UNSURE_NOW,
+    *MOVED,
+)
+
+SERVE = (
+    Option("DETECTORS", Path, "exported detectors, or folders that hold some: a part each", several=True),
+    Option("--host", str, "address to listen at; 0.0.0.0 for all of this machine's", default=HOST),
+    Option("--port", int, "port to listen at; 0 for any that is free", default=PORT),
+    Option("--token", str, f"what requests must bring as a bearer token (default: ${TOKEN_VARIABLE}, else none)"),
+    Option("--engine", str, f"{' or '.join(ENGINES)} (default: the usual one of each file)"),
+    Option("--threads", int, "threads of the engine (default: one a core)"),
+    Option("--queue", int, "pictures that may wait; further ones are refused", default=QUEUE),
+    Option("--max-mb", float, "megabytes that one request may have", default=MAX_MB),
+)
+
+SET_THRESHOLD = (
+    TRAINED,
+    RATE_NOW,
+    THRESHOLD,
+    UNSURE_NOW,
+    *MOVED,
+)

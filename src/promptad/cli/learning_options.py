@@ -1,0 +1,245 @@
+"""The options of learning: where pictures come from, the method, its training, backbone and scoring, the machine."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+from promptad.cli.option import Option
+from promptad.cli.values import names, numbers, phrases, rate, shares, truth
+from promptad.data.datasets import DATASETS
+from promptad.export.tower_encoder import TORCH
+from promptad.runtime.engines import ENGINES
+from promptad.settings import BATCH_SIZE, MULTI_PROTOTYPE, SINGLE_ANCHOR, Settings
+
+DATA = (
+    Option("--dataset", str, f"where pictures come from: {', '.join(DATASETS)}", default="mvtec"),
+    Option("--class-name", str, "the part: a folder of the data set, and what it is called in the prompts"),
+    Option("--data-root", Path, "folder above the data sets (default: $PROMPTAD_DATA, else data)"),
+    Option("--root-dir", Path, "folder that results go to", default=Path("result")),
+    Option(
+        "--support-list",
+        Path,
+        "file that names the support images: a path a line, or the original PromptAD's '#k: id id'",
+    ),
+)
+METHOD = (
+    Option("--system", str, f"'{MULTI_PROTOTYPE}', or the baseline '{SINGLE_ANCHOR}'", "system"),
+    Option(
+        "--level",
+        str,
+        "what is learned from: 'image' for class and patch tokens, 'pixel' for patch tokens alone",
+        "level",
+    ),
+    Option(
+        "--k-shot",
+        int,
+        "support images: 1 to 4 are usual; more of them cover more of what is normal",
+        "training.k_shot",
+    ),
+    Option("--n_pro", int, "normal prototypes; several cover a part that looks good in several ways", "prompts.n_pro"),
+    Option("--n_pro_ab", int, "abnormal prototypes; several cover several ways to be bad", "prompts.n_pro_ab"),
+    Option("--n_ctx", int, "learned vectors in a normal context", "prompts.n_ctx"),
+    Option("--n_ctx_ab", int, "learned vectors in an abnormal context", "prompts.n_ctx_ab"),
+    Option(
+        "--start",
+        str,
+        f"contexts start from real 'words' or at 'random' (default: words; {SINGLE_ANCHOR}: random)",
+        "prompts.start",
+    ),
+    Option(
+        "--normal-states",
+        truth,
+        "put a word such as 'flawless' before the part's name in normal prompts",
+        "prompts.normal_states",
+        system=MULTI_PROTOTYPE,
+    ),
+    Option("--states", phrases, "your own part's defects, such as 'with hole, with scratch'", "prompts.states"),
+)
+TRAINING = (
+    Option("--Epoch", int, "epochs, of one step each", "training.epochs"),
+    Option(
+        "--select",
+        str,
+        "the epoch that is kept: the 'last', that of the least 'train-loss', or 'test-oracle', which looks at the test"
+        " labels as the original PromptAD does",
+        "training.select",
+    ),
+    Option("--lr", float, "learning rate; lower it if the loss rises", "training.lr"),
+    Option("--momentum", float, "decay of the optimiser's mean gradient", "training.momentum"),
+    Option("--weight-decay", float, "decay of the contexts", "training.weight_decay"),
+    Option("--seed", int, "of the choice of support images, their views and random starts", "training.seed"),
+    Option("--seeds", numbers, "several seeds, such as 0-4 or 111,112: prints mean and deviation"),
+    Option("--views", int, "label-free views of each support image", "training.views", system=MULTI_PROTOTYPE),
+    Option(
+        "--turn",
+        float,
+        "degrees that views are turned by, at most, either way; 180 where parts lie anyhow",
+        "training.turn",
+        system=MULTI_PROTOTYPE,
+    ),
+    Option(
+        "--least-crop",
+        float,
+        "the least share of each side that a view shows; 1: all of it",
+        "training.least_crop",
+        system=MULTI_PROTOTYPE,
+    ),
+    Option(
+        "--trust",
+        float,
+        "in the starting words, 0 to 1: the larger it is, the nearer prompts stay to them (default: as far as CLIP"
+        " recognises the part by its name, and its words react to disturbed views)",
+        "training.trust",
+        system=MULTI_PROTOTYPE,
+    ),
+    Option("--lambda1", float, "weight of the match loss", "single_anchor.lambda1", system=SINGLE_ANCHOR),
+    Option("--eta-min", float, "learning rate at the end", "single_anchor.eta_min", system=SINGLE_ANCHOR),
+    *(
+        Option(
+            f"--weight-{name}",
+            float,
+            f"weight of the {name} loss; 0 switches it off",
+            f"training.weights.{name}",
+            system=MULTI_PROTOTYPE,
+        )
+        for name in asdict(Settings())["training"]["weights"]
+    ),
+)
+BACKBONE = (
+    Option(
+        "--backbone",
+        str,
+        "a plain-ViT CLIP of open_clip, or 'tiny', which is bundled and the demo's own",
+        "backbone.name",
+    ),
+    Option("--pretrained-dataset", str, "open_clip's tag of the weights, or a weight file", "backbone.pretrained"),
+    Option(
+        "--precision",
+        str,
+        "of the backbone's matrix products: float32, or bfloat16 or float16, faster where the processor has them",
+        "backbone.precision",
+    ),
+    Option(
+        "--img-resize", int, "pixels a side that pictures are resized to (default: the backbone's)", "backbone.resize"
+    ),
+    Option(
+        "--bit-depth",
+        int,
+        "bits that a camera's 16-bit pictures fill, such as 12 (default: what the support images need)",
+        "bit_depth",
+    ),
+    Option("--img-cropsize", int, "pixels a side of the central square that is kept (default: all)", "backbone.crop"),
+)
+SCORING = (
+    Option("--resolution", int, "pixels a side of the anomaly map", "scoring.resolution"),
+    Option("--sigma", float, "pixels; the Gaussian that smooths the map", "scoring.sigma"),
+    Option(
+        "--calibration",
+        str,
+        "of scores: by 'position' in the picture, by 'prototype', or 'none'",
+        "scoring.calibration",
+        system=MULTI_PROTOTYPE,
+    ),
+    Option(
+        "--image-score",
+        str,
+        "what an image score is made of: 'class-token', 'patches' or 'both'",
+        "scoring.image_score",
+        system=MULTI_PROTOTYPE,
+    ),
+    Option(
+        "--top-share",
+        float,
+        "0 to 1: the share of patches, the largest ones, whose mean is their part of an image score; 0: the largest"
+        " alone",
+        "scoring.top_share",
+        system=MULTI_PROTOTYPE,
+    ),
+    Option(
+        "--memory-bank",
+        truth,
+        f"compare patches with those of the support images too (default: False; {SINGLE_ANCHOR}: True)",
+        "scoring.memory",
+    ),
+    Option(
+        "--fusion",
+        str,
+        "what words and layers count for in and beside a memory bank: by their 'reaction' to disturbed views, or all"
+        " as much: 'sum'",
+        "scoring.fusion",
+        system=MULTI_PROTOTYPE,
+    ),
+    Option(
+        "--far-views",
+        truth,
+        "keep zoomed and relit views of the support images in the memory bank, too",
+        "scoring.far_views",
+        system=MULTI_PROTOTYPE,
+    ),
+    Option(
+        "--memory-layers",
+        shares,
+        "depths of the backbone's blocks that a memory bank is made of, as shares of all, by commas",
+        "backbone.memory_layers",
+        system=MULTI_PROTOTYPE,
+    ),
+    Option(
+        "--memory-distance",
+        names,
+        "of a patch to a memory bank, one or several, by commas: to its 'nearest' row, to the nearest of rows 'refined'"
+        " by the picture itself, 'soft' to a mean of the 5 nearest, to the 'subspace' of all rows",
+        "scoring.memory_distances",
+        system=MULTI_PROTOTYPE,
+    ),
+    Option(
+        "--position-share",
+        float,
+        "0 to 1: how much a memory bank's score allows for places where normal parts differ",
+        "scoring.position_share",
+        system=MULTI_PROTOTYPE,
+    ),
+)
+FALSE_ALARM_RATE = Option(
+    "--false-alarm-rate",
+    rate,
+    "share of good pictures that the decision may reject, such as 0.01, or in per cent with their sign",
+    "scoring.false_alarm_rate",
+    system=MULTI_PROTOTYPE,
+)
+SECOND_RATE = "a second, larger rate: what only it would reject is 'unsure', and left to you to decide"
+UNSURE = Option(
+    "--unsure",
+    rate,
+    f"{SECOND_RATE} (default: none)",
+    "scoring.unsure_rate",
+    system=MULTI_PROTOTYPE,
+)
+WEIGHTS = BACKBONE[1]
+GPU = Option("--gpu-id", int, "number of the GPU (default: 0 where there is one, else the CPU)")
+CPU = Option("--use-cpu", truth, "work on the CPU even where there is a GPU", default=False)
+BATCH = Option(
+    "--batch-size", int, "pictures that are encoded together; lower it if memory runs out", default=BATCH_SIZE
+)
+ENGINE = Option(
+    "--engine",
+    str,
+    f"what encodes pictures on a CPU: {', '.join((TORCH, *ENGINES))}; the last two need some seconds to start, and are"
+    " faster from then on",
+    default=TORCH,
+)
+MACHINE = (
+    GPU,
+    CPU,
+    ENGINE,
+    Option("--feature-cache", truth, "keep the features of pictures on disk for the next run", default=True),
+    Option("--cache-size", float, "GB of features that are kept in $PROMPTAD_CACHE (or the user's cache)", default=4.0),
+    BATCH,
+)
+OUTPUT = (
+    Option("--save-diagnostics", truth, "write the prototypes' diagnostics, as JSON and drawn", default=True),
+    Option("--vis", truth, "draw every test picture with its map, mask and contours", default=False),
+)
+OWN = (
+    Option("--good", str, "your own pictures of good parts: a folder, or files, by commas or repeated", several=True),
+    Option("--name", str, "what your own part is called in the prompts, such as 'metal bracket'"),
+)
+LEARNING = (*DATA, *METHOD, *TRAINING, *BACKBONE, *SCORING, FALSE_ALARM_RATE, UNSURE, *MACHINE, *OUTPUT)
