@@ -40,6 +40,7 @@ from rich.table import Table
 from promptad.backbones.clip import Backbone
 from promptad.cli.values import names
 from promptad.data.few_shot import choose_support
+from promptad.data.reading import Reading
 from promptad.evaluation.diagnostics import diagnose
 from promptad.evaluation.evaluator import TestSplit, evaluate, read_test_split
 from promptad.features import SupportFeatures
@@ -152,7 +153,7 @@ def measure_class(
     @cache
     def seen(depths: tuple[float, ...]) -> tuple[Backbone, TestSplit]:
         own = with_layers(backbone, depths)
-        return own, read_test_split(own, images.test, plain.scoring.resolution, 32, plain.bit_depth, layers=True)
+        return own, read_test_split(own, images.test, plain.scoring.resolution, 32, Reading.of(plain), layers=True)
 
     for seed in seeds:
         chosen = choose_support(images.normal, K, seed)

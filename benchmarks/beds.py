@@ -139,6 +139,7 @@ def real_protocol(options: argparse.Namespace) -> real_images.Protocol:
         shots=SHOTS,
         seeds=SEEDS[options.draws],
         weights=EMBEDDED,
+        tiles=(1, 1),
         work=options.work,
     )
 

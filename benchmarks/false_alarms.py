@@ -25,6 +25,7 @@ from rich.table import Table
 from promptad.backbones.clip import Backbone
 from promptad.cli.values import numbers
 from promptad.data.few_shot import choose_support
+from promptad.data.reading import Reading
 from promptad.features import ImageFeatures, SupportFeatures
 from promptad.models.base import Subject, TrainTask
 from promptad.models.multi_prototype.detector import MultiPrototypeDetector
@@ -70,7 +71,7 @@ def measure_class(
 ) -> Iterator[dict[str, Any]]:
     """Yield a row for each draw, k, memory and rate of one class, `called` so in the prompts."""
     plain = with_bit_depth(settings_of(MULTI_PROTOTYPE, 0, None), images.normal)
-    test = backbone.encode_images([p.path for p in images.test], 32, plain.bit_depth, layers=True)
+    test = backbone.encode_images([p.path for p in images.test], 32, Reading.of(plain), layers=True)
     labels = np.array([image.is_anomalous for image in images.test])
     for seed in seeds:
         chosen = choose_support(images.normal, max(shots), seed)

@@ -1,10 +1,10 @@
 """How accurate both systems are on images that nobody here drew, beside controls that need no words or no training.
 
-python benchmarks/real_images.py --data-root DIR [--classes a,b] [--shots 1,2,4] [--seeds 0-2] [--json FILE]
+python benchmarks/real_images.py --data-root DIR [--classes a,b] [--shots 1,2,4] [--seeds 0-2] [--tiles 1x1] [--json F]
 
 DIR holds classes in MVTec AD's layout, with or without masks; a folder's name, with spaces, is the part's name. Test
-labels are used by the metrics only. Features are stored in --work, and so are finished classes: a second start goes on
-from there.
+labels are used by the metrics only. With tiles there are no controls. Features are stored in --work, and so are
+finished classes: a second start goes on from there.
 """
 
 import argparse
@@ -35,17 +35,18 @@ from rich.table import Table
 
 from promptad.backbones.clip import Backbone
 from promptad.backbones.feature_cache import FeatureCache
-from promptad.cli.values import names, numbers
+from promptad.cli.values import names, numbers, tiles
 from promptad.data.datasets import class_names, read_class
 from promptad.data.few_shot import choose_support
 from promptad.data.fingerprints import files_sha256
+from promptad.data.reading import Reading
 from promptad.evaluation.evaluator import TestSplit, read_test_split
 from promptad.evaluation.metrics import average_precision, image_auroc
 from promptad.features import ImageFeatures
 from promptad.models.base import Subject, TrainTask
 from promptad.models.multi_prototype.detector import MultiPrototypeDetector
 from promptad.models.registry import train
-from promptad.models.support import encode_support, with_bit_depth
+from promptad.models.support import encode_support, with_bit_depth, with_tiles
 from promptad.settings import MULTI_PROTOTYPE, SINGLE_ANCHOR, Settings
 from promptad.structures import SCORE_THRESHOLD, ClassDataset, Prediction
 from promptad.utils.files import whole_file
@@ -81,6 +82,7 @@ class Protocol:
     shots: tuple[int, ...]
     seeds: tuple[int, ...]
     weights: str  # of the tiny architecture
+    tiles: tuple[int, int] | None  # rows and columns; None: as suits the images
     work: Path
 
 
@@ -112,33 +114,39 @@ def run(protocol: Protocol, processes: int, console: Console) -> list[dict[str, 
 def measure_class(protocol: Protocol, images: ClassDataset, backbone: Backbone) -> Iterator[dict[str, Any]]:
     """Train and measure every system and control, k and draw of one class; yield a row each."""
     paths = [image.path for image in images.test]
-    splits: dict[int | None, TestSplit] = {}
+    splits: dict[Reading, TestSplit] = {}
     for seed in protocol.seeds:
         for k in protocol.shots:
             chosen = choose_support(images.normal, k, seed)
-            for name, prediction, split in _predictions(images, chosen, seed, backbone, splits):
+            for name, prediction, split in _predictions(protocol, images, chosen, seed, backbone, splits):
                 yield {"class": images.class_name, "k": k, "seed": seed, "system": name} | figures(prediction, split)
-            bit_depth, split = next(iter(splits.items()))
-            prediction = nearest_pixels(chosen, paths, bit_depth, Settings().scoring)
+            reading, split = next(iter(splits.items()))
+            if reading.tiles.count > 1:
+                continue
+            prediction = nearest_pixels(chosen, paths, reading.bit_depth, Settings().scoring)
             yield {"class": images.class_name, "k": k, "seed": seed, "system": "pixels"} | figures(prediction, split)
 
 
 def _predictions(
+    protocol: Protocol,
     images: ClassDataset,
     chosen: Sequence[Path],
     seed: int,
     backbone: Backbone,
-    splits: dict[int | None, TestSplit],
+    splits: dict[Reading, TestSplit],
 ) -> Iterator[tuple[str, Prediction, TestSplit]]:
     """Yield what every system that is made of features says of the test images, by its name."""
     for system in (SINGLE_ANCHOR, MULTI_PROTOTYPE):
         plain = with_bit_depth(settings_of(system, seed, None), chosen)
+        plain = replace(plain, picture=replace(plain.picture, tiles=protocol.tiles))
+        plain = with_tiles(plain, chosen, backbone.image_encoder.image_size)
         settings = replace(plain, training=replace(plain.training, k_shot=len(chosen)))
-        if settings.bit_depth not in splits:
-            splits[settings.bit_depth] = read_test_split(
-                backbone, images.test, settings.scoring.resolution, 32, settings.bit_depth, layers=True
+        reading = Reading.of(settings)
+        if reading not in splits:
+            splits[reading] = read_test_split(
+                backbone, images.test, settings.scoring.resolution, 32, reading, layers=True
             )
-        split = splits[settings.bit_depth]
+        split = splits[reading]
         support = encode_support(backbone, chosen, settings)
         subject = Subject("folder", images.class_name, tuple(path.name for path in chosen), "")
         task = TrainTask(subject, support, settings)
@@ -146,6 +154,8 @@ def _predictions(
             yield from ((*found, split) for found in _ours(backbone, task, split.features))
             continue
         yield from ((*found, split) for found in _baseline(backbone, task, split.features))
+        if reading.tiles.count > 1:
+            continue
         yield "nn_layers", nearest_layers(support.views, split.features, settings.scoring), split
         yield "nn_tokens", nearest_tokens(support.views, split.features, settings.scoring), split
 
@@ -233,6 +243,8 @@ def classes_table(rows: Sequence[dict[str, Any]], k: int) -> Table:
         table.add_column(title, justify="left" if title == "system" else "right")
     for system, title in SYSTEMS.items():
         means = class_means(_of(rows, k, system), "image_auroc")
+        if not means:
+            continue
         table.add_row(title, *(f"{means[name]:.1f}" for name in classes))
     return table
 
@@ -246,6 +258,8 @@ def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         image[f"k{k}"], details[f"k{k}"] = {}, {}
         for system in SYSTEMS:
             own = _of(rows, k, system)
+            if not own:
+                continue
             classes = class_means(own, "image_auroc")
             image[f"k{k}"][system] = {"mean": float(np.mean(list(classes.values()))), "classes": classes}
             details[f"k{k}"][system] = {metric: spread(own, metric) for metric in METRICS}
@@ -260,6 +274,7 @@ def rows_file(protocol: Protocol, class_name: str) -> Path:
         protocol.shots,
         protocol.seeds,
         protocol.weights,
+        protocol.tiles,
         code_sha256(protocol.weights),
         [path.name for path in images.normal],
     )
@@ -287,6 +302,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--shots", type=numbers, default=(1, 2, 4), help="numbers of support images")
     parser.add_argument("--seeds", type=numbers, default=(0, 1, 2), help="each draws its own support images")
     parser.add_argument("--weights", choices=(EMBEDDED, UNCUED, RANDOM), default=EMBEDDED, help="of the tiny CLIP")
+    parser.add_argument("--tiles", type=tiles, default=(1, 1), help="rows x columns, or auto (default: 1x1)")
     parser.add_argument("--work", type=Path, default=Path("result") / "real_images", help="for features and rows")
     parser.add_argument("--json", type=Path, help="file to write the results to")
     add_processes(parser)

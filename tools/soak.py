@@ -213,7 +213,7 @@ def try_mask(bench: Bench, chance: random.Random) -> None:
     mask.paste(chance.randrange(1, 256), (chance.randrange(50), chance.randrange(30), 60, 40))
     mask.save(file)
     file.write_bytes(damaged(file.read_bytes(), chance))
-    read = read_or_refuse(lambda: read_mask(file, 32, image))
+    read = read_or_refuse(lambda: read_mask(file, (32, 32), image))
     assert read is None or (read.shape == (32, 32) and read.any())
 
 

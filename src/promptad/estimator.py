@@ -11,6 +11,8 @@ import numpy as np
 from promptad.backbones.factory import choose_device, load_backbone
 from promptad.data.fingerprints import support_sha256
 from promptad.data.images import ImageLike, as_list
+from promptad.data.reading import Reading
+from promptad.data.region_of_interest import Place, as_places, masks_folder
 from promptad.engine.model_selection import ModelSelection
 from promptad.errors import InputError
 from promptad.export.base import Exported, ExportOptions
@@ -19,7 +21,8 @@ from promptad.models.base import AnomalyDetector, Subject, TrainTask
 from promptad.models.folder import load_folder
 from promptad.models.hub import HubMixin, fetch_folder
 from promptad.models.registry import load_detector, train
-from promptad.models.support import encode_support, with_bit_depth
+from promptad.models.support import encode_support, with_bit_depth, with_region, with_tiles
+from promptad.runtime.asked_region import in_region
 from promptad.settings import MULTI_PROTOTYPE, Settings, default_settings
 from promptad.visualization.prediction import ImagePrediction
 
@@ -34,6 +37,10 @@ class PromptAD(HubMixin):
         backbone: a plain-ViT CLIP of open_clip, or "tiny", which is bundled.
         states: the part's own defects, such as ["with hole", "with scratch"]; None uses the built-in states.
         system: the method, "multi-prototype" or the baseline "single-anchor", each with its own defaults.
+        region: what counts of a picture: a box (left, top, right, bottom) in pixels, the file of a mask, white where it
+            counts, or several of these, which add up; or a folder of masks, one for each picture, of its name.
+        ignore: what does not count: boxes and files of masks.
+        tiles: (rows, columns) that large or long pictures are cut into, or "auto", as suits them. None: not cut.
         settings: everything else; the arguments above override it, but `system`, which it overrides.
         gpu: index of the GPU; None is the CPU.
 
@@ -44,7 +51,7 @@ class PromptAD(HubMixin):
         InputError: an invalid value, or a backbone that cannot be loaded.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 an estimator's settings
         self,
         class_name: str,
         *,
@@ -52,6 +59,9 @@ class PromptAD(HubMixin):
         n_pro_ab: int | None = None,
         backbone: str | None = None,
         states: Sequence[str] | None = None,
+        region: Place | Sequence[Place] | None = None,
+        ignore: Place | Sequence[Place] | None = None,
+        tiles: tuple[int, int] | str | None = None,
         system: str = MULTI_PROTOTYPE,
         settings: Settings | None = None,
         gpu: int | None = None,
@@ -61,7 +71,9 @@ class PromptAD(HubMixin):
         prompts = replace(settings.prompts, **{name: value for name, value in given.items() if value is not None})
         chosen = settings.backbone if backbone is None else replace(settings.backbone, name=backbone)
         self.class_name = class_name
-        self.settings = replace(settings, prompts=prompts, backbone=chosen)
+        picture = settings.picture if tiles is None else replace(settings.picture, tiles=_tiles(tiles))
+        self.settings = replace(settings, prompts=prompts, backbone=chosen, picture=picture)
+        self.region, self.ignore = as_places(region), as_places(ignore)
         self.device, warning = choose_device(gpu)
         if warning:
             warnings.warn(warning, stacklevel=2)
@@ -80,8 +92,10 @@ class PromptAD(HubMixin):
             raise InputError("no images to learn from: give at least one picture of a good part")
         training = replace(self.settings.training, k_shot=len(images))
         settings = with_bit_depth(replace(self.settings, training=training), images)
+        settings = with_region(settings, images, self.region, self.ignore)
         backbone = load_backbone(settings.backbone, self.device)
-        support = encode_support(backbone, images, settings)
+        settings = with_tiles(settings, images, backbone.image_encoder.image_size)
+        support = encode_support(backbone, images, settings, masks=masks_folder(self.region))
         names = tuple(Path(i).name if isinstance(i, str | Path) else f"image {n}" for n, i in enumerate(images))
         subject = Subject("own", self.class_name, names, support_sha256(images, settings.bit_depth))
         selection = ModelSelection(settings.training)
@@ -106,22 +120,47 @@ class PromptAD(HubMixin):
         """The number of support images."""
         return self.detector.settings.training.k_shot
 
-    def predict(self, images: Iterable[ImageLike] | ImageLike) -> ImagePrediction:
+    def predict(
+        self, images: Iterable[ImageLike] | ImageLike, region: Place | Sequence[Place] | None = None
+    ) -> ImagePrediction:
         """Predict N images, given as for `fit`: scores [N] in [0, 1], maps [N, resolution, resolution], labels.
 
-        0.5 is the threshold that a normal image exceeds at the false-alarm rate of the settings.
+        0.5 is the threshold that a normal image exceeds at the false-alarm rate of the settings. Maps of tiles are put
+        together [N, H, W].
+
+        Args:
+            images: the images.
+            region: what counts of them, if it is not what counted in `fit`: the camera has moved, or each has its own.
+
+        Raises:
+            InputError: the estimator is not fitted, an image cannot be read or does not fit the region, or it learned
+                without one.
         """
-        given, known = as_list(images), self.detector.metadata
+        given = as_list(images)
+        detector, masks = self._in_region(region)
+        known = detector.metadata
         return ImagePrediction(
-            **vars(self.detector.predict(given)),
+            **vars(detector.predict(given, masks=masks)),
             images=given,
-            canvas_size=known.canvas_size,
-            bit_depth=known.settings.bit_depth,
+            frame=known.frame,
+            reading=Reading.of(known.settings, masks),
         )
 
-    def score_samples(self, images: Iterable[ImageLike] | ImageLike) -> np.ndarray:
-        """Return the scores [N] of N images, without anomaly maps: faster if scores use the class token only."""
-        return self.detector.score_images(as_list(images))
+    def score_samples(
+        self, images: Iterable[ImageLike] | ImageLike, region: Place | Sequence[Place] | None = None
+    ) -> np.ndarray:
+        """Return the scores [N] of N images, without anomaly maps: faster if scores use the class token only.
+
+        `region` is as for `predict`.
+        """
+        detector, masks = self._in_region(region)
+        return detector.score_images(as_list(images), masks=masks)
+
+    def _in_region(self, region: Place | Sequence[Place] | None) -> tuple[AnomalyDetector, Path | None]:
+        asked = as_places(region)
+        if not asked and masks_folder(self.region) is not None:
+            asked = self.region  # the folder that `fit` was given
+        return in_region(self.detector, asked, ())
 
     def save(self, path: str | Path) -> None:
         """Write a checkpoint."""
@@ -195,3 +234,12 @@ class PromptAD(HubMixin):
         loaded = cls(detector.class_name, settings=detector.settings, gpu=gpu)
         loaded._detector = detector
         return loaded
+
+
+def _tiles(tiles: tuple[int, int] | str) -> tuple[int, int] | None:
+    """Return tiles as settings hold them; None is what suits the pictures."""
+    if not isinstance(tiles, str):
+        return tiles
+    if tiles != "auto":
+        raise InputError(f"`tiles` {tiles!r}: give (rows, columns), or 'auto'")
+    return None

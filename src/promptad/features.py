@@ -66,12 +66,13 @@ class DisturbedFeatures:
 class SupportFeatures:
     """All that is known of the support images: features of their views, and of others if these are needed."""
 
-    views: ImageFeatures  # those of the first support image, then those of the second one …
+    views: ImageFeatures  # those of the first support image, then those of the second one …; of an image tile by tile
     far_views: ImageFeatures | None = None  # as many that differ more; nothing is learned from them
     disturbed: DisturbedFeatures | None = None  # to learn from
     probes: DisturbedFeatures | None = None  # nothing is learned from them: they tell what a term can tell
     far_views_banked: bool = True  # whether a memory bank holds the far views, too
     is_only_image: bool = False  # whether there is one support image alone
+    tiles: int = 1  # that each image is cut into
 
     @property
     def normal(self) -> ImageFeatures:

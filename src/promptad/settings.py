@@ -26,14 +26,18 @@ OLDER_SCORING: dict[str, Any] = {  # before these settings
 OLDER_WEIGHTS = {"reaction": 0.0}
 SET_LATER = ("threshold", "unsure_rate")  # settings of scoring that checkpoints hold only where they are set
 SELECTIONS = ("last", "train-loss", TEST_ORACLE)
+OWN_REGION = "own"  # of `region`: each picture has its own
 TINY_BACKBONE = "tiny"  # the bundled backbone
 HEALTHY_USAGE = 0.4  # relative: a normal prototype's share of the patches is healthy within 1/K ± 0.4/K
 HEALTHY_SEPARATION = 0.3  # healthy: a mean cosine of abnormal prototypes to the mean normal one below this
 MIN_BIT_DEPTH, MAX_BIT_DEPTH = 8, 16  # of the pixels of 16-bit images
 LARGEST_MAP = 4096  # pixels a side; the maps of a test split are in memory together
 LARGEST_IMAGE = 4096  # pixels a side that a backbone is given
+MOST_OVERLAP = 0.5  # of tiles
 LEAST_CROP = 0.1  # of a side: smaller ones show nothing of a part
 MOST_PROTOTYPES, MOST_CONTEXT, MOST_VIEWS, MOST_EPOCHS, MOST_SUPPORT = 100, 1000, 256, 1_000_000, 10_000
+MOST_TILES = 1024
+LEAST_VIEWS = 2  # of each tile
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +70,26 @@ class BackboneSettings:
         'clip.pt'
         """
         return replace(self, pretrained=PureWindowsPath(self.pretrained).name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureSettings:
+    """What of a picture is looked at, and in how many pieces."""
+
+    region: str = ""  # the mask of what counts, as text; "own": each picture has its own; "": all counts
+    tiles: tuple[int, int] | None = (1, 1)  # rows and columns; None: decided by the support images
+    overlap: float = 0.1  # of neighbouring tiles, as a share of their sides
+
+    def __post_init__(self) -> None:
+        if self.tiles is not None:
+            rows, columns = self.tiles
+            object.__setattr__(self, "tiles", (rows, columns))
+            for count in (rows, columns):
+                _whole(1, "tiles", count)
+            if rows * columns > MOST_TILES:
+                raise InputError(f"`tiles` {rows}x{columns}: at most {MOST_TILES} tiles")
+        if not 0 <= self.overlap <= MOST_OVERLAP:
+            raise InputError(f"`overlap` {self.overlap}: must be from 0 to {MOST_OVERLAP}, a share of a tile's side")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,6 +237,7 @@ class Settings:
     system: str = MULTI_PROTOTYPE  # or the baseline, SINGLE_ANCHOR
     level: str = "image"  # training features: "image" for class tokens (and patches), "pixel" for patch tokens only
     backbone: BackboneSettings = field(default_factory=BackboneSettings)
+    picture: PictureSettings = field(default_factory=PictureSettings)
     prompts: PromptSettings = field(default_factory=PromptSettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)
     scoring: ScoringSettings = field(default_factory=ScoringSettings)
@@ -224,11 +249,30 @@ class Settings:
         _one_of("level", self.level, LEVELS)
         if self.bit_depth is not None:
             _whole(MIN_BIT_DEPTH, "bit_depth", self.bit_depth, MAX_BIT_DEPTH)
+        if self.tile_count > 1 and self.backbone.crop is not None:
+            raise InputError(
+                f"`crop` {self.backbone.crop} would cut off the edges of each tile: leave it or `tiles` out"
+            )
+        if self.tile_count > 1 and self.scoring.calibration == "position":
+            raise InputError(
+                "`calibration` position is of places in a picture, not in its tiles: leave it or `tiles` out"
+            )
+
+    @property
+    def tile_count(self) -> int:
+        """The number of tiles of a picture; 1 as long as they are not decided."""
+        return 1 if self.picture.tiles is None else math.prod(self.picture.tiles)
 
     @property
     def support_views(self) -> int:
-        """The number of views of each support image for training; the baseline uses the unaugmented image only."""
-        return 1 if self.system == SINGLE_ANCHOR else self.training.views
+        """The number of views of each tile of a support image for training: tiles have fewer than a whole picture.
+
+        The baseline uses the unaugmented image only.
+        """
+        if self.system == SINGLE_ANCHOR:
+            return 1
+        views = self.training.views
+        return views if self.tile_count == 1 else max(LEAST_VIEWS, math.ceil(views / self.tile_count))
 
     @property
     def needs_layers(self) -> bool:
@@ -257,6 +301,8 @@ class Settings:
         for name in SET_LATER:
             if plain["scoring"][name] is None:
                 del plain["scoring"][name]
+        if self.picture == PictureSettings():
+            del plain["picture"]
         return plain
 
     @classmethod
@@ -267,6 +313,7 @@ class Settings:
             system=data["system"],
             level=data["level"],
             backbone=BackboneSettings(**data["backbone"]),
+            picture=PictureSettings(**data.get("picture", {})),
             prompts=PromptSettings(**data["prompts"]),
             training=TrainingSettings(**training | {"weights": LossWeights(**OLDER_WEIGHTS | training["weights"])}),
             scoring=ScoringSettings(**OLDER_SCORING | _several_distances(data["scoring"])),

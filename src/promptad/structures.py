@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -67,6 +68,27 @@ class Explanation:
         return f"most like: {', '.join(self.nearest_states)}"
 
 
+class Frame(NamedTuple):
+    """Where an anomaly map lies on its picture: its edges, as shares of the picture's sides."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    def on(self, width: int, height: int) -> tuple[float, float, float, float]:
+        """Return it in pixels of a picture of this size: left, top, right, bottom."""
+        return self.left * width, self.top * height, self.right * width, self.bottom * height
+
+    def part(self, near: float, far: float) -> "Frame":
+        """Return the frame of what lies between two shares of its own sides."""
+        (left, top, right, bottom), across, down = self, self.right - self.left, self.bottom - self.top
+        return Frame(left + near * across, top + near * down, right - (1 - far) * across, bottom - (1 - far) * down)
+
+
+WHOLE = Frame(0.0, 0.0, 1.0, 1.0)
+
+
 @dataclass(frozen=True)
 class Region:
     """An anomalous part of an image, as a box in pixels of the upright original."""
@@ -85,7 +107,7 @@ class Prediction:
     """Anomaly scores of N images: 0.5 is the threshold, if the method has one."""
 
     score: np.ndarray  # [N] float64 in [0, 1]
-    anomaly_map: np.ndarray  # [N, resolution, resolution] float32 in [0, 1]
+    anomaly_map: np.ndarray  # [N, resolution, resolution] float32 in [0, 1]; with tiles [N, H, W]
     raw_score: np.ndarray  # [N] float64, before normalisation: z-scores, unbounded
     threshold: float | None = None  # of the raw score
     unsure_threshold: float | None = None  # of it: above this and up to the other one, a decision is left to people

@@ -31,7 +31,13 @@ def test_real_images_are_measured_by_every_system_and_control(
     settings_of = demo_bed.settings_of
     monkeypatch.setattr(real_images, "settings_of", lambda system, seed, _: settings_of(system, seed, 1))
     protocol = real_images.Protocol(
-        data_root=mvtec.parent, classes=("carpet",), shots=(1, 2), seeds=(0,), weights="embedded", work=tmp_path
+        data_root=mvtec.parent,
+        classes=("carpet",),
+        shots=(1, 2),
+        seeds=(0,),
+        weights="embedded",
+        tiles=(1, 1),
+        work=tmp_path,
     )
     images = read_class("folder", mvtec.parent, "carpet")
     rows = list(real_images.measure_class(protocol, images, demo_bed.load_tiny()))
@@ -67,14 +73,20 @@ def test_a_table_shows_the_worst_class_of_what_is_decided() -> None:
 
 def test_other_images_weights_or_draws_have_rows_of_their_own(mvtec: Path, tmp_path: Path) -> None:
     first = real_images.Protocol(
-        data_root=mvtec.parent, classes=("carpet",), shots=(2,), seeds=(0,), weights="embedded", work=tmp_path
+        data_root=mvtec.parent,
+        classes=("carpet",),
+        shots=(2,),
+        seeds=(0,),
+        weights="embedded",
+        tiles=(1, 1),
+        work=tmp_path,
     )
     files = {real_images.rows_file(first, "carpet")}
-    for change in ({"weights": "random"}, {"seeds": (1,)}, {"shots": (1,)}):
+    for change in ({"weights": "random"}, {"seeds": (1,)}, {"shots": (1,)}, {"tiles": (2, 1)}):
         files.add(real_images.rows_file(real_images.Protocol(**vars(first) | change), "carpet"))
     next((mvtec / "test" / "good").iterdir()).unlink()
     files.add(real_images.rows_file(first, "carpet"))
-    assert len(files) == 5
+    assert len(files) == 6
 
 
 @pytest.mark.parametrize("draws", ["reporting", "choosing"])

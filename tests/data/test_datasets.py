@@ -62,7 +62,7 @@ def test_the_visa_layout_is_read(tmp_path: Path) -> None:
         TestImage(place / "Anomaly/000.JPG", "anomaly", mask),
         TestImage(place / "Normal/0003.JPG", "good", None),
     )
-    assert read_mask(mask, 2, place / "Anomaly/000.JPG").all()
+    assert read_mask(mask, (2, 2), place / "Anomaly/000.JPG").all()
 
 
 def test_a_plain_folder_is_a_class_or_holds_classes(tmp_path: Path) -> None:

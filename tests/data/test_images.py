@@ -72,7 +72,7 @@ def test_exif_orientation_is_applied_to_files_and_given_images(tmp_path: Path, s
         assert bright[:15].all()
         assert not bright[17:].any()
     mask = draw(tmp_path / "mask.png", 255, "L", (16, 32))
-    assert read_mask(mask, 4, path).all()
+    assert read_mask(mask, (4, 4), path).all()
 
 
 def test_arrays_are_read_as_rgb() -> None:

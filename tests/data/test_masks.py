@@ -26,7 +26,7 @@ def test_every_value_above_zero_is_a_defect(tmp_path: Path, mode: str, defect: o
     mask = Image.new(mode, (8, 4), ground)  # type: ignore[arg-type]
     mask.paste(defect, (4, 0, 8, 2))  # type: ignore[arg-type]
     mask.save(tmp_path / "mask.png")
-    read = read_mask(tmp_path / "mask.png", 4, image)
+    read = read_mask(tmp_path / "mask.png", (4, 4), image)
     assert read.dtype == np.bool_
     assert read.tolist() == [[False, False, True, True]] * 2 + [[False] * 4] * 2
 
@@ -45,7 +45,7 @@ def test_soft_edges_of_a_mask_are_cut_at_half(tmp_path: Path) -> None:
     ramp = np.zeros((64, 64), np.uint8)
     ramp[:, :32] = np.arange(32) * 8  # 0 to 248
     Image.fromarray(ramp).save(tmp_path / "mask.png")
-    np.testing.assert_array_equal(read_mask(tmp_path / "mask.png", 64, image), ramp >= 124)
+    np.testing.assert_array_equal(read_mask(tmp_path / "mask.png", (64, 64), image), ramp >= 124)
 
 
 @pytest.mark.parametrize("values", [(1, 2), (1, 255), (3,), (50, 120, 200)])
@@ -55,7 +55,7 @@ def test_every_value_of_a_mask_of_labels_is_a_defect(values: tuple[int, ...], tm
     for number, value in enumerate(values):
         labels[8 * number : 8 * number + 4] = value
     Image.fromarray(labels).save(tmp_path / "mask.png")
-    np.testing.assert_array_equal(read_mask(tmp_path / "mask.png", 64, image), labels > 0)
+    np.testing.assert_array_equal(read_mask(tmp_path / "mask.png", (64, 64), image), labels > 0)
 
 
 def test_a_defect_of_few_pixels_does_not_vanish(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_a_defect_of_few_pixels_does_not_vanish(tmp_path: Path) -> None:
     marked[701, 33] = 255
     marked[512:700, 1024:1400] = 255
     Image.fromarray(marked).save(tmp_path / "mask.png")
-    read = read_mask(tmp_path / "mask.png", 256, image)
+    read = read_mask(tmp_path / "mask.png", (256, 256), image)
     assert read[25, 112]
     assert read[175, 4]
     assert read.sum() == 2 + 47 * 47

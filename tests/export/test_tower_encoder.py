@@ -8,6 +8,7 @@ from exported import carpets, support, trained
 from helpers import LIGHT, TINY, Own, assert_refused, call, read_lines, refusal
 
 from promptad.backbones.clip import Backbone
+from promptad.data.reading import Reading
 from promptad.export.tower_encoder import TORCH, with_engine
 from promptad.models.registry import load_with_thresholds
 from promptad.runtime.engines import ENGINES, ONNXRUNTIME
@@ -30,7 +31,7 @@ def test_an_engine_gives_the_features_of_torch(engine: str) -> None:
 def test_the_cache_tells_engines_apart(tiny: Backbone) -> None:
     other = with_engine(tiny, ONNXRUNTIME)
     image = support()[0]
-    assert other._key(image, None) != tiny._key(image, None)
+    assert other._key(image, Reading()) != tiny._key(image, Reading())
     assert with_engine(tiny, TORCH) is tiny
     assert 'unknown engine: "tensorrt"' in refusal(with_engine, tiny, "tensorrt")
 

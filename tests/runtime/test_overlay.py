@@ -10,9 +10,11 @@ from PIL import Image
 from served import export_whole, picture
 
 from promptad.runtime.__main__ import main
-from promptad.runtime.overlay import HEATMAP_ALPHA, draw_overlay, inferno, map_box, overlay_png
+from promptad.runtime.overlay import HEATMAP_ALPHA, draw_overlay, inferno, overlay_png
+from promptad.structures import WHOLE, Frame
 
 GREY = Image.new("RGB", (300, 300), (90, 90, 90))
+CENTRE = Frame(0.1, 0.1, 0.9, 0.9)
 
 
 def test_the_colours_are_those_of_inferno() -> None:
@@ -25,7 +27,7 @@ def test_the_colours_are_those_of_inferno() -> None:
 def test_a_value_has_its_colour_whatever_else_is_in_the_map() -> None:
     low, high = np.full((16, 16), 0.2, np.float32), np.full((16, 16), 0.2, np.float32)
     high[4:8, 4:8] = 1
-    one, other = (np.asarray(draw_overlay(GREY, own, 16)) for own in (low, high))
+    one, other = (np.asarray(draw_overlay(GREY, own, WHOLE)) for own in (low, high))
     expected = 90 * (1 - HEATMAP_ALPHA) + inferno(np.array([[0.2]]))[0, 0] * HEATMAP_ALPHA
     np.testing.assert_allclose(one[280, 280], expected, atol=1.5)
     assert (one[280, 280] == other[280, 280]).all()
@@ -35,7 +37,7 @@ def test_a_value_has_its_colour_whatever_else_is_in_the_map() -> None:
 def test_a_line_with_dark_edges_goes_round_what_is_above_the_threshold(grey: int) -> None:
     anomaly_map = np.zeros((20, 20), np.float32)
     anomaly_map[5:10, 10:15] = 1  # from 75 to 150 down, from 150 to 225 across, where it is 0.5
-    drawn = np.asarray(draw_overlay(Image.new("RGB", (300, 300), (grey,) * 3), anomaly_map, 20)).astype(int)
+    drawn = np.asarray(draw_overlay(Image.new("RGB", (300, 300), (grey,) * 3), anomaly_map, WHOLE)).astype(int)
     white, black = ((drawn == own).all(axis=2) for own in (255, 0))
     rows, columns = np.nonzero(white)
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == pytest.approx((73, 151, 148, 226), abs=1)
@@ -46,8 +48,8 @@ def test_a_line_with_dark_edges_goes_round_what_is_above_the_threshold(grey: int
 
 
 def test_the_map_of_a_cropped_square_lies_in_the_middle() -> None:
-    assert map_box(16, 20, 300, 200) == pytest.approx((30, 20, 270, 180))
-    drawn = np.asarray(draw_overlay(GREY, np.zeros((16, 16), np.float32), 20))
+    assert CENTRE.on(300, 200) == pytest.approx((30, 20, 270, 180))
+    drawn = np.asarray(draw_overlay(GREY, np.zeros((16, 16), np.float32), CENTRE))
     assert (drawn[10, 10] == 90).all()
     assert (drawn[150, 150] < 60).all()
 
@@ -57,11 +59,11 @@ def test_the_map_of_a_cropped_square_lies_in_the_middle() -> None:
     [((40, 20), (256, 128)), ((300, 200), (300, 200)), ((3000, 1500), (1024, 512)), ((1, 4000), (1, 1024))],
 )
 def test_an_overlay_is_neither_tiny_nor_huge(size: tuple[int, int], expected: tuple[int, int]) -> None:
-    assert draw_overlay(Image.new("RGB", size), np.zeros((8, 8), np.float32), 8).size == expected
+    assert draw_overlay(Image.new("RGB", size), np.zeros((8, 8), np.float32), WHOLE).size == expected
 
 
 def test_an_overlay_is_a_png_file() -> None:
-    assert overlay_png(GREY, np.zeros((8, 8), np.float32), 8).startswith(b"\x89PNG")
+    assert overlay_png(GREY, np.zeros((8, 8), np.float32), WHOLE).startswith(b"\x89PNG")
 
 
 def test_overlays_are_written_and_named_in_the_lines_as_predict_does(

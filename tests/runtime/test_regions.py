@@ -6,8 +6,10 @@ from PIL import Image
 from scipy.ndimage import label  # type: ignore[attr-defined]  # it has no type stubs
 
 from promptad.runtime.regions import connected_runs, find_regions
-from promptad.structures import Region
+from promptad.structures import WHOLE, Frame, Region
 from promptad.visualization.overlays import Overlay, draw_overlays, map_extent
+
+CENTRE = Frame(0.25, 0.25, 0.75, 0.75)
 
 
 def make_anomaly_map() -> np.ndarray:
@@ -20,16 +22,16 @@ def make_anomaly_map() -> np.ndarray:
 
 
 def test_regions_are_boxes_with_the_highest_maximum_first() -> None:
-    assert find_regions(make_anomaly_map(), 8, 80, 160) == (
+    assert find_regions(make_anomaly_map(), WHOLE, 80, 160) == (
         Region(60, 120, 80, 160, float(np.float32(0.9)), 65, 130),
         Region(20, 20, 50, 60, float(np.float32(0.8)), 35, 30),
     )
 
 
 def test_a_map_of_the_central_part_is_placed_where_it_was_cropped() -> None:
-    region = find_regions(make_anomaly_map(), 16, 160, 160)[0]  # four more on every side
+    region = find_regions(make_anomaly_map(), CENTRE, 160, 160)[0]  # four more on every side
     assert (region.left, region.top, region.right, region.bottom) == (100, 100, 120, 120)
-    overlay = Overlay(Image.new("RGB", (160, 160)), make_anomaly_map(), 16, (), "")
+    overlay = Overlay(Image.new("RGB", (160, 160)), make_anomaly_map(), CENTRE, (), "")
     assert map_extent(overlay) == (40, 120, 120, 40)
 
 
@@ -37,7 +39,7 @@ def test_a_box_holds_every_pixel_that_its_map_shows() -> None:
     rng = np.random.default_rng(0)
     for width, height in ((7, 5), (33, 21), (8, 8)):
         anomaly_map = (rng.random((8, 8)) > 0.8).astype(np.float32)
-        regions = find_regions(anomaly_map, 8, width, height)
+        regions = find_regions(anomaly_map, WHOLE, width, height)
         for row, column in np.argwhere(anomaly_map > 0.5):
             x, y = (column + 0.5) * width / 8, (row + 0.5) * height / 8
             assert any(r.left <= x <= r.right and r.top <= y <= r.bottom for r in regions)
@@ -45,7 +47,7 @@ def test_a_box_holds_every_pixel_that_its_map_shows() -> None:
 
 
 def test_a_map_below_the_threshold_has_no_regions() -> None:
-    assert find_regions(np.full((4, 4), 0.5, np.float32), 4, 40, 40) == ()
+    assert find_regions(np.full((4, 4), 0.5, np.float32), WHOLE, 40, 40) == ()
 
 
 @pytest.mark.parametrize("density", [0.1, 0.3, 0.5, 0.7])
@@ -64,7 +66,7 @@ def test_connected_parts_are_those_of_scipy(density: float) -> None:
 def test_each_image_has_a_row_with_its_boxes() -> None:
     anomaly_map = make_anomaly_map()
     overlays = [
-        Overlay(Image.new("RGB", size), anomaly_map, 8, find_regions(anomaly_map, 8, *size), "anomaly $")
+        Overlay(Image.new("RGB", size), anomaly_map, WHOLE, find_regions(anomaly_map, WHOLE, *size), "anomaly $")
         for size in ((80, 40), (40, 90))
     ]
     figure = draw_overlays(overlays)

@@ -133,7 +133,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(
 def test_squares_of_another_size_or_type_are_refused(folder: Path) -> None:
     session = Session(folder / f"{NAME}.onnx")
     for wrong in (np.zeros((1, SIDE, SIDE + 1, 3), np.uint8), np.zeros((1, SIDE, SIDE, 3), np.float32)):
-        assert f"takes [N, {SIDE}, {SIDE}, 3] uint8" in refusal(session.outputs, wrong)
+        assert f"takes [N, {SIDE}, {SIDE}, 3] uint8" in refusal(session.run, wrong)
     assert "no images to score" in refusal(session.predict, [])
 
 

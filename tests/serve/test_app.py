@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from helpers import call, contents, refusal
@@ -28,7 +29,6 @@ from promptad.serve.batching import MAX_BATCH, Worker
 from promptad.serve.parts import open_parts
 from promptad.serve.server import ServeOptions
 from promptad.serve.service import Service
-from promptad.structures import Prediction
 
 Files = list[tuple[str, tuple[str, bytes]]]
 TOKEN = "a-secret"
@@ -247,14 +247,14 @@ class Slow(NamedTuple):
 
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> Slow:
-    made, complete = Slow(threading.Event(), []), Session.predict
+    made, complete = Slow(threading.Event(), []), Session.run
 
-    def predict_later(self: Session, images: list[Any], batch_size: int) -> Prediction:
-        made.counts.append(len(images))
+    def run_later(self: Session, squares: np.ndarray) -> dict[str, np.ndarray]:
+        made.counts.append(len(squares))
         assert made.going.wait(20)
-        return complete(self, images, batch_size)
+        return complete(self, squares)
 
-    monkeypatch.setattr(Session, "predict", predict_later)
+    monkeypatch.setattr(Session, "run", run_later)
     return made
 
 
@@ -306,18 +306,18 @@ def test_what_waits_is_predicted_together_without_waiting_for_more(exported: Pat
 
 
 def test_what_fails_one_image_does_not_fail_its_neighbours(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    session, complete = Session(exported), Session.predict
+    session, complete = Session(exported), Session.run
     image = Image.open(io.BytesIO(picture(1)))
-    good, bad = (load_image(own, session.metadata.resize, None) for own in (image, image.rotate(90)))
+    good, bad = (load_image(own, session.metadata) for own in (image, image.rotate(90)))
     going = threading.Event()
 
-    def predict_most(self: Session, images: list[Image.Image], batch_size: int) -> Prediction:
+    def run_most(self: Session, squares: np.ndarray) -> dict[str, np.ndarray]:
         assert going.wait(20)
-        if isinstance(bad, Loaded) and any(own is bad.square for own in images):
+        if isinstance(bad, Loaded) and any((own == bad.squares[0]).all() for own in squares):
             raise MemoryError
-        return complete(self, images, batch_size)
+        return complete(self, squares)
 
-    monkeypatch.setattr(Session, "predict", predict_most)
+    monkeypatch.setattr(Session, "run", run_most)
     worker = Worker()
     waiting = [worker.submit(session, "it", own) for own in (good, good, bad, good)]
     going.set()
@@ -327,7 +327,7 @@ def test_what_fails_one_image_does_not_fail_its_neighbours(exported: Path, monke
 
 def test_what_waits_at_the_end_is_still_judged(exported: Path, slow: Slow) -> None:
     session, worker = Session(exported), Worker()
-    loaded = load_image(Image.open(io.BytesIO(picture(1))), session.metadata.resize, None)
+    loaded = load_image(Image.open(io.BytesIO(picture(1))), session.metadata)
     waiting = [worker.submit(session, str(number), loaded) for number in range(10)]
     with ThreadPoolExecutor(1) as pool:
         closing = pool.submit(worker.close)
@@ -389,12 +389,12 @@ def test_a_body_that_stops_coming_is_given_up(exported: Path, monkeypatch: pytes
 def test_what_is_unexpected_is_one_line_and_handed_to_the_server_which_logs_it(
     exported: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: object) -> Prediction:
+    def fail(*_: object) -> None:
         raise RuntimeError("out of\nmemory")
 
     app = make_app(Service(open_parts([exported]), 4), token=None, max_mb=32)
     with monkeypatch.context() as patch:
-        patch.setattr(Session, "predict", fail)
+        patch.setattr(Session, "run", fail)
         told = TestClient(app, raise_server_exceptions=False).post("/predict", files=files(1))
         assert error(told, 500) == "something unexpected went wrong: the service's log says what"
         with pytest.raises(RuntimeError, match="memory"):

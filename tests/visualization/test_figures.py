@@ -8,6 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from promptad.structures import WHOLE
 from promptad.visualization.figures import DPI, draw_diagnostics, draw_prediction, save, verdict_text
 from promptad.visualization.overlays import Overlay, draw_overlays
 
@@ -133,6 +134,6 @@ def test_the_given_image_is_not_changed(tmp_path: Path) -> None:
 
 
 def test_a_dollar_in_a_title_is_a_dollar(tmp_path: Path) -> None:
-    overlay = Overlay(Image.new("RGB", (64, 48)), np.zeros((16, 16)), 16, (), "anomaly\nmost like: with $^ and $_")
+    overlay = Overlay(Image.new("RGB", (64, 48)), np.zeros((16, 16)), WHOLE, (), "anomaly\nmost like: with $^ and $_")
     save(draw_overlays([overlay]), tmp_path / "overlay.png")
     assert (tmp_path / "overlay.png").stat().st_size > 1000

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from promptad.backbones.base import ImageEncoder, TextEncoder, Tokenizer
 from promptad.backbones.feature_cache import FeatureCache
-from promptad.data.fingerprints import image_sha256
-from promptad.data.images import ImageLike, read_each, read_image
-from promptad.data.squares import sizes_for, square_image
+from promptad.data.images import ImageLike, read_each
+from promptad.data.reading import Reading
+from promptad.data.squares import square_image
 from promptad.features import ImageFeatures
 from promptad.settings import BackboneSettings
 
@@ -55,49 +55,52 @@ class Backbone:
         """The size, in pixels, that an image is resized to before its central square is cropped."""
         return self.settings.resize or self.settings.crop or self.image_encoder.image_size
 
-    def square_of(self, side: int) -> tuple[int, int]:
-        """Return the sizes to resize and crop to, so that `side` pixels cover exactly the backbone's input."""
-        return sizes_for(side, self.resize, self.image_encoder.image_size)
-
     def pixels(self, images: Sequence[Image.Image]) -> Tensor:
         """Return RGB images as normalised pixels [N, 3, S, S]."""
-        return self._normalised([self._square(image) for image in images])
+        return self._normalised(np.stack([self._square(image) for image in images]))
 
     def encode_images(
         self,
         images: Sequence[ImageLike],
         batch_size: int,
-        bit_depth: int | None = None,
+        reading: Reading | None = None,
         advance: Callable[[int], None] = lambda _: None,
         layers: bool = False,
         local: bool = True,
     ) -> ImageFeatures:
-        """Encode N images, `batch_size` at a time, or look them up in the cache; a GPU encodes while the next are read.
+        """Encode the windows of N images, or look them up in the cache; a GPU encodes while the next are read.
+
+        Most images are one window each; of tiled ones all tiles come in turn.
 
         Args:
             images: paths, PIL images, arrays or tensors; no more than two batches of pixels are in memory at a time.
-            batch_size: images that go through the image encoder together.
-            bit_depth: bits that the pixels of 16-bit images fill.
+            batch_size: windows that go through the image encoder together.
+            reading: how images are read; None is each as a whole.
             advance: called after each batch with its number of images, for a progress bar.
             layers: whether to return the intermediate layers for a memory bank too.
             local: whether to return patch tokens; features computed without them are not cached.
         """
         with ThreadPoolExecutor() as pool:
-            key_of = partial(self._key, bit_depth=bit_depth)
+            reading = reading or Reading()
+            count = reading.tiles.count
+            key_of = partial(self._key, reading=reading)
             keys = [None] * len(images) if self.cache is None else list(pool.map(key_of, images))
             features = list(pool.map(partial(self._look_up, layers=layers, local=local), keys))
             missing = [number for number, known in enumerate(features) if known is None]
             if len(missing) < len(images):
                 advance(len(images) - len(missing))
-            batches = [missing[start : start + batch_size] for start in range(0, len(missing), batch_size)]
-            read = partial(self._read_square, bit_depth=bit_depth)
-            reading = (read_each(pool, read, [images[i] for i in batch]) for batch in batches)
+            together = max(1, batch_size // count)
+            batches = [missing[start : start + together] for start in range(0, len(missing), together)]
+            read = partial(self._read_squares, reading=reading)
+            coming = (read_each(pool, read, [images[i] for i in batch]) for batch in batches)
             # On a CPU, reading threads would delay the encoding threads, which wait for each other at every layer.
-            ahead = reading if self.device.type == "cpu" else _one_ahead(reading)
-            for batch, squares in zip(batches, ahead, strict=True):
-                encoded = self.image_encoder.encode(self._normalised(list(squares)), layers, local)
+            ahead = coming if self.device.type == "cpu" else _one_ahead(coming)
+            for batch, of_images in zip(batches, ahead, strict=True):
+                squares = [square for of_image in of_images for square in of_image]
+                parts = [squares[start : start + batch_size] for start in range(0, len(squares), batch_size)]
+                encoded = ImageFeatures.joined([self.encode_squares(np.stack(part), layers, local) for part in parts])
                 for row, number in enumerate(batch):
-                    features[number] = encoded.rows(slice(row, row + 1))
+                    features[number] = encoded.rows(slice(row * count, (row + 1) * count))
                 advance(len(batch))
                 if self.cache is not None and local:
                     list(pool.map(self.cache.write, [keys[i] for i in batch], [features[i] for i in batch]))
@@ -105,26 +108,30 @@ class Backbone:
             self.cache.prune()
         return ImageFeatures.joined([known for known in features if known is not None])
 
-    def _read_square(self, image: ImageLike, bit_depth: int | None) -> np.ndarray:
-        return self._square(read_image(image, bit_depth))
+    def encode_squares(self, squares: np.ndarray, layers: bool = False, local: bool = True) -> ImageFeatures:
+        """Encode RGB squares [N, S, S, 3] uint8 together."""
+        return self.image_encoder.encode(self._normalised(squares), layers, local)
+
+    def _read_squares(self, image: ImageLike, reading: Reading) -> list[np.ndarray]:
+        return [self._square(window) for window in reading.windows(image)]
 
     def _square(self, image: Image.Image) -> np.ndarray:
         """Return the square [S, S, 3] uint8 of an RGB image, the image encoder's input before normalisation."""
         return np.asarray(square_image(image, self.resize, self.image_encoder.image_size))
 
-    def _normalised(self, squares: Sequence[np.ndarray]) -> Tensor:
-        stacked = torch.from_numpy(np.stack(squares))
+    def _normalised(self, squares: np.ndarray) -> Tensor:
+        stacked = torch.from_numpy(squares)
         if self.device.type == "cuda":
             stacked = stacked.pin_memory().to(self.device, non_blocking=True)
         return (stacked.permute(0, 3, 1, 2) / 255 - self.mean) / self.std
 
-    def _key(self, image: ImageLike, bit_depth: int | None) -> str:
+    def _key(self, image: ImageLike, reading: Reading) -> str:
         """Return the cache key of an image, which covers everything that its features depend on."""
         prepared = (self.resize, self.image_encoder.image_size, self.mean.tolist(), self.std.tolist())
         layers = self.image_encoder.layer_indices
         where = (self.device.type, self.image_encoder.engine, *LIBRARIES)
         by = (self.settings.name, self.settings.precision, self.weights_sha256, *where)
-        content = (CACHED_FORMAT, image_sha256(image, bit_depth), bit_depth, prepared, layers, by)
+        content = (CACHED_FORMAT, *reading.key(image), prepared, layers, by)
         return hashlib.sha256(repr(content).encode()).hexdigest()
 
     def _look_up(self, key: str | None, layers: bool, local: bool) -> ImageFeatures | None:

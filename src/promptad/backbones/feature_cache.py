@@ -109,7 +109,8 @@ def _is_of_one_image(features: ImageFeatures) -> bool:
     """Whether features have the shapes of one image's, and finite numbers."""
     tensors = (features.patch_tokens, *features.layers)
     shapes = all(tensor.dim() == 3 and tensor.shape[:2] == features.patch_tokens.shape[:2] for tensor in tensors)
-    sizes = features.class_token.shape == (1, features.patch_tokens.shape[-1]) and len(features.patch_tokens) == 1
+    windows, _, dimensions = features.patch_tokens.shape if shapes else (0, 0, 0)
+    sizes = windows > 0 and features.class_token.shape == (windows, dimensions)
     return shapes and sizes and all(bool(tensor.isfinite().all()) for tensor in (features.class_token, *tensors))
 
 

@@ -20,12 +20,13 @@ from promptad.data.datasets import dataset_folder, default_data_root, read_class
 from promptad.data.demo import DEFECT_FOLDERS, make_demo_class, write_sheet
 from promptad.data.few_shot import choose_support, read_support_list
 from promptad.data.mvtec import normal_folder
+from promptad.data.region_of_interest import masks_folder
 from promptad.data.search import find_images
 from promptad.data.stray_masks import sort_out_masks
 from promptad.engine.context import Job, RunContext
 from promptad.errors import InputError, check_choice
 from promptad.export.tower_encoder import with_engine
-from promptad.models.support import with_bit_depth
+from promptad.models.support import with_bit_depth, with_region, with_tiles
 from promptad.reports.comparison.rows import Choice
 from promptad.results.paths import PartFolder, ResultFolder, check_plain_name
 from promptad.settings import Settings
@@ -156,12 +157,15 @@ def make_jobs(
     if note := weights_note(seeds[0].backbone):
         console.print(note, soft_wrap=True)
     backbone = load_backbone(seeds[0].backbone, find_device(given, console))
+    side = backbone.image_encoder.image_size
+    jobs = [replace(job, settings=with_tiles(job.settings, job.support_images, side)) for job in jobs]
     return jobs, make_context(given, console, backbone)
 
 
 def _make_job(given: Arguments, dataset: ClassDataset, settings: Settings) -> Job:
     support = _choose_support(given, settings, dataset)
-    return Job(dataset, with_bit_depth(settings, support), support, result_folder(given, settings))
+    settings = with_bit_depth(with_region(settings, support, given["region"] or (), given["ignore"] or ()), support)
+    return Job(dataset, settings, support, result_folder(given, settings))
 
 
 def _choose_support(given: Arguments, settings: Settings, images: ClassDataset) -> tuple[Path, ...]:
@@ -207,5 +211,6 @@ def make_context(given: Arguments, console: Console, backbone: Backbone) -> RunC
         given["batch_size"],
         given["save_diagnostics"],
         given["vis"],
+        masks_folder(given["region"] or ()),
         with_flags,
     )

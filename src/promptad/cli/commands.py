@@ -3,7 +3,7 @@
 import os
 import shlex
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +60,7 @@ from promptad.reports.run_page import render_run_page
 from promptad.reports.run_summary import summarize_run
 from promptad.reports.template import write_page
 from promptad.results.paths import ResultFolder, check_plain_name
+from promptad.runtime.asked_region import in_region
 from promptad.runtime.engines import SUFFIXES as GRAPH_SUFFIXES
 from promptad.runtime.judge import Listener, judge, reading_again
 from promptad.runtime.metadata import Metadata
@@ -99,10 +100,11 @@ def run_predict(given: Arguments, console: Console) -> int:
     path = find_checkpoint(given["checkpoint"])
     check_batch_size(given)
     found = find_images(given["pictures"], besides=given["output"])
-    predictor = open_predictor(path, given, console)
-    draw = reading_again(predictor.metadata, draw_record) if given["overlays"] else None
+    opened = open_predictor(path, given, console)
+    predictor, masks = in_region(opened, given["region"] or (), given["ignore"] or ())
+    draw = reading_again(predictor.metadata, draw_record, masks) if given["overlays"] else None
     with progress_bar(console) as progress:
-        bar = add_task(progress, "judge", len(found.images))
+        bar = add_task(progress, "judge", len(found.images) * predictor.metadata.settings.tile_count)
         return judge(
             predictor,
             path,
@@ -115,6 +117,7 @@ def run_predict(given: Arguments, console: Console) -> int:
                 draw,
             ),
             fail_on_anomaly=given["fail_on_anomaly"],
+            masks=masks,
         )
 
 
@@ -145,10 +148,13 @@ def run_threshold(given: Arguments, console: Console) -> None:
 
 def run_watch(given: Arguments, console: Console) -> int:
     """Judge the pictures that arrive in a folder; return the exit code."""
-    options = WatchOptions(**{field.name: given[field.name] for field in fields(WatchOptions)})
+    named = {field.name: given[field.name] for field in fields(WatchOptions) if field.name != "masks"}
+    options = WatchOptions(**named)
     path = find_checkpoint(given["detector"])
-    predictor = open_predictor(path, given, console)
-    draw = reading_again(predictor.metadata, draw_record) if given["overlays"] else None
+    opened = open_predictor(path, given, console)
+    predictor, masks = in_region(opened, given["region"] or (), given["ignore"] or ())
+    options = replace(options, masks=masks)
+    draw = reading_again(predictor.metadata, draw_record, masks) if given["overlays"] else None
     listener = Listener(lambda line: console.print(line, soft_wrap=True), lambda _: None, draw)
     return watch(predictor, path, options, listener)
 
@@ -193,7 +199,7 @@ def draw_record(
 ) -> None:
     """Draw an image with its regions, and beside it its anomaly map."""
     title = overlay_title(record.score, record.max_score, record.label, record.reason)
-    overlay = Overlay(image, anomaly_map, known.canvas_size, record.regions, title)
+    overlay = Overlay(image, anomaly_map, known.frame, record.regions, title)
     save(draw_overlays([overlay]), file, "output")
 
 
@@ -237,6 +243,7 @@ def run_test(given: Arguments, console: Console) -> None:
         if detector.class_name != dataset.class_name:
             raise InputError(f"{path} is a detector of {detector.class_name!r}, not of {dataset.class_name!r}")
         context = context or make_context(given, console, detector.backbone)
+        detector, _ = in_region(detector, given["region"] or (), given["ignore"] or ())
         tested.append((settings, result_folder(given, settings)))
         evaluate_class(detector, dataset, tested[-1][1], context)
     if len(tested) > 1:

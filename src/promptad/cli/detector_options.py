@@ -3,7 +3,18 @@
 from dataclasses import replace
 from pathlib import Path
 
-from promptad.cli.learning_options import BATCH, CPU, ENGINE, FALSE_ALARM_RATE, GPU, SECOND_RATE, UNSURE, WEIGHTS
+from promptad.cli.learning_options import (
+    BATCH,
+    CPU,
+    ENGINE,
+    FALSE_ALARM_RATE,
+    GPU,
+    IGNORE,
+    REGION,
+    SECOND_RATE,
+    UNSURE,
+    WEIGHTS,
+)
 from promptad.cli.option import Option
 from promptad.cli.values import truth
 from promptad.export.registry import SUFFIXES
@@ -35,6 +46,8 @@ PREDICT = (
     RATE_NOW,
     THRESHOLD,
     UNSURE_NOW,
+    replace(REGION, help=f"{REGION.help} (default: as it learned)"),
+    replace(IGNORE, help=f"{IGNORE.help} (default: as it learned)"),
     *MOVED,
     replace(ENGINE, default=None, help=f"{ENGINE.help} (default: {TORCH}, or the usual one of an exported detector)"),
     BATCH,

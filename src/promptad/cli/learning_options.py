@@ -1,10 +1,10 @@
 """The options of learning: where pictures come from, the method, its training, backbone and scoring, the machine."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from promptad.cli.option import Option
-from promptad.cli.values import names, numbers, phrases, rate, shares, truth
+from promptad.cli.values import names, numbers, phrases, rate, shares, tiles, truth
 from promptad.data.datasets import DATASETS
 from promptad.export.tower_encoder import TORCH
 from promptad.runtime.engines import ENGINES
@@ -129,6 +129,24 @@ BACKBONE = (
     ),
     Option("--img-cropsize", int, "pixels a side of the central square that is kept (default: all)", "backbone.crop"),
 )
+PICTURE = (
+    Option(
+        "--tiles",
+        tiles,
+        "rows x columns, such as 2x3, that large or long pictures are cut into, each looked at by itself; 'auto': as"
+        " suits their shape and size (default: 1x1)",
+        "picture.tiles",
+    ),
+    Option("--overlap", float, "of neighbouring tiles, a share of their sides", "picture.overlap"),
+)
+REGION = Option(
+    "--region",
+    str,
+    "what counts of a picture: left,top,right,bottom in pixels, or a mask, white where it counts (several add up); or a"
+    " folder of masks, one for each picture, of its name",
+    several=True,
+)
+IGNORE = replace(REGION, flag="--ignore", help="what does not count: boxes or masks as for the region")
 SCORING = (
     Option("--resolution", int, "pixels a side of the anomaly map", "scoring.resolution"),
     Option("--sigma", float, "pixels; the Gaussian that smooths the map", "scoring.sigma"),
@@ -242,4 +260,17 @@ OWN = (
     Option("--good", str, "your own pictures of good parts: a folder, or files, by commas or repeated", several=True),
     Option("--name", str, "what your own part is called in the prompts, such as 'metal bracket'"),
 )
-LEARNING = (*DATA, *METHOD, *TRAINING, *BACKBONE, *SCORING, FALSE_ALARM_RATE, UNSURE, *MACHINE, *OUTPUT)
+LEARNING = (
+    *DATA,
+    *METHOD,
+    *TRAINING,
+    *BACKBONE,
+    *PICTURE,
+    REGION,
+    IGNORE,
+    *SCORING,
+    FALSE_ALARM_RATE,
+    UNSURE,
+    *MACHINE,
+    *OUTPUT,
+)

@@ -65,7 +65,7 @@ def chosen_system(given: Mapping[str, Any]) -> str:
 
 def make_settings(given: Mapping[str, Any]) -> Settings:
     """Return the settings that the given options make; the demo data's own backbone is `tiny`."""
-    plain = default_settings(chosen_system(given)).to_dict()
+    plain = asdict(default_settings(chosen_system(given)))
     if given["dataset"] == "demo":
         plain["backbone"]["name"] = TINY_BACKBONE
     for path, value in _given_settings(given).items():
@@ -107,7 +107,8 @@ def settings_of(path: Path, given: Arguments, asked: Settings) -> Settings:
     for option in LEARNING:
         if option.setting in free or not option.setting or option.name not in given:
             continue
-        if given[option.name] != (value := _setting(plain, option.setting.split("."))):
+        value = _setting(plain, option.setting.split("."))
+        if given[option.name] not in (value, None):  # None of `tiles` is auto
             raise InputError(
                 f"{option.flag} {given[option.name]}: {path} was trained with {value}; leave it out, or train again"
             )

@@ -35,6 +35,18 @@ def names(text: str) -> tuple[str, ...]:
     return tuple(filter(None, phrases(text)))
 
 
+def tiles(text: str) -> tuple[int, int] | None:
+    """Read rows and columns; None is what suits the pictures.
+
+    >>> tiles("2x3"), tiles("auto")
+    ((2, 3), None)
+    """
+    if text.lower() == "auto":
+        return None
+    rows, columns = map(int, text.lower().split("x"))
+    return rows, columns
+
+
 def shares(text: str) -> tuple[float, ...]:
     """Read numbers that are separated by commas.
 

@@ -8,14 +8,17 @@ from PIL import Image
 from scipy import ndimage
 
 from promptad.data.images import check_pixels, decoding_in_words, image_size, open_upright
+from promptad.data.region_of_interest import PixelBox
 from promptad.errors import InputError
 
 MAX_LABELS = 17  # values of a mask of labels, 0 among them; a mask of more has soft edges
 JPEG_SUFFIXES = frozenset({".jpg", ".jpeg"})
 
 
-def read_mask(path: Path, size: int, image: Path) -> NDArray[np.bool_]:
-    """Where the mask shows a defect, resized to `[size, size]` by the nearest pixel; no defect vanishes.
+def read_mask(path: Path, shape: tuple[int, int], image: Path, box: PixelBox | None = None) -> NDArray[np.bool_]:
+    """Where the mask shows a defect, resized to `[height, width]` by the nearest pixel; no defect vanishes.
+
+    With a box in its pixels, that part of it alone.
 
     Few values are labels, and every visible one above 0 is a defect: VisA numbers its kinds 1, 2, 3, ... Many values
     are soft edges, which are cut at half of the largest. A defect that lies between the pixels of the resized mask gets
@@ -30,16 +33,17 @@ def read_mask(path: Path, size: int, image: Path) -> NDArray[np.bool_]:
             f"mask {path} has {mask.width} x {mask.height} pixels, its picture {image} {width} x {height}: "
             "export the mask at the picture's size"
         )
-    defect = _defect_pixels(mask, str(path))
-    resized = np.array(Image.fromarray(defect).resize((size, size), Image.Resampling.NEAREST), dtype=np.bool_)
-    if size < max(width, height):
+    defect = _defect_pixels(mask if box is None else mask.crop(box), str(path))
+    (height, width), (rows, columns) = defect.shape, shape
+    resized = np.array(Image.fromarray(defect).resize((columns, rows), Image.Resampling.NEAREST), dtype=np.bool_)
+    if rows < height or columns < width:
         regions, count = ndimage.label(defect, structure=np.ones((3, 3)))  # type: ignore[attr-defined]
         kept = np.unique(
-            np.asarray(Image.fromarray(regions.astype(np.int32)).resize((size, size), Image.Resampling.NEAREST))
+            np.asarray(Image.fromarray(regions.astype(np.int32)).resize((columns, rows), Image.Resampling.NEAREST))
         )
         for number in set(range(1, count + 1)) - set(kept.tolist()):
-            rows, columns = np.nonzero(regions == number)
-            resized[int((rows.mean() + 0.5) * size / height), int((columns.mean() + 0.5) * size / width)] = True
+            down, across = np.nonzero(regions == number)
+            resized[int((down.mean() + 0.5) * rows / height), int((across.mean() + 0.5) * columns / width)] = True
     return resized
 
 

@@ -11,12 +11,7 @@ def square_image(image: Image.Image, resize: int, crop: int) -> Image.Image:
     return square if margin == 0 else square.crop((margin, margin, margin + crop, margin + crop))
 
 
-def sizes_for(side: int, resize: int, crop: int) -> tuple[int, int]:
-    """Return the sizes to resize and crop to, so that `side` pixels cover just what `resize` and `crop` keep."""
-    return round(side * resize / crop), side
-
-
-def central_part(square: np.ndarray, crop: int) -> np.ndarray:
-    """Keep the central [crop, crop] of a square array, just as `square_image` does."""
-    margin = (len(square) - crop) // 2
-    return square[margin : margin + crop, margin : margin + crop]
+def central_part(array: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Keep the central [height, width] of an array, just as `square_image` does."""
+    top, left = (array.shape[0] - height) // 2, (array.shape[1] - width) // 2
+    return array[top : top + height, left : left + width]

@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from promptad.backbones.clip import Backbone
+from promptad.data.reading import Reading
 from promptad.evaluation.evaluator import TestSplit, read_test_split
 from promptad.results.paths import ResultFolder
 from promptad.settings import BATCH_SIZE, Settings
@@ -35,7 +36,7 @@ class TestSplitCache:
     __test__ = False  # keeps pytest from collecting the class for its name
 
     def __init__(self) -> None:
-        self.key: tuple[ClassDataset, int | None] | None = None  # with the bit depth that it was read with
+        self.key: tuple[ClassDataset, Reading] | None = None  # and how it was read
         self.split: TestSplit | None = None
 
 
@@ -48,6 +49,7 @@ class RunContext:
     batch_size: int = BATCH_SIZE
     save_diagnostics: bool = True
     draw_predictions: bool = False
+    masks: Path | None = None  # folder of the images' regions, where each has its own
     format_advice: Callable[[str], str] = str  # what becomes of the settings that an advice names in backticks
     splits: TestSplitCache = field(default_factory=TestSplitCache)
 
@@ -55,7 +57,8 @@ class RunContext:
         """Encode the test split of a class with a progress bar; None if it cannot be evaluated on."""
         if not dataset.can_be_evaluated:
             return None
-        key = dataset, settings.bit_depth
+        reading = Reading.of(settings, self.masks)
+        key = dataset, reading
         if self.splits.split is None or self.splits.key != key:
             with progress_bar(self.console) as progress:
                 bar = add_task(progress, f"read {dataset.class_name}", len(dataset.test))
@@ -64,7 +67,7 @@ class RunContext:
                     dataset.test,
                     settings.scoring.resolution,
                     self.batch_size,
-                    settings.bit_depth,
+                    reading,
                     lambda count: progress.advance(bar, count),
                     settings.scoring.memory,
                 )

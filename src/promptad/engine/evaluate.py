@@ -10,7 +10,6 @@ from typing import Any
 from rich.console import Console
 
 from promptad.data.images import read_image
-from promptad.data.squares import square_image
 from promptad.evaluation.diagnostics import abnormal_cosines, diagnose, diagnostics_table
 from promptad.evaluation.evaluator import TestSplit, evaluate
 from promptad.features import ImageFeatures
@@ -19,6 +18,7 @@ from promptad.models.multi_prototype.detector import MultiPrototypeDetector
 from promptad.results.paths import ResultFolder
 from promptad.results.scores import write_scores
 from promptad.results.table import METRIC_TITLES, metric_cells, write_result
+from promptad.runtime.overlay import faded, framed
 from promptad.settings import TEST_ORACLE, Settings
 from promptad.structures import Evaluation, Prediction
 from promptad.utils.files import whole_file
@@ -133,12 +133,11 @@ def show_diagnostics(diagnostics: dict[str, Any] | None, file: Path, console: Co
 
 def draw_predictions(record: RunRecord, folder: Path, advance: Callable[[int], None] = lambda _: None) -> None:
     """Draw each test image with its anomaly map, mask and contours; `advance` is called after each."""
-    split, prediction, backbone = record.split, record.prediction, record.detector.backbone
-    settings = record.detector.settings
-    sizes = backbone.square_of(settings.scoring.resolution)
+    split, prediction, known = record.split, record.prediction, record.detector.metadata
     for number, image in enumerate(split.images):
-        square = square_image(read_image(image.path, settings.bit_depth), *sizes)
+        read = read_image(image.path, split.reading.bit_depth)
+        shown = framed(faded(read, split.reading.region_of(image.path)), known.frame, *prediction.anomaly_map.shape[1:])
         mask = None if split.masks is None else split.masks[number]
         file = folder / f"{image.defect}_{image.path.stem}.png"
-        draw_prediction(square, float(prediction.score[number]), prediction.anomaly_map[number], mask, file)
+        draw_prediction(shown, float(prediction.score[number]), prediction.anomaly_map[number], mask, file)
         advance(1)

@@ -94,7 +94,8 @@ class TrainingMonitor:
         auroc = None
         usage = detector.usage(self.task.support.views if self.split is None else self.split.features)
         if self.split is not None:
-            auroc = image_auroc(detector.score(self.split.features).image.cpu().numpy(), self.split.labels)
+            scores = detector.per_image(detector.score(self.split.features).image)
+            auroc = image_auroc(scores.cpu().numpy(), self.split.labels)
         self.log.measure(None if usage is None else usage.mean(0).tolist(), auroc)
 
 

@@ -9,6 +9,7 @@ from rich.console import Console
 from promptad.backbones.clip import Backbone
 from promptad.data.fingerprints import files_sha256, support_sha256
 from promptad.data.images import image_size
+from promptad.data.reading import region_of, tiles_of
 from promptad.engine.context import Job, RunContext
 from promptad.engine.evaluate import (
     HASH_DIGITS,
@@ -80,19 +81,30 @@ def _prepare(job: Job, context: RunContext) -> tuple[TrainTask, TestSplit | None
             f" {2**job.settings.bit_depth - 1}; another camera is told by `bit_depth`",
             soft_wrap=True,
         )
-    support = encode_support(context.backbone, job.support_images, job.settings, context.batch_size)
-    width, height = image_size(job.support_images[0])
-    if max(width, height) > MAX_ASPECT * min(width, height):
-        context.console.print(
-            f"pictures of {width} x {height} pixels are squeezed to a square, in which small defects can be lost: cut"
-            " long parts into nearly square pieces",
-            soft_wrap=True,
-        )
+    support = encode_support(context.backbone, job.support_images, job.settings, context.batch_size, context.masks)
+    if note := _note_on_shape(job):
+        context.console.print(note, soft_wrap=True)
     split = context.read_test_split(job.dataset, job.settings)
     subject = Subject(
         job.dataset.dataset, job.class_name, names, support_sha256(job.support_images, job.settings.bit_depth)
     )
     return TrainTask(subject, support, job.settings), split
+
+
+def _note_on_shape(job: Job) -> str:
+    """Return a line on how pictures are cut into tiles, or on what is lost as they are not; mostly nothing."""
+    tiles, region = tiles_of(job.settings.picture), region_of(job.settings.picture)
+    width, height = image_size(job.support_images[0]) if region is None else region.boxed.shape[::-1]
+    left, top, right, bottom = tiles.boxes(width, height)[0]
+    across, down = right - left, bottom - top
+    if tiles.count > 1:
+        return f"cut into {tiles.rows} x {tiles.columns} tiles of {across} x {down} pixels"
+    if max(across, down) > MAX_ASPECT * min(across, down):
+        return (
+            f"pictures of {across} x {down} pixels are squeezed to a square, in which small defects can be lost: cut"
+            " them into pieces, with `tiles` auto"
+        )
+    return ""
 
 
 def _finish(

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -11,6 +11,7 @@ from promptad.backbones.clip import Backbone
 from promptad.data.fingerprints import files_sha256
 from promptad.data.images import read_each
 from promptad.data.masks import read_mask
+from promptad.data.reading import Reading, tiles_of
 from promptad.data.search import joined_names
 from promptad.data.squares import central_part
 from promptad.errors import InputError
@@ -18,7 +19,7 @@ from promptad.evaluation.metrics import average_precision, f1_max, image_auroc, 
 from promptad.features import ImageFeatures
 from promptad.models.anomaly_map import smooth_maps
 from promptad.models.base import AnomalyDetector
-from promptad.structures import Evaluation, Prediction, TestImage
+from promptad.structures import WHOLE, Evaluation, Prediction, TestImage
 
 
 @dataclass(frozen=True)
@@ -30,12 +31,13 @@ class TestSplit:
     images: tuple[TestImage, ...]
     features: ImageFeatures
     labels: np.ndarray  # [N] bool, anomalous
-    masks: np.ndarray | None  # [N, resolution, resolution] bool; None if an anomalous image has no mask
+    masks: np.ndarray | None  # [N, H, W] bool, as maps are; None if an anomalous image has no mask
     sha256: str  # of the files
+    reading: Reading = field(default_factory=Reading)  # how the images are read
     unmarked: tuple[int, ...] = ()  # anomalous images whose masks are all black: no measure of pixels counts them
 
     def pixel_metrics(self, anomaly_maps: np.ndarray) -> tuple[float, float]:
-        """Return pixel AUROC and AUPRO of maps [N, resolution, resolution], where there are masks."""
+        """Return pixel AUROC and AUPRO of maps [N, H, W], where there are masks."""
         assert self.masks is not None
         if not self.unmarked:
             return pixel_metrics(anomaly_maps, self.masks)
@@ -55,7 +57,7 @@ def read_test_split(
     images: Sequence[TestImage],
     resolution: int,
     batch_size: int,
-    bit_depth: int | None = None,
+    reading: Reading | None = None,
     advance: Callable[[int], None] = lambda _: None,
     layers: bool = False,
 ) -> TestSplit:
@@ -64,14 +66,15 @@ def read_test_split(
     Raises:
         InputError: an image or mask cannot be read, or all defects vanish at this resolution.
     """
-    features = backbone.encode_images([p.path for p in images], batch_size, bit_depth, advance, layers)
+    reading = reading or Reading()
+    features = backbone.encode_images([p.path for p in images], batch_size, reading, advance, layers)
     labels = np.array([image.is_anomalous for image in images])
     masked = all(image.mask_path for image in images if image.is_anomalous)
     masks: np.ndarray | None = None
     unmarked: tuple[int, ...] = ()
     if masked:
         with ThreadPoolExecutor() as pool:
-            masking = partial(_mask_and_mark, backbone, resolution=resolution)
+            masking = partial(_mask_and_mark, backbone, reading, shape=reading.tiles.map_shape(resolution))
             read = list(read_each(pool, masking, images, lambda image: image.mask_path))
         masks = np.stack([mask for mask, _ in read])
         unmarked = tuple(number for number, (_, marked) in enumerate(read) if labels[number] and not marked)
@@ -79,21 +82,27 @@ def read_test_split(
             raise InputError(f"all masks are black, such as {images[unmarked[0]].mask_path}: mark the defects in them")
     if masks is not None and labels.any() and not masks.any():
         raise InputError(f"`resolution` {resolution}: too small to show any of the defects; make it larger")
-    return TestSplit(tuple(images), features, labels, masks, files_sha256(images), unmarked)
+    return TestSplit(tuple(images), features, labels, masks, files_sha256(images), reading, unmarked)
 
 
-def true_mask(backbone: Backbone, image: TestImage, resolution: int) -> np.ndarray:
-    """Return the true mask [resolution, resolution] bool of a test image, on the backbone's input square."""
-    return _mask_and_mark(backbone, image, resolution)[0]
+def true_mask(backbone: Backbone, reading: Reading, image: TestImage, shape: tuple[int, int]) -> np.ndarray:
+    """Return the true mask [H, W] bool of a test image, at the height and width of a map and in its frame."""
+    return _mask_and_mark(backbone, reading, image, shape)[0]
 
 
-def _mask_and_mark(backbone: Backbone, image: TestImage, resolution: int) -> tuple[np.ndarray, bool]:
+def _mask_and_mark(
+    backbone: Backbone, reading: Reading, image: TestImage, shape: tuple[int, int]
+) -> tuple[np.ndarray, bool]:
     """Return the true mask, and whether anything is marked in it or beside the part that the backbone sees."""
     if image.mask_path is None:
-        return np.zeros((resolution, resolution), dtype=bool), False
-    canvas_size, central = backbone.square_of(resolution)
-    mask = read_mask(image.mask_path, canvas_size, image.path)
-    return central_part(mask, central), bool(mask.any())
+        return np.zeros(shape, dtype=bool), False
+    height, width = (round(side * backbone.resize / backbone.image_encoder.image_size) for side in shape)
+    own, common = reading.region_of(image.path), reading.region
+    mask = read_mask(image.mask_path, (height, width), image.path, None if common is None else common.box)
+    if own is not None:
+        frame = WHOLE if common is None else common.frame
+        mask &= own.at(frame, mask.shape)
+    return central_part(mask, *shape), bool(mask.any())
 
 
 def evaluate(detector: AnomalyDetector, split: TestSplit) -> tuple[Evaluation, Prediction]:
@@ -122,9 +131,10 @@ def oracle_metric(detector: AnomalyDetector, split: TestSplit) -> float:
     """
     scores = detector.score(split.features)
     if detector.settings.level == "image":
-        return image_auroc(scores.image.cpu().numpy(), split.labels)
+        return image_auroc(detector.per_image(scores.image).cpu().numpy(), split.labels)
     if split.masks is None:
         raise InputError(
             "`select` test-oracle at level pixel needs masks: add ground_truth/, or choose another `select`"
         )
-    return split.pixel_metrics(smooth_maps(scores.patches, detector.settings.scoring).cpu().numpy())[0]
+    maps = smooth_maps(scores.patches, detector.settings.scoring).cpu().numpy()
+    return split.pixel_metrics(tiles_of(detector.settings.picture).joined(maps))[0]

@@ -5,13 +5,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from torch import Tensor, nn
 
 from promptad.backbones.clip import Backbone
 from promptad.data.images import ImageLike
+from promptad.data.reading import Reading
 from promptad.errors import InputError
 from promptad.features import ImageFeatures, SupportFeatures
 from promptad.models.anomaly_map import Scores
@@ -19,7 +20,7 @@ from promptad.models.checkpoint import write_checkpoint
 from promptad.prompts.states import StateGroup, class_words, state_groups
 from promptad.runtime.metadata import Metadata
 from promptad.runtime.postprocess import to_prediction
-from promptad.settings import BATCH_SIZE, Settings
+from promptad.settings import BATCH_SIZE, PictureSettings, Settings
 from promptad.structures import Prediction
 
 
@@ -71,16 +72,19 @@ class AnomalyDetector(ABC):
         batch_size: int = BATCH_SIZE,
         advance: Callable[[int], None] = lambda _: None,
         local: bool = True,
+        masks: Path | None = None,
     ) -> ImageFeatures:
-        """Read and encode N images, with patch tokens if `local`; `advance` is called with how many are done.
+        """Read and encode the windows of N images, with patch tokens if `local`; `advance` takes how many are done.
+
+        `masks` is the folder of the images' regions, where each has its own.
 
         Raises:
             InputError: no image, or one that cannot be read.
         """
         if len(images) == 0:
             raise InputError("no images to score: give at least one")
-        layers = self.settings.scoring.memory
-        return self.backbone.encode_images(images, batch_size, self.settings.bit_depth, advance, layers, local)
+        layers, reading = self.settings.scoring.memory, Reading.of(self.settings, masks)
+        return self.backbone.encode_images(images, batch_size, reading, advance, layers, local)
 
     @abstractmethod
     def add_memory_distances(self, features: ImageFeatures) -> ImageFeatures:
@@ -151,23 +155,40 @@ class AnomalyDetector(ABC):
         known = self.add_memory_distances(features)
         return self.decide(self.score(known)) | self.explain(known)
 
-    def predict(self, images: Sequence[ImageLike], batch_size: int = BATCH_SIZE) -> Prediction:
+    def with_picture(self, picture: PictureSettings) -> Self:
+        """Return the detector looking at another region of pictures."""
+        return replace(self, settings=replace(self.settings, picture=picture))  # type: ignore[type-var]  # a dataclass
+
+    def predict(
+        self, images: Sequence[ImageLike], batch_size: int = BATCH_SIZE, masks: Path | None = None
+    ) -> Prediction:
         """Score N images in [0, 1], map where they are anomalous, label and explain them."""
-        return to_prediction(_arrays(self.outputs(self.encode(images, batch_size))), self.metadata)
+        found = to_prediction(_arrays(self.outputs(self.encode(images, batch_size, masks=masks))), self.metadata)
+        return replace(found, anomaly_map=Reading.of(self.settings, masks).counted(found.anomaly_map, images))
+
+    def run(self, squares: np.ndarray) -> dict[str, np.ndarray]:
+        """Return all outputs for RGB squares [N, S, S, 3] uint8, as arrays."""
+        return _arrays(self.outputs(self.backbone.encode_squares(squares, self.settings.scoring.memory)))
 
     def to_prediction(self, scores: Scores) -> Prediction:
         """Return the prediction of raw scores, without explanations."""
         return to_prediction(_arrays(self.decide(scores)), self.metadata)
 
-    def score_images(self, images: Sequence[ImageLike], batch_size: int = BATCH_SIZE) -> np.ndarray:
+    def score_images(
+        self, images: Sequence[ImageLike], batch_size: int = BATCH_SIZE, masks: Path | None = None
+    ) -> np.ndarray:
         """Score N images in [0, 1] without anomaly maps: patches are encoded only if the score needs them."""
-        features = self.encode(images, batch_size, local=not self.by_class_token)
+        features = self.encode(images, batch_size, local=not self.by_class_token, masks=masks)
         if self.by_class_token:
             image = self.score_class_tokens(features.class_token)
             scores = Scores(image, image.new_empty(len(image), 0, 0))
         else:
             scores = self.score(features)
-        return self.normalize_scores(scores).cpu().numpy()
+        return self.per_image(self.normalize_scores(scores)).cpu().numpy()
+
+    def per_image(self, scores: Tensor) -> Tensor:
+        """Return the scores of N images, from those of their tiles in turn [N * tiles]: the highest counts."""
+        return scores.view(-1, self.settings.tile_count).amax(1)
 
     def content(self) -> dict[str, Any]:
         """Return all that is saved: what was learned, the settings, the backbone's hash and the subject."""

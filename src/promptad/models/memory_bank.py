@@ -103,7 +103,7 @@ class LeftOut(NamedTuple):
 
     @classmethod
     def measured(cls, support: SupportFeatures, views: int, distances: tuple[str, ...] = NEAREST) -> "LeftOut":
-        """Compare each view, `views` of each image, with those of its row in `leave_one_out_mask` alone."""
+        """Compare each view, `views` of each tile, with those of its row in `leave_one_out_mask` alone."""
         mask, banked, probes = leave_one_out_mask(support, views), support.banked.layers, support.probes
         of_probes = None if probes is None else _distances_by_mask(probes.images.layers, banked, mask, distances)
         of_far = None
@@ -145,23 +145,25 @@ def _distances_by_mask(
 
 
 def leave_one_out_mask(support: SupportFeatures, views: int) -> Tensor:
-    """Return which banked views (columns) each view (row) is compared with: [k * views, banked].
+    """Return which banked views (columns) each view (row) is compared with: [k * tiles * views, banked].
 
     These are all of the other support images, so a view's distance to them is that of a new normal part. If there is
-    one image only, they are the half of the others that is least similar to it: the most similar ones are
-    near-duplicates, nearer than a new normal part would be. The similarity of views is that of their patches at the
-    same positions.
+    one image only, they are those of its other tiles, and of its own tile the half of the others that is least similar
+    to it: the most similar ones are near-duplicates, nearer than a new normal part would be. The similarity of views
+    is that of their patches at the same positions.
     """
     banked, count = support.banked, len(support.views.class_token)
     assert banked.layers, "the features were encoded without intermediate layers"
-    image = torch.arange(len(banked.class_token), device=banked.class_token.device) % count // views
-    others = image[:count, None] != image
-    if count > views:
-        return others
+    tile = torch.arange(len(banked.class_token), device=banked.class_token.device) % count // views
+    if count > support.tiles * views:
+        return tile[:count, None] // support.tiles != tile // support.tiles
+    others = tile[:count, None] != tile
     flat = [layer.flatten(1) for layer in banked.layers]  # [view, patch * width]
     products = [layer[:count] @ layer.T for layer in flat]  # [view, banked]
     similarity = sum(products[1:], products[0]).clone().fill_diagonal_(torch.inf)
-    return others.scatter(1, similarity.argsort(1)[:, : len(image) // 2], value=True)
+    similarity[others] = torch.inf
+    of_tile = len(tile) // support.tiles
+    return others.scatter(1, similarity.argsort(1)[:, : of_tile // 2], value=True)
 
 
 def equal_weights(layers: Sequence[Tensor], distances: tuple[str, ...] = NEAREST) -> Tensor:

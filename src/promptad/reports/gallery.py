@@ -1,6 +1,7 @@
 """The gallery: the worst images of a detector, scored again from its checkpoint to show their anomaly maps."""
 
 import base64
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,15 +17,17 @@ from PIL import Image
 from rich.console import Console
 
 from promptad.data.images import read_image
-from promptad.data.squares import sizes_for, square_image
+from promptad.data.reading import Reading, tiles_of
 from promptad.errors import InputError
 from promptad.evaluation.evaluator import true_mask
 from promptad.models.base import AnomalyDetector
 from promptad.models.registry import load_detector
 from promptad.reports.run_summary import RunSummary
 from promptad.results.scores import ScoredImage
-from promptad.runtime.overlay import HEATMAP_ALPHA
-from promptad.runtime.predict import Predictor
+from promptad.runtime.metadata import Metadata
+from promptad.runtime.overlay import HEATMAP_ALPHA, faded, framed
+from promptad.runtime.predict import Predictor, predict_images
+from promptad.settings import BATCH_SIZE
 from promptad.structures import SCORE_THRESHOLD
 from promptad.utils.progress import add_task, progress_bar
 
@@ -105,33 +108,48 @@ def render_test_item(detector: AnomalyDetector, scored: ScoredImage) -> GalleryI
     """Show a labelled image, named by its kind and its file, with the outline of its true defect."""
     place = scored.image
     shown = GalleryItem(f"{place.defect}/{place.path.name}", place.path, scored.score, scored.max_score)
-    return render_item(detector, shown, partial(true_mask, detector.backbone, place, SIDE) if place.mask_path else None)
+    mask = partial(true_mask, detector.backbone, Reading.of(detector.settings), place) if place.mask_path else None
+    return render_item(detector, shown, mask)
 
 
-def render_item(predictor: Predictor, shown: GalleryItem, mask: Callable[[], np.ndarray] | None = None) -> GalleryItem:
+def render_item(
+    predictor: Predictor,
+    shown: GalleryItem,
+    mask: Callable[[tuple[int, int]], np.ndarray] | None = None,
+    masks: Path | None = None,
+) -> GalleryItem:
     """Score an image again and draw it beside its map; one that can no longer be read has a note.
 
-    `mask` reads its true mask [SIDE, SIDE] bool, if it has one.
+    `mask` reads its true mask [H, W] bool at a height and width, if it has one; `masks` is the folder of the images'
+    regions, where each has its own.
     """
     known = predictor.metadata
+    reading, shape = Reading.of(known.settings, masks), gallery_shape(known)
     try:
-        image = read_image(shown.path, known.settings.bit_depth)
-        defect = None if mask is None else mask()
+        image = faded(read_image(shown.path, reading.bit_depth), reading.region_of(shown.path))
+        defect = None if mask is None else mask(shape)
+        prediction = predict_images(predictor, [shown.path], BATCH_SIZE, masks)
     except InputError as error:
         return replace(shown, note=str(error))
-    prediction = predictor.predict([image], 1)
     change = abs(float(prediction.score[0]) - shown.score)
     note = f"scores {prediction.score[0]:.2f} now: picture or checkpoint have changed since" * (change > SAME_SCORE)
-    square = np.asarray(square_image(image, *sizes_for(SIDE, known.resize, known.image_size)))
-    anomaly_map = cv2.resize(prediction.anomaly_map[0], (SIDE, SIDE))
-    plain = square if defect is None else outlined(square, defect, DEFECT_LINE)
-    lined = outlined(heatmap(square, anomaly_map), anomaly_map > SCORE_THRESHOLD, MAP_LINE)
+    plain = np.asarray(framed(image, known.frame, *shape))
+    anomaly_map = cv2.resize(prediction.anomaly_map[0], shape[::-1])
+    lined = outlined(heatmap(plain, anomaly_map), anomaly_map > SCORE_THRESHOLD, MAP_LINE)
+    plain = plain if defect is None else outlined(plain, defect, DEFECT_LINE)
     return replace(shown, image=data_address(plain), anomaly_map=data_address(lined), note=note)
 
 
-def heatmap(square: np.ndarray, anomaly_map: np.ndarray) -> np.ndarray:
-    """Blend a map [S, S] in [0, 1] over an image [S, S, 3] uint8 in grey, always with the same colour scale."""
-    grey = cv2.cvtColor(square, cv2.COLOR_RGB2GRAY)[..., None] / 255
+def gallery_shape(known: Metadata) -> tuple[int, int]:
+    """Return height and width of images in the gallery, in the shape of maps: as large as a square of `SIDE` pixels."""
+    height, width = tiles_of(known.settings.picture).map_shape(known.settings.scoring.resolution)
+    longer = math.sqrt(height / width)
+    return round(SIDE * longer), round(SIDE / longer)
+
+
+def heatmap(picture: np.ndarray, anomaly_map: np.ndarray) -> np.ndarray:
+    """Blend a map [H, W] in [0, 1] over an image [H, W, 3] uint8 in grey, always with the same colour scale."""
+    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)[..., None] / 255
     colours = colormaps["inferno"](anomaly_map)[..., :3]
     return np.asarray(255 * ((1 - HEATMAP_ALPHA) * grey + HEATMAP_ALPHA * colours) + 0.5, np.uint8)
 

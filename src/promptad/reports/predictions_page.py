@@ -5,7 +5,7 @@ from markupsafe import Markup
 
 from promptad.reports.figures import histogram, prototype_figures
 from promptad.reports.predictions_summary import Health, PredictionsGallery, PredictionsSummary
-from promptad.reports.template import fill_template, flat
+from promptad.reports.template import fill_template, flat, region_in_words
 from promptad.runtime.predictions import ONE_IMAGE
 
 
@@ -21,6 +21,7 @@ def render_predictions_page(found: PredictionsSummary, gallery: PredictionsGalle
         prototype_figures=prototype_figures(name, health.diagnostics) if health.diagnostics else [],
         settings=dict(flat(found.run.settings.to_dict())),
         one_image=ONE_IMAGE,
+        region=region_in_words(found.run.settings.picture.region) if found.run.settings.picture.region else "",
     )
 
 

@@ -123,7 +123,7 @@ def make_gallery(found: PredictionsSummary, device: torch.device, console: Conso
             plain = GalleryItem(
                 found.name(record), Path(run.folder, record.place), record.score, record.max_score, words
             )
-            shown.append(render_item(predictor, plain))
+            shown.append(render_item(predictor, plain, masks=Path(run.folder, run.masks) if run.masks else None))
             progress.advance(task)
     by_rate = tuple((rate, level, found.rejected_above(level)) for rate, level in predictor.metadata.by_rate)
     items = iter(shown)
@@ -134,10 +134,10 @@ def make_gallery(found: PredictionsSummary, device: torch.device, console: Conso
 def _open(run: PredictionRun, device: torch.device) -> Predictor:
     """Open the detector of a run: a checkpoint, or an exported one."""
     if run.checkpoint_path.suffix in SUFFIXES:
-        return Session(run.checkpoint_path)
+        return Session(run.checkpoint_path).with_picture(run.settings.picture)
     scoring, weights = run.settings.scoring, run.settings.backbone.pretrained
     asked = scoring.false_alarm_rate, weights, scoring.threshold, scoring.unsure_rate
-    return load_with_thresholds(run.checkpoint_path, device, *asked)
+    return load_with_thresholds(run.checkpoint_path, device, *asked).with_picture(run.settings.picture)
 
 
 def check_unchanged(run: PredictionRun) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from promptad.data.region_of_interest import RegionOfInterest
+from promptad.settings import OWN_REGION
 from promptad.utils.files import whole_file
 from promptad.visualization.figures import number_text
 
@@ -43,12 +45,25 @@ def write_page(text: str, file: Path) -> None:
 
 
 def flat(settings: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
-    """Yield path and value of each setting, such as "training.lr" and "0.002"."""
+    """Yield path and value of each setting, such as "training.lr" and "0.002"; masks are in words."""
     for name, value in settings.items():
         if isinstance(value, Mapping):
             yield from flat(value, f"{path}{name}.")
+        elif name == "region":
+            yield path + name, region_in_words(value)
         else:
             yield path + name, ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
+def region_in_words(region: str) -> str:
+    """Return what a region of settings is, in words.
+
+    >>> region_in_words("own")
+    'a mask of its own for each picture'
+    """
+    if region == OWN_REGION:
+        return "a mask of its own for each picture"
+    return f"{RegionOfInterest.from_text(region).words} count" if region else "all of a picture counts"
 
 
 def percent(part: float) -> str:

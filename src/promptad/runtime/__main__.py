@@ -4,11 +4,12 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 from promptad.data.search import find_images
 from promptad.errors import InputError
+from promptad.runtime.asked_region import in_region
 from promptad.runtime.engines import ENGINES, OPENVINO_PRECISIONS
 from promptad.runtime.judge import Draw, Listener, judge, reading_again
 from promptad.runtime.overlay import write_overlay
@@ -55,6 +56,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_shared(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--overlays", action="store_true", help="draw each picture with its map, into overlays/")
+    region = "left,top,right,bottom in pixels, a mask, or a folder of masks, one for each picture"
+    parser.add_argument(
+        "--region", action="append", default=[], help=f"what counts: {region} (default: as FILE learned)"
+    )
+    parser.add_argument("--ignore", action="append", default=[], help="what does not count: boxes or masks")
     parser.add_argument("--tower", type=Path, help="file of the image encoder, if it is not beside FILE")
     parser.add_argument("--engine", help=f"{' or '.join(ENGINES)} (default: the usual one of FILE)")
     precisions = " or ".join(OPENVINO_PRECISIONS)
@@ -75,32 +81,35 @@ def _run(given: argparse.Namespace) -> int:
     return _watch(given) if given.command == "watch" else _predict(given)
 
 
-def _open(given: argparse.Namespace) -> tuple[Session, Draw | None]:
-    """Open the detector, and return what draws its overlays, if they are asked for."""
+def _open(given: argparse.Namespace) -> tuple[Session, Path | None, Draw | None]:
+    """Open the detector; return it with the folder of masks, and what draws overlays, if these are asked for."""
     session = Session(
         given.file, tower=given.tower, engine=given.engine, precision=given.precision, threads=given.threads
     )
-    return session, reading_again(session.metadata, write_overlay) if given.overlays else None
+    session, masks = in_region(session, given.region, given.ignore)
+    return session, masks, reading_again(session.metadata, write_overlay, masks) if given.overlays else None
 
 
 def _watch(given: argparse.Namespace) -> int:
-    options = WatchOptions(**{field.name: getattr(given, field.name) for field in fields(WatchOptions)})
-    session, draw = _open(given)
+    named = {field.name: getattr(given, field.name) for field in fields(WatchOptions) if field.name != "masks"}
+    options = WatchOptions(**named)
+    session, masks, draw = _open(given)
     listener = Listener(lambda line: print(with_flags(line), flush=True), lambda _: None, draw)
-    return watch(session, given.file, options, listener)
+    return watch(session, given.file, replace(options, masks=masks), listener)
 
 
 def _predict(given: argparse.Namespace) -> int:
     found = find_images(given.pictures, besides=given.output)
-    session, draw = _open(given)
+    session, masks, draw = _open(given)
     return judge(
         session,
         given.file,
         found,
         given.output,
         given.batch_size,
-        Listener(print, _Progress(len(found.images)), draw),
+        Listener(print, _Progress(len(found.images) * session.metadata.settings.tile_count), draw),
         fail_on_anomaly=given.fail_on_anomaly,
+        masks=masks,
     )
 
 

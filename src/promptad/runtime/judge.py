@@ -8,9 +8,11 @@ import numpy as np
 from PIL import Image
 
 from promptad.data.images import read_image
+from promptad.data.reading import Reading
 from promptad.data.search import FoundImages
 from promptad.errors import InputError
 from promptad.runtime.metadata import Metadata
+from promptad.runtime.overlay import faded
 from promptad.runtime.predict import Predictor, predict
 from promptad.runtime.predictions import (
     LINES,
@@ -35,18 +37,21 @@ class Listener:
     """Who is told what happens."""
 
     tell: Callable[[str], None]  # a line for the user
-    advance: Callable[[int], None]  # how many images more are done
+    advance: Callable[[int], None]  # how many squares more are done: an image is one, a tiled one several
     draw: Draw | None = None  # draws an overlay, and returns the record with its name, or with an error
 
 
 def reading_again(
-    known: Metadata, draw: Callable[[Metadata, PredictionRecord, Image.Image, np.ndarray, Path], None]
+    known: Metadata,
+    draw: Callable[[Metadata, PredictionRecord, Image.Image, np.ndarray, Path], None],
+    masks: Path | None = None,
 ) -> Draw:
-    """Return what reads a record's image again and draws it into a file, by `draw`."""
+    """Return what reads a record's image again and draws it into a file, by `draw`; what does not count is faded."""
+    reading = Reading.of(known.settings, masks)
 
     def drawn(record: PredictionRecord, anomaly_map: np.ndarray, file: Path) -> PredictionRecord:
         try:
-            image = read_image(record.path, known.settings.bit_depth)
+            image = faded(read_image(record.path, reading.bit_depth), reading.region_of(record.path))
         except InputError as error:  # the image has gone by now
             return PredictionRecord(record.path, error=str(error))
         draw(known, record, image, anomaly_map, file)
@@ -74,6 +79,7 @@ def judge(
     listener: Listener,
     *,
     fail_on_anomaly: bool = False,
+    masks: Path | None = None,
 ) -> int:
     """Predict the images that were found with the detector of a file, and return the exit code.
 
@@ -86,6 +92,7 @@ def judge(
         listener: is told what happens.
         fail_on_anomaly: whether an image that is rejected or cannot be read makes the exit code 3, and one that is
             unsure 4, if there are no such ones.
+        masks: the folder of the images' regions, where each has its own.
 
     Raises:
         InputError: the folder cannot be written to, the detector has no threshold, or no image could be read.
@@ -94,7 +101,7 @@ def judge(
     tell = listener.tell
     if predictor.metadata.settings.training.k_shot == 1:
         tell(ONE_IMAGE)
-    records = _write_predictions(predictor, file, found.images, output, batch_size, listener)
+    records = _write_predictions(predictor, file, found.images, output, batch_size, listener, masks)
     tally = _tell_of(records, tell)
     for note in found.notes():
         tell(note)
@@ -112,21 +119,21 @@ def _write_predictions(
     output: Path,
     batch_size: int,
     listener: Listener,
+    masks: Path | None,
 ) -> list[PredictionRecord]:
     """Write a record for each image, drawn if asked; return them without their regions."""
-    with predictions_file(output, PredictionRun.of(file, predictor.metadata), images) as lines:
+    with predictions_file(output, PredictionRun.of(file, predictor.metadata, masks), images) as lines:
         records = [replace(record, regions=()) for record in lines.known]
         if records:
             listener.tell(f"going on behind {len(records)} pictures of an interrupted run")
-        listener.advance(len(records))
-        coming = predict(predictor, images[len(records) :], batch_size)
+        listener.advance(len(records) * predictor.metadata.settings.tile_count)
+        coming = predict(predictor, images[len(records) :], batch_size, masks, listener.advance)
         for number, (record, anomaly_map) in enumerate(coming, len(records) + 1):
             written = record
             if listener.draw is not None and anomaly_map is not None:
                 written = listener.draw(record, anomaly_map, overlay_file(output, number, record))
             lines.write(written)
             records.append(replace(written, regions=()))
-            listener.advance(1)
         if all(record.error for record in records) and (output / LINES).is_file():
             discard_part(output)
             _tell_of(records, listener.tell)

@@ -6,9 +6,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from promptad.data.squares import sizes_for
+from promptad.data.reading import region_of
 from promptad.errors import InputError
 from promptad.settings import Settings
+from promptad.structures import WHOLE, Frame
 from promptad.utils.json_text import is_number, parse_json
 
 EXPORT_VERSION = 1  # of exported files
@@ -36,9 +37,12 @@ class Metadata:
     support_sha256: str = ""  # of their pixels
 
     @property
-    def canvas_size(self) -> int:
-        """Pixels a side of the square whose central part an anomaly map shows."""
-        return sizes_for(self.settings.scoring.resolution, self.resize, self.image_size)[0]
+    def frame(self) -> Frame:
+        """Where an anomaly map lies on its picture: the region's box, or the central part that the backbone sees."""
+        near = (self.resize - self.image_size) // 2 / self.resize
+        far = near + self.image_size / self.resize
+        region = region_of(self.settings.picture)
+        return (WHOLE if region is None else region.frame).part(near, far)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,14 +7,16 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from promptad.data.region_of_interest import RegionOfInterest
 from promptad.runtime.metadata import Metadata
 from promptad.runtime.predictions import PredictionRecord
-from promptad.structures import SCORE_THRESHOLD
+from promptad.structures import SCORE_THRESHOLD, Frame
 from promptad.utils.files import whole_file
 
 HEATMAP_ALPHA = 0.6  # of an anomaly map over its image, in all figures
 LEAST_SIDE, LARGEST_SIDE = 256, 1024  # pixels of an overlay's longer side
 LINE, EDGE = 1 / 300, 1 / 512  # widths of a region's white line and of its dark edges, as shares of that side
+FADED = 0.6  # of what does not count
 PNG: dict[str, Any] = {"format": "PNG", "compress_level": 1}
 # The inferno scale at 25 places, RGB; between them it is within 4 of 255.
 _INFERNO = np.frombuffer(
@@ -25,17 +27,15 @@ _INFERNO = np.frombuffer(
     np.uint8,
 ).reshape(-1, 3)
 
-Box = tuple[float, float, float, float]  # left, top, right, bottom
 
+def draw_overlay(image: Image.Image, anomaly_map: np.ndarray, frame: Frame) -> Image.Image:
+    """Draw an image in grey under its map [H, W] in [0, 1]; a white line with dark edges goes round what is above 0.5.
 
-def draw_overlay(image: Image.Image, anomaly_map: np.ndarray, canvas_size: int) -> Image.Image:
-    """Draw an image in grey under its map [S, S] in [0, 1]; a white line with dark edges goes round what is above 0.5.
-
-    The map shows the central S x S of a square of `canvas_size` pixels a side, which the image was resized to. The
-    overlay's longer side is the image's, but at least 256 and at most 1024 pixels.
+    The map lies in a frame of the image. The overlay's longer side is the image's, but at least 256 and at most 1024
+    pixels.
     """
     drawn = fitted(image).convert("L").convert("RGB")
-    left, top, right, bottom = (round(edge) for edge in map_box(len(anomaly_map), canvas_size, *drawn.size))
+    left, top, right, bottom = (round(edge) for edge in frame.on(*drawn.size))
     size = max(right - left, 1), max(bottom - top, 1)
     small = Image.fromarray(np.asarray(anomaly_map, np.float32))
     values = np.asarray(small.resize(size, Image.Resampling.BILINEAR))
@@ -51,6 +51,19 @@ def draw_overlay(image: Image.Image, anomaly_map: np.ndarray, canvas_size: int) 
     return drawn
 
 
+def faded(image: Image.Image, region: RegionOfInterest | None) -> Image.Image:
+    """Return an image whose pixels that do not count are faded, if there is a region that does."""
+    if region is None or region.mask.all():
+        return image
+    light = Image.blend(image, Image.new("RGB", image.size, "white"), FADED)
+    return Image.composite(image, light, Image.fromarray(region.mask))
+
+
+def framed(image: Image.Image, frame: Frame, height: int, width: int) -> Image.Image:
+    """Return what a map shows of an image, at that height and width."""
+    return image.resize((width, height), Image.Resampling.BICUBIC, frame.on(*image.size))
+
+
 def fitted(image: Image.Image) -> Image.Image:
     """Return an image at the size of its overlay."""
     longer = max(image.size)
@@ -59,13 +72,6 @@ def fitted(image: Image.Image) -> Image.Image:
         return image
     width, height = (max(round(side * factor), 1) for side in image.size)
     return image.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0)
-
-
-def map_box(side: int, canvas_size: int, width: int, height: int) -> Box:
-    """Return where a map of `side` pixels lies on an image, in its pixels: it may show the central part alone."""
-    margin = (canvas_size - side) // 2
-    near, far = margin / canvas_size, (margin + side) / canvas_size
-    return near * width, near * height, far * width, far * height
 
 
 def inferno(values: np.ndarray) -> np.ndarray:
@@ -87,13 +93,13 @@ def write_overlay(
     """
     del record  # whose regions the line goes round
     with whole_file(file, "output") as temporary:
-        draw_overlay(image, anomaly_map, known.canvas_size).save(temporary, **PNG)
+        draw_overlay(image, anomaly_map, known.frame).save(temporary, **PNG)
 
 
-def overlay_png(image: Image.Image, anomaly_map: np.ndarray, canvas_size: int) -> bytes:
+def overlay_png(image: Image.Image, anomaly_map: np.ndarray, frame: Frame) -> bytes:
     """Return an overlay as the bytes of a PNG file."""
     file = BytesIO()
-    draw_overlay(image, anomaly_map, canvas_size).save(file, **PNG)
+    draw_overlay(image, anomaly_map, frame).save(file, **PNG)
     return file.getvalue()
 
 

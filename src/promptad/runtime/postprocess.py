@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from promptad.data.reading import region_of, tiles_of
+from promptad.data.tiles import Tiles
 from promptad.runtime.metadata import Metadata
 from promptad.structures import Explanation, Prediction
 
@@ -23,10 +25,34 @@ Outputs = Mapping[str, np.ndarray]
 
 
 def to_prediction(outputs: Outputs, metadata: Metadata) -> Prediction:
-    """Return the prediction of a detector's outputs, with explanations if it has them."""
+    """Return the prediction of a detector's outputs, with explanations if it has them; of tiles it is that of images.
+
+    Nothing is anomalous outside the region that counts.
+    """
+    picture = metadata.settings.picture
+    outputs = per_image(outputs, tiles_of(picture))
     score, raw_score = (outputs[name].astype(np.float64) for name in ("score", "raw_score"))
-    thresholds = metadata.threshold, metadata.unsure_threshold
-    return Prediction(score, outputs["anomaly_map"], raw_score, *thresholds, explanations(outputs, metadata))
+    thresholds, maps, region = (
+        (metadata.threshold, metadata.unsure_threshold),
+        outputs["anomaly_map"],
+        region_of(picture),
+    )
+    if region is not None:
+        maps = maps * region.at(metadata.frame, maps.shape[1:])
+    return Prediction(score, maps, raw_score, *thresholds, explanations(outputs, metadata))
+
+
+def per_image(outputs: Outputs, tiles: Tiles) -> Outputs:
+    """Return the outputs of N images from those of their tiles in turn: of the tile with the highest raw score.
+
+    The maps of all tiles are put together.
+    """
+    if tiles.count == 1:
+        return outputs
+    highest = outputs["raw_score"].reshape(-1, tiles.count).argmax(1)
+    rows = highest + tiles.count * np.arange(len(highest))
+    found = {name: own[rows] for name, own in outputs.items() if name != "anomaly_map"}
+    return found | {"anomaly_map": tiles.joined(outputs["anomaly_map"])}
 
 
 def explanations(outputs: Outputs, metadata: Metadata) -> tuple[Explanation, ...]:

@@ -41,9 +41,10 @@ class PredictionRun:
     support_images: tuple[str, ...]  # their names
     settings: Settings  # at the false-alarm rate, and with the weights, of this run
     false_alarm_range: tuple[float, float] | None = None  # of the actual rate, as far as the detector can tell
+    masks: str = ""  # folder of the images' regions, where each has its own
 
     @classmethod
-    def of(cls, checkpoint: Path, known: Metadata) -> "PredictionRun":
+    def of(cls, checkpoint: Path, known: Metadata, masks: Path | None = None) -> "PredictionRun":
         """Return the record of a detector's file that predicts in the working directory."""
         return cls(
             str(checkpoint),
@@ -53,6 +54,7 @@ class PredictionRun:
             known.support_images,
             known.settings,
             known.false_alarm_range,
+            "" if masks is None else str(masks),
         )
 
     @property
@@ -62,7 +64,7 @@ class PredictionRun:
 
     def to_json(self) -> str:
         """Return the text of the file."""
-        return json.dumps(asdict(self), indent=1) + "\n"
+        return json.dumps(asdict(self) | {"settings": self.settings.to_dict()}, indent=1) + "\n"
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,14 @@
 """Regions: where an anomaly map is above its threshold, as boxes on the original image."""
 
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 
-from promptad.structures import SCORE_THRESHOLD, Region
+from promptad.structures import SCORE_THRESHOLD, Frame, Region
+
+SLACK = 1e-6  # pixels: a sum of shares may miss a whole number by a little
 
 
 class Run(NamedTuple):
@@ -16,14 +19,17 @@ class Run(NamedTuple):
     stop: int
 
 
-def find_regions(anomaly_map: np.ndarray, canvas_size: int, width: int, height: int) -> tuple[Region, ...]:
-    """Return the connected parts of a map [S, S] in [0, 1] above the threshold, highest maximum first.
+def find_regions(anomaly_map: np.ndarray, frame: Frame, width: int, height: int) -> tuple[Region, ...]:
+    """Return the connected parts of a map [H, W] in [0, 1] above the threshold, highest maximum first.
 
-    The map shows the central S x S of a square of `canvas_size` pixels a side, which an image of `width` x `height`
-    pixels was resized to. Parts that touch at a corner are one.
+    The map lies in a frame of an image of `width` x `height` pixels. Parts that touch at a corner are one.
     """
-    margin = (canvas_size - len(anomaly_map)) // 2
-    across, down = width / canvas_size, height / canvas_size
+    left, top, right, bottom = frame.on(width, height)
+    across, down = (right - left) / anomaly_map.shape[1], (bottom - top) / anomaly_map.shape[0]
+
+    def inside(place: float) -> int:
+        return math.floor(place + SLACK)
+
     regions = []
     for runs in connected_runs(anomaly_map > SCORE_THRESHOLD):
         peaks = [run.start + int(anomaly_map[run.row, run.start : run.stop].argmax()) for run in runs]
@@ -31,13 +37,13 @@ def find_regions(anomaly_map: np.ndarray, canvas_size: int, width: int, height: 
         highest = int(np.argmax(heights))
         regions.append(
             Region(
-                left=int((min(run.start for run in runs) + margin) * across),
-                top=int((runs[0].row + margin) * down),
-                right=int(np.ceil((max(run.stop for run in runs) + margin) * across)),
-                bottom=int(np.ceil((runs[-1].row + 1 + margin) * down)),
+                left=inside(left + min(run.start for run in runs) * across),
+                top=inside(top + runs[0].row * down),
+                right=math.ceil(left + max(run.stop for run in runs) * across - SLACK),
+                bottom=math.ceil(top + (runs[-1].row + 1) * down - SLACK),
                 max_score=heights[highest],
-                x=int((peaks[highest] + margin + 0.5) * across),
-                y=int((runs[highest].row + margin + 0.5) * down),
+                x=inside(left + (peaks[highest] + 0.5) * across),
+                y=inside(top + (runs[highest].row + 0.5) * down),
             )
         )
     return tuple(sorted(regions, key=lambda region: -region.max_score))

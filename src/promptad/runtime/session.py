@@ -1,19 +1,18 @@
 """An exported detector, ready to predict: numpy, Pillow and an engine are all it needs."""
 
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from copy import copy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from promptad.data.images import ImageLike, as_list, read_each, read_image
-from promptad.data.squares import square_image
+from promptad.data.images import ImageLike, as_list
 from promptad.errors import InputError
 from promptad.runtime.engines import Graph, open_graph
 from promptad.runtime.metadata import DETECTOR, HEAD, TOWER, ExportedText, Metadata, Tower
-from promptad.runtime.postprocess import to_prediction
-from promptad.settings import BATCH_SIZE
+from promptad.runtime.predict import predict_images
+from promptad.settings import BATCH_SIZE, PictureSettings
 from promptad.structures import Prediction
 
 
@@ -106,18 +105,19 @@ class Session:
         Raises:
             InputError: no image, or one that cannot be read.
         """
-        given, known = as_list(images), self.metadata
+        given = as_list(images)
         if not given:
             raise InputError("no images to score: give at least one")
-        read = partial(self._square, bit_depth=known.settings.bit_depth)
-        found: list[dict[str, np.ndarray]] = []
-        with ThreadPoolExecutor() as pool:
-            for start in range(0, len(given), batch_size):
-                squares = list(read_each(pool, read, given[start : start + batch_size]))
-                found.append(self.outputs(np.stack(squares)))
-        return to_prediction({name: np.concatenate([own[name] for own in found]) for name in found[0]}, known)
+        return predict_images(self, given, batch_size)
 
-    def outputs(self, squares: np.ndarray) -> dict[str, np.ndarray]:
+    def with_picture(self, picture: PictureSettings) -> "Session":
+        """Return the session looking at another region of pictures."""
+        other = copy(self)
+        settings = replace(self.metadata.settings, picture=picture)
+        other.metadata = replace(self.metadata, settings=settings)
+        return other
+
+    def run(self, squares: np.ndarray) -> dict[str, np.ndarray]:
         """Return the outputs of `runtime.postprocess` for RGB squares [N, S, S, 3] uint8.
 
         Raises:
@@ -133,10 +133,6 @@ class Session:
         for graph in self._graphs:
             passed = graph.run(passed)
         return passed
-
-    def _square(self, image: ImageLike, bit_depth: int | None) -> np.ndarray:
-        known, read = self.metadata, read_image(image, bit_depth)
-        return np.asarray(square_image(read, known.resize, known.image_size))
 
 
 def open_sessions(

@@ -51,7 +51,10 @@ def watch(
             closing.enter_context(_alone(options.rejected_to, REJECTED_LOCK, "rejected_to"))
         closing.enter_context(_stopped_by_signals(stop))
         watcher = Watcher(
-            predictor, Journal(options.output, PredictionRun.of(file, predictor.metadata)), options, listener
+            predictor,
+            Journal(options.output, PredictionRun.of(file, predictor.metadata, options.masks)),
+            options,
+            listener,
         )
         with watcher:
             watcher.run(_ticks(options, stop), stop)

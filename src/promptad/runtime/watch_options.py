@@ -32,6 +32,7 @@ class WatchOptions:
     rejected_to: Path | None = None  # a folder
     webhook: str | None = None  # address that rejected lines are sent to
     webhook_all: bool = False  # send all lines
+    masks: Path | None = None  # folder of the pictures' regions, where each has its own
     fail_on_anomaly: bool = False  # with `once`: return 3 after a picture that is rejected or cannot be read
 
     def __post_init__(self) -> None:

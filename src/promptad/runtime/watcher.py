@@ -51,8 +51,7 @@ class Watcher:
         self._unread: set[Path] = set()
         self._webhook: Webhook | None = None
         self._is_finished = False
-        known = predictor.metadata
-        self._load = partial(load_image, side=known.resize, bit_depth=known.settings.bit_depth)
+        self._load = partial(load_image, known=predictor.metadata, masks=options.masks)
 
     def __enter__(self) -> "Watcher":
         """Start the threads."""
@@ -142,7 +141,7 @@ class Watcher:
         paths = [picture.path for picture in pictures]
         try:
             loaded = list(read_each(self._pool, self._load, paths))
-            return list(predict_loaded(self._predictor, list(map(str, paths)), loaded))
+            return list(predict_loaded(self._predictor, list(map(str, paths)), loaded, self._options.batch_size))
         except Exception as error:
             if len(pictures) > 1:
                 return [one for picture in pictures for one in self._predicted([picture])]

@@ -11,8 +11,9 @@ from typing import BinaryIO, NamedTuple
 from PIL import Image
 
 from promptad.data.images import is_large, read_image_bytes
+from promptad.data.reading import region_of
 from promptad.errors import InputError
-from promptad.runtime.overlay import fitted, overlay_png
+from promptad.runtime.overlay import faded, fitted, overlay_png
 from promptad.runtime.predict import Loaded, load_image
 from promptad.runtime.predictions import PredictionRecord
 from promptad.serve.batching import Places, Worker
@@ -71,8 +72,8 @@ class Service:
         record, anomaly_map = await asyncio.wrap_future(worker.submit(part.session, upload.name, loaded))
         if shown is None or anomaly_map is None:
             return Judged(record, None)
-        canvas_size = part.session.metadata.canvas_size
-        return Judged(record, await loop.run_in_executor(self._decoding, overlay_png, shown, anomaly_map, canvas_size))
+        frame = part.session.metadata.frame
+        return Judged(record, await loop.run_in_executor(self._decoding, overlay_png, shown, anomaly_map, frame))
 
     def _load(self, part: Part, upload: Upload, overlay: bool) -> tuple[Loaded | InputError, Image.Image | None]:
         """Return an image as it is predicted, and as it is drawn."""
@@ -82,4 +83,7 @@ class Service:
                 image = read_image_bytes(content, upload.name, known.settings.bit_depth)
             except InputError as error:
                 return error, None
-            return load_image(image, known.resize, None), fitted(image) if overlay else None
+            region = region_of(known.settings.picture)
+            loaded = load_image(image, known)
+            shows = overlay and isinstance(loaded, Loaded)
+            return loaded, fitted(faded(image, region)) if shows else None

@@ -10,8 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-from promptad.runtime.overlay import map_box
-from promptad.structures import SCORE_THRESHOLD, Region
+from promptad.structures import SCORE_THRESHOLD, Frame, Region
 from promptad.visualization.figures import DPI, LARGEST_IMAGE, ORANGE, Extent, caption, draw_heatmap
 
 PANEL = 3.4  # inches
@@ -24,8 +23,8 @@ class Overlay:
     """What is drawn of one image."""
 
     image: Image.Image
-    anomaly_map: np.ndarray  # [S, S] in [0, 1]
-    canvas_size: int  # pixels a side of the square whose central part the map shows
+    anomaly_map: np.ndarray  # [H, W] in [0, 1]
+    frame: Frame  # where the map lies on the image
     regions: tuple[Region, ...]
     title: str
 
@@ -69,5 +68,5 @@ def draw_overlay(overlay: Overlay, panels: Sequence[Axes]) -> None:
 
 def map_extent(overlay: Overlay) -> Extent:
     """Return the extent of the map on the image, in image pixels."""
-    left, top, right, bottom = map_box(len(overlay.anomaly_map), overlay.canvas_size, *overlay.image.size)
+    left, top, right, bottom = overlay.frame.on(*overlay.image.size)
     return left, right, bottom, top

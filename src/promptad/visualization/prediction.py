@@ -1,15 +1,17 @@
 """Predictions together with their images, for display."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
 
 from matplotlib.figure import Figure
 from PIL import Image
 
 from promptad.data.images import ImageLike, read_image
+from promptad.data.reading import Reading
+from promptad.runtime.overlay import faded
 from promptad.runtime.regions import find_regions
-from promptad.structures import ANOMALY, GOOD, Prediction, Region
+from promptad.structures import ANOMALY, GOOD, WHOLE, Frame, Prediction, Region
 from promptad.visualization.overlays import Overlay, draw_overlays
 
 MAX_SHOWN = 8  # images in the figure of a notebook
@@ -20,8 +22,8 @@ class ImagePrediction(Prediction):
     """A prediction with its images: it finds regions and draws itself."""
 
     images: Sequence[ImageLike] = ()  # as they were given; they are read again when they are drawn
-    canvas_size: int = 0  # pixels a side of the square whose central part a map shows
-    bit_depth: int | None = None  # bits that the pixels of 16-bit images fill
+    frame: Frame = WHOLE  # where a map lies on its image
+    reading: Reading = field(default_factory=Reading)  # how the images are read
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -29,7 +31,7 @@ class ImagePrediction(Prediction):
 
     def regions(self, number: int) -> tuple[Region, ...]:
         """Return where image `number`, counted from 0, is anomalous, highest maximum first."""
-        return find_regions(self.anomaly_map[number], self.canvas_size, *self._image(number).size)
+        return find_regions(self.anomaly_map[number], self.frame, *self._image(number).size)
 
     def plot(self, numbers: Sequence[int] | int | None = None) -> Figure:
         """Draw images, counted from 0, with their maps, regions and scores; by default the first eight."""
@@ -38,15 +40,16 @@ class ImagePrediction(Prediction):
         return draw_overlays([self._overlay(number) for number in ([numbers] if isinstance(numbers, int) else numbers)])
 
     def _image(self, number: int) -> Image.Image:
-        return read_image(self.images[number], self.bit_depth)
+        return read_image(self.images[number], self.reading.bit_depth)
 
     def _overlay(self, number: int) -> Overlay:
         image = self._image(number)
         score, anomaly_map = float(self.score[number]), self.anomaly_map[number]
-        regions = find_regions(anomaly_map, self.canvas_size, *image.size)
+        regions = find_regions(anomaly_map, self.frame, *image.size)
         explained = () if self.threshold is None else (self.label[number], self.explanations[number].reason)
         title = overlay_title(score, float(anomaly_map.max()), *explained)
-        return Overlay(image, anomaly_map, self.canvas_size, regions, title)
+        image = faded(image, self.reading.region_of(self.images[number]))
+        return Overlay(image, anomaly_map, self.frame, regions, title)
 
     def _repr_png_(self) -> bytes:
         """Return what a notebook shows."""

@@ -35,7 +35,7 @@ class _Learner:
     def __init__(self, backbone: Backbone, task: TrainTask) -> None:
         self.backbone, self.memory = backbone, None
         self.trainer = Trainer(backbone, task.words, task.state_groups, task.support, task.settings)
-        self.likeness = Likeness.fit(task.support, task.settings.training.views)
+        self.likeness = Likeness.fit(task.support, task.settings.support_views)
         if task.settings.scoring.memory:
             self.memory, support = _remember(task.support, task.settings)
             task = replace(task, support=support)
@@ -80,7 +80,7 @@ def recalibrate(detector: AnomalyDetector, support: SupportFeatures) -> MultiPro
         memory = replace(memory, **weights)
     calibration = calibrate(known.normal, head.prototypes, settings.scoring.calibration)
     states = head.states.calibrated_on(known.views, head.prototypes)
-    likeness = None if head.likeness is None else Likeness.fit(support, settings.training.views)
+    likeness = None if head.likeness is None else Likeness.fit(support, settings.support_views)
     scoring = head.image_score, head.top_share
     again = PrototypeHead(head.prototypes, calibration, states, memory, likeness, *scoring)
     return _with_thresholds(replace(detector, head=again), known)
@@ -90,7 +90,13 @@ def _with_thresholds(detector: MultiPrototypeDetector, support: SupportFeatures)
     """Return a detector with its thresholds, from features of its support images with their memory-bank distances."""
     settings, head = detector.settings, detector.head
     distribution = NormalScoreDistribution.estimate(
-        support.views, settings.training.views, head.prototypes, head.calibration, settings.scoring, head.memory
+        support.views,
+        settings.support_views,
+        head.prototypes,
+        head.calibration,
+        settings.scoring,
+        head.memory,
+        support.tiles,
     )
     return detector.with_thresholds(distribution, settings.scoring)
 
@@ -98,7 +104,7 @@ def _with_thresholds(detector: MultiPrototypeDetector, support: SupportFeatures)
 def _remember(support: SupportFeatures, settings: Settings) -> tuple[CalibratedMemory, SupportFeatures]:
     """Return a memory bank of the support images, calibrated, and their features with their distances to it."""
     distances = settings.scoring.memory_distances
-    left_out, weights = LeftOut.measured(support, settings.training.views, distances), None
+    left_out, weights = LeftOut.measured(support, settings.support_views, distances), None
     if settings.needs_probes:
         assert support.probes is not None, "there are no probes"
         weights = weigh_distances(left_out, support.probes.places)

@@ -25,20 +25,21 @@ class Likeness:
 
     @classmethod
     def fit(cls, support: SupportFeatures, views: int) -> "Likeness":
-        """Take samples of the support images, `views` of each, and let new images lack more than is known of any.
+        """Take samples of the support images, `views` of each tile, and let new images lack more than is known of any.
 
         Known is what each image's views lack of the others', and what disturbed views lack; of one image alone, what
-        far views lack of it.
+        far views lack of it. What tiles lack of the whole image is known, too.
         """
-        tokens = support.views.patch_tokens
+        tokens, tiles = support.views.patch_tokens, support.tiles
         firsts = tokens[::views]  # the images themselves
         samples = _samples(firsts)
         known = [_lacking(tokens, samples)]
         if support.disturbed is not None:
             known.append(_lacking(support.disturbed.images.patch_tokens, samples))
-        if len(firsts) > 1:
-            for image, own in enumerate(torch.split(tokens, views)):
-                known.append(_lacking(own, _samples(torch.cat([firsts[:image], firsts[image + 1 :]]))))
+        if len(firsts) > tiles:
+            for image, own in enumerate(torch.split(tokens, tiles * views)):
+                others = torch.cat([firsts[: image * tiles], firsts[(image + 1) * tiles :]])
+                known.append(_lacking(own, _samples(others)))
         elif support.far_views is not None:
             known.append(_lacking(support.far_views.patch_tokens, samples))
         return cls(samples, (SLACK * torch.cat(known).max()).clamp_min(LEAST_LIMIT))

@@ -111,19 +111,22 @@ class NormalScoreDistribution:
         calibration: Calibration,
         settings: ScoringSettings,
         memory: CalibratedMemory | None = None,
+        tiles: int = 1,
     ) -> "NormalScoreDistribution":
-        """Score the views of the support images, `views` of each.
+        """Score the views of the support images, `views` of each, or of each of its tiles: the highest of these counts.
 
         The prototypes are always those trained on all images. If there is a memory bank, the features must hold their
         distances to a bank without their own image.
         """
-        images = len(support.class_token) // views
+        images = len(support.class_token) // (tiles * views)
         extra = WORDS_EXTRA if memory is None else MEMORY_EXTRA
         scores = score_features(support, prototypes, calibration, memory, settings.image_score, settings.top_share)
-        estimates = [inflated(own, images, extra) for own in (scores.image, map_maxima(scores, settings))]
+        kinds = (_highest(own, views, tiles) for own in (scores.image, map_maxima(scores, settings)))
+        estimates = [inflated(own, images, extra) for own in kinds]
         if images == 1:
             return cls(*estimates)
-        left_out = _left_out(support, views, prototypes, calibration.normal_bias, settings, memory)
+        of_tiles = _left_out(support, tiles * views, prototypes, calibration.normal_bias, settings, memory)
+        left_out = [_highest(own, views, tiles) for own in of_tiles]
         image, map_max = (average(one, fit_gumbel(own)) for one, own in zip(estimates, left_out, strict=True))
         of_images, of_maps = (tuple(own[::views].tolist()) for own in left_out)
         return cls(image, map_max, of_images, of_maps)
@@ -208,6 +211,11 @@ def folds(count: int, views: int) -> Iterator[tuple[Tensor, Tensor]]:
     image = torch.arange(count) // views
     for left_out in range(count // views):
         yield image != left_out, image == left_out
+
+
+def _highest(scores: Tensor, views: int, tiles: int) -> Tensor:
+    """Return the highest [k * views] of the scores of tiles [k * tiles * views]."""
+    return scores.view(-1, tiles, views).amax(1).flatten()
 
 
 def map_maxima(scores: Scores, settings: ScoringSettings) -> Tensor:

@@ -1,0 +1,107 @@
+"""How a picture is read: its deep pixels, the region that counts, and the tiles that it is cut into."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from promptad.data.fingerprints import image_sha256
+from promptad.data.images import ImageLike, read_image
+from promptad.data.region_of_interest import RegionOfInterest, read_own_region
+from promptad.data.tiles import Tiles
+from promptad.errors import InputError
+from promptad.settings import OWN_REGION, PictureSettings, Settings
+from promptad.structures import WHOLE
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How pictures become the windows, one or several, that a backbone looks at."""
+
+    bit_depth: int | None = None  # bits that the pixels of 16-bit images fill
+    picture: PictureSettings = field(default_factory=PictureSettings)
+    masks: Path | None = None  # folder of the regions, where each picture has its own
+
+    @classmethod
+    def of(cls, settings: Settings, masks: Path | None = None) -> "Reading":
+        """Return how pictures are read with some settings."""
+        return cls(settings.bit_depth, settings.picture, masks)
+
+    @property
+    def tiles(self) -> Tiles:
+        """The tiles."""
+        return tiles_of(self.picture)
+
+    @cached_property
+    def region(self) -> RegionOfInterest | None:
+        """The region of all pictures, if there is one."""
+        return region_of(self.picture)
+
+    def windows(self, image: ImageLike) -> list[Image.Image]:
+        """Read an image, and return the windows of it that are looked at, as many for every image.
+
+        Raises:
+            InputError: it cannot be read, or does not fit its region.
+        """
+        return self.windows_of(read_image(image, self.bit_depth), image)
+
+    def windows_of(self, picture: Image.Image, image: ImageLike) -> list[Image.Image]:
+        """Return the windows of a picture that was read from an image."""
+        own = self.region_of(image)
+        if self.region is not None:
+            picture = self.region.seen(picture, _name_of(image))
+        elif own is not None:
+            picture = own.painted(picture, _name_of(image))
+        if self.tiles.count == 1:
+            return [picture]
+        return [picture.crop(box) for box in self.tiles.boxes(*picture.size)]
+
+    def region_of(self, image: ImageLike) -> RegionOfInterest | None:
+        """Return the region of one image: that of all, its own, or None.
+
+        Raises:
+            InputError: each has its own, and that of this one is not known.
+        """
+        if self.picture.region != OWN_REGION:
+            return self.region
+        if self.masks is None:
+            raise InputError("it learned from pictures with a region each: give their folder by `region`")
+        if not isinstance(image, str | Path):
+            raise InputError("each picture has its own region, found by its file's name: give paths of pictures")
+        return read_own_region(self.masks, Path(image))
+
+    def counted(self, maps: np.ndarray, images: Sequence[ImageLike]) -> np.ndarray:
+        """Return maps [N, H, W] of images that are 0 where the images' own regions do not count."""
+        if self.picture.region != OWN_REGION:
+            return maps
+        regions = [self.region_of(image) for image in images]
+        return maps * np.stack([own.at(WHOLE, maps.shape[1:]) for own in regions if own is not None])
+
+    def key(self, image: ImageLike) -> tuple[object, ...]:
+        """Return what tells this image, read in this way, from all others."""
+        digest = image_sha256(image, self.bit_depth)
+        if self.picture == PictureSettings():
+            return digest, self.bit_depth
+        own = self.region_of(image)
+        region = "" if own is None else hashlib.sha256(own.to_text().encode()).hexdigest()
+        return digest, self.bit_depth, region, self.tiles
+
+
+def tiles_of(picture: PictureSettings) -> Tiles:
+    """Return the tiles of settings, in which they are decided."""
+    assert picture.tiles is not None, "the tiles are decided by the support images first"
+    rows, columns = picture.tiles
+    return Tiles(rows, columns, picture.overlap) if rows * columns > 1 else Tiles()
+
+
+def region_of(picture: PictureSettings) -> RegionOfInterest | None:
+    """Return the region of all pictures, if settings have one."""
+    return None if picture.region in ("", OWN_REGION) else RegionOfInterest.from_text(picture.region)
+
+
+def _name_of(image: ImageLike) -> str:
+    return str(image) if isinstance(image, str | Path) else "the picture"

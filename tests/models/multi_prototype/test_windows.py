@@ -1,0 +1,189 @@
+"""Detectors of tiled pictures, and of regions: from fit to prediction, export and saving."""
+
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from exported import MEMORY, PLAIN, carpet
+from helpers import refusal
+from PIL import Image
+
+from promptad import PromptAD, Settings
+from promptad.features import ImageFeatures, SupportFeatures
+from promptad.models.memory_bank import leave_one_out_mask
+from promptad.models.multi_prototype.detector import MultiPrototypeDetector
+from promptad.runtime.session import Session
+from promptad.settings import PictureSettings
+
+REGION = (20, 10, 84, 100)
+KINDS = {"plain": PLAIN, "memory": MEMORY}
+
+
+def long_carpet(number: int, defect: str | None = None) -> Image.Image:
+    """A carpet of 104 x 240 pixels."""
+    whole = Image.new("RGB", (104, 240))
+    for place, own in enumerate((None, defect)):
+        whole.paste(carpet(number, own).resize((104, 120)), (0, 120 * place))
+    return whole
+
+
+@cache
+def tiled(kind: str, shots: int = 2) -> PromptAD:
+    settings = replace(KINDS[kind], picture=PictureSettings(tiles=(2, 1)))
+    return PromptAD("carpet", settings=settings).fit([long_carpet(20 + number) for number in range(shots)])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("shots", [1, 2])
+def test_the_most_anomalous_tile_decides(kind: str, shots: int) -> None:
+    estimator = tiled(kind, shots)
+    pictures = [long_carpet(1), long_carpet(2, "hole")]
+    found = estimator.predict(pictures)
+    assert found.anomaly_map.shape == (2, 46, 24)  # two maps of 24 that share a tenth
+    detector = estimator.detector
+    for row, picture in enumerate(pictures):
+        features = detector.encode([picture])
+        assert len(features.class_token) == 2
+        of_tiles = detector.normalize_scores(detector.score(detector.add_memory_distances(features)))
+        assert found.score[row] == pytest.approx(float(of_tiles.max()), abs=1e-5)
+    np.testing.assert_allclose(estimator.score_samples(pictures), found.score, atol=1e-6)
+    assert found.anomaly_map[1, 24:].max() == found.anomaly_map[1].max()  # the hole is in the lower half
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_thresholds_are_of_the_highest_tile(kind: str) -> None:
+    whole = PromptAD("carpet", settings=KINDS[kind]).fit([long_carpet(20), long_carpet(21)])
+    detector = tiled(kind).detector
+    assert isinstance(detector, MultiPrototypeDetector)
+    scores = detector.normal_scores
+    assert scores is not None
+    assert len(scores.left_out_scores) == 2
+    assert len(tiled(kind).detector.metadata.by_rate) == len(whole.detector.metadata.by_rate)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_saved_and_an_exported_one_decide_alike(kind: str, tmp_path: Path) -> None:
+    estimator, pictures = tiled(kind), [long_carpet(3), long_carpet(4, "hole")]
+    expected = estimator.predict(pictures)
+    estimator.save(tmp_path / "it.pt")
+    again = PromptAD.load(tmp_path / "it.pt")
+    assert again.settings.picture == estimator.detector.settings.picture
+    np.testing.assert_allclose(again.predict(pictures).score, expected.score, atol=1e-6)
+    estimator.export(tmp_path / "it.onnx")
+    found = Session(tmp_path / "it.onnx").predict(pictures)
+    np.testing.assert_allclose(found.score, expected.score, atol=1e-4)
+    np.testing.assert_allclose(found.anomaly_map, expected.anomaly_map, atol=1e-3)
+    assert found.label == expected.label
+    assert found.explanations[1].nearest_states == expected.explanations[1].nearest_states
+
+
+def test_auto_is_decided_by_the_first_picture_and_kept() -> None:
+    settings = replace(PLAIN, picture=PictureSettings(tiles=None))
+    estimator = PromptAD("carpet", settings=settings).fit([long_carpet(20)])
+    assert estimator.detector.settings.picture.tiles == (2, 1)
+    assert PromptAD("carpet", settings=PLAIN, tiles="auto").settings.picture.tiles is None
+    assert "'auto'" in refusal(PromptAD, "carpet", tiles="some")
+
+
+def test_views_of_one_image_are_compared_with_its_other_tiles_and_the_unlike_of_their_own() -> None:
+    layers = (torch.nn.functional.normalize(torch.randn(8, 3, 5, generator=torch.Generator().manual_seed(0)), dim=-1),)
+    views = ImageFeatures(torch.zeros(8, 2), torch.zeros(8, 3, 2), layers)
+    mask = leave_one_out_mask(SupportFeatures(views, is_only_image=True, tiles=2), 4)
+    assert mask[:4, 4:].all()
+    assert mask[4:, :4].all()
+    assert mask[:4, :4].sum(1).tolist() == [2] * 4
+    assert not mask.diagonal().any()
+    two = leave_one_out_mask(SupportFeatures(views, tiles=2), 2)
+    assert two.int().tolist() == [[0] * 4 + [1] * 4] * 4 + [[1] * 4 + [0] * 4] * 4
+
+
+def within(number: int, around: int, defect: str | None = None) -> Image.Image:
+    """A carpet with something else around it, which `around` decides."""
+    noise = np.random.default_rng(around).integers(0, 256, (120, 110, 3), np.uint8)
+    whole = Image.fromarray(noise)
+    inside = carpet(number, defect).resize((64, 90))
+    whole.paste(inside, REGION[:2])
+    return whole
+
+
+@cache
+def regional(kind: str) -> PromptAD:
+    return PromptAD("carpet", settings=KINDS[kind], region=REGION).fit([within(20, 0), within(21, 1)])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_outside_the_region_changes_anything(kind: str) -> None:
+    estimator = regional(kind)
+    found = estimator.predict([within(1, 5, "hole"), within(1, 6, "hole")])
+    assert found.score[0] == found.score[1]
+    np.testing.assert_array_equal(found.anomaly_map[0], found.anomaly_map[1])
+    other = PromptAD("carpet", settings=KINDS[kind], region=REGION).fit([within(20, 8), within(21, 9)])
+    np.testing.assert_array_equal(other.predict([within(1, 5, "hole")]).score, found.score[:1])
+    assert other.detector.metadata.threshold == estimator.detector.metadata.threshold
+
+
+def test_the_map_lies_where_the_region_is_and_is_empty_where_nothing_counts() -> None:
+    estimator = PromptAD("carpet", settings=PLAIN, region=REGION, ignore=(20, 10, 52, 100))
+    estimator.fit([within(20, 0), within(21, 1)])
+    found = estimator.predict([within(1, 5, "hole")])
+    left, top, right, bottom = found.frame.on(110, 120)
+    assert (left, top, right, bottom) == pytest.approx((52, 10, 84, 100))
+    ragged = PromptAD("carpet", settings=PLAIN, region=[(20, 10, 84, 50), (20, 10, 52, 100)])
+    ragged.fit([within(20, 0), within(21, 1)])
+    found = ragged.predict([within(1, 5, "hole")])
+    assert found.frame.on(110, 120) == pytest.approx((20, 10, 84, 100))
+    assert not found.anomaly_map[0, 12:, 12:].any()
+    assert found.anomaly_map[0, :10].min() > 0
+    assert found.plot().axes
+
+
+def test_a_picture_of_another_size_and_a_region_that_was_not_learned_are_refused(tmp_path: Path) -> None:
+    estimator = regional("plain")
+    assert "is of pictures of 110 x 120 pixels, and the picture has 64 x 90" in refusal(
+        estimator.predict, [carpet(1).resize((64, 90))]
+    )
+    plain = PromptAD("carpet", settings=PLAIN).fit([within(20, 0)])
+    assert "learned from whole pictures" in refusal(plain.predict, [within(1, 1)], region=REGION)
+    assert "give a mask" in refusal(estimator.predict, [within(1, 1)], region=tmp_path)
+    moved = estimator.predict([within(1, 5)], region=(10, 10, 74, 100))
+    assert moved.frame.left == pytest.approx(10 / 110)
+
+
+def test_a_region_for_each_picture_is_found_by_its_name(tmp_path: Path) -> None:
+    masks, pictures = tmp_path / "masks", []
+    masks.mkdir()
+    for number in range(4):
+        picture = within(number, number, "hole" if number == 3 else None)
+        picture.save(tmp_path / f"{number}.png")
+        pictures.append(tmp_path / f"{number}.png")
+        mask = Image.new("L", picture.size)
+        mask.paste(255, REGION)
+        mask.save(masks / f"{number}.png")
+    estimator = PromptAD("carpet", settings=PLAIN, region=masks).fit(pictures[:2])
+    found = estimator.predict(pictures[2:])
+    estimator.save(tmp_path / "it.pt")
+    again = PromptAD.load(tmp_path / "it.pt")
+    np.testing.assert_allclose(again.predict(pictures[2:], region=masks).score, found.score, atol=1e-6)
+    assert "give the folder of masks by `region`" in refusal(again.predict, pictures[2:])
+    assert "give paths of pictures" in refusal(again.predict, [within(1, 1)], region=masks)
+    inside = np.zeros((120, 110), bool)
+    inside[REGION[1] : REGION[3], REGION[0] : REGION[2]] = True
+    shown = np.array(Image.fromarray(inside).resize((24, 24), Image.Resampling.NEAREST))
+    assert not found.anomaly_map[:, ~shown].any()
+    assert found.anomaly_map[:, shown].all()
+    changed = np.asarray(Image.open(pictures[3])).copy()
+    changed[:10] = 0
+    Image.fromarray(changed).save(pictures[3])
+    np.testing.assert_array_equal(estimator.predict(pictures[2:]).score, found.score)
+
+
+def test_settings_that_do_not_go_with_tiles_are_refused() -> None:
+    tiles = PictureSettings(tiles=(2, 1))
+    assert "`crop` 16" in refusal(Settings, picture=tiles, backbone=replace(PLAIN.backbone, crop=16))
+    position = replace(PLAIN.scoring, calibration="position")
+    assert "`calibration` position" in refusal(Settings, picture=tiles, scoring=position)
+    assert "`overlap` 0.6" in refusal(PictureSettings, overlap=0.6)
+    assert "at most 1024 tiles" in refusal(PictureSettings, tiles=(100, 100))
