@@ -1,12 +1,14 @@
 """Features of images, as an image encoder returns them."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 DISTURBED_SHARE = 0.25  # of a patch, above which it should react
+MOST_ROWS = 2**15  # of a memory bank of tiles: more would make each tile slower
+FIRST = 7  # patches that the first one kept moves by from tile to tile
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,12 @@ class SupportFeatures:
     far_views_banked: bool = True  # whether a memory bank holds the far views, too
     is_only_image: bool = False  # whether there is one support image alone
     tiles: int = 1  # that each image is cut into
+    step: int = 1  # prompts are learned from every so many of the views, and these are disturbed
+
+    @property
+    def learned(self) -> ImageFeatures:
+        """The features of the views that prompts are learned from, which are disturbed in turn."""
+        return self.views if self.step == 1 else self.views.rows(slice(None, None, self.step))
 
     @property
     def normal(self) -> ImageFeatures:
@@ -86,7 +94,22 @@ class SupportFeatures:
 
     @property
     def banked(self) -> ImageFeatures:
-        """The features for a memory bank: the views, then the far views if it holds them."""
-        if self.far_views is None or not self.far_views_banked:
-            return self.views
-        return ImageFeatures.joined([self.views, self.far_views])
+        """The features for a memory bank: the views, then the far views if it holds them; of many tiles, fewer patches.
+
+        Those that are left out are the same in all views of a tile.
+        """
+        both = self.far_views is not None and self.far_views_banked
+        banked = ImageFeatures.joined([self.views, *([self.far_views] if self.far_views is not None and both else [])])
+        kept = MOST_ROWS // len(banked.class_token)
+        if self.tiles == 1 or kept >= banked.patch_tokens.shape[1]:
+            return banked
+        return replace(banked, layers=tuple(self._thinned(layer, max(kept, 1)) for layer in banked.layers))
+
+    def _thinned(self, layer: Tensor, kept: int) -> Tensor:
+        """Keep some patches, at even steps, of each row of a layer [N, patch, width]; the tile says where they begin."""
+        count, patches, width = layer.shape
+        views = len(self.views.class_token)
+        tile = torch.arange(count, device=layer.device) % views * self.tiles // views
+        even = torch.linspace(0, patches - 1, kept, device=layer.device).round().long()
+        chosen = (even + FIRST * tile[:, None]) % patches
+        return layer.gather(1, chosen[..., None].expand(-1, -1, width))

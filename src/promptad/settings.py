@@ -253,6 +253,12 @@ class Settings:
             raise InputError(
                 f"`crop` {self.backbone.crop} would cut off the edges of each tile: leave it or `tiles` out"
             )
+        if max(self.picture.tiles or (1, 1)) * self.scoring.resolution > LARGEST_MAP:
+            rows, columns = self.picture.tiles or (1, 1)
+            raise InputError(
+                f"`resolution` {self.scoring.resolution} is of each of {rows} x {columns} tiles, too much for one map:"
+                f" lower it to {LARGEST_MAP // max(rows, columns)}"
+            )
         if self.tile_count > 1 and self.scoring.calibration == "position":
             raise InputError(
                 "`calibration` position is of places in a picture, not in its tiles: leave it or `tiles` out"

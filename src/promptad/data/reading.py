@@ -79,7 +79,8 @@ class Reading:
         if self.picture.region != OWN_REGION:
             return maps
         regions = [self.region_of(image) for image in images]
-        return maps * np.stack([own.at(WHOLE, maps.shape[1:]) for own in regions if own is not None])
+        counted: np.ndarray = maps * np.stack([own.at(WHOLE, maps.shape[1:]) for own in regions if own is not None])
+        return counted
 
     def key(self, image: ImageLike) -> tuple[object, ...]:
         """Return what tells this image, read in this way, from all others."""

@@ -105,7 +105,11 @@ class LeftOut(NamedTuple):
     def measured(cls, support: SupportFeatures, views: int, distances: tuple[str, ...] = NEAREST) -> "LeftOut":
         """Compare each view, `views` of each tile, with those of its row in `leave_one_out_mask` alone."""
         mask, banked, probes = leave_one_out_mask(support, views), support.banked.layers, support.probes
-        of_probes = None if probes is None else _distances_by_mask(probes.images.layers, banked, mask, distances)
+        of_probes = (
+            None
+            if probes is None
+            else _distances_by_mask(probes.images.layers, banked, mask[:: support.step], distances)
+        )
         of_far = None
         if support.far_views is not None and support.is_only_image:
             bank = MemoryBank.from_support(support.views, distances=distances)

@@ -21,6 +21,7 @@ from promptad.data.transforms import make_far_views, make_views
 from promptad.features import DisturbedFeatures, SupportFeatures
 from promptad.settings import BATCH_SIZE, OWN_REGION, Settings
 
+MOST_LEARNED = 128  # views of tiles that prompts are learned from
 LEAST_DISTURBED = 16  # views to learn from, and as many probes: a mean over them says something
 
 
@@ -86,16 +87,18 @@ def encode_support(
     views, training = support_views(backbone, images, settings, settings.support_views, masks), settings.training
     features = backbone.encode_images(views, batch_size, layers=settings.needs_layers)
     far_views = disturbed = probes = None
-    seed, repeats = training.seed, math.ceil(LEAST_DISTURBED / len(views))
+    step = 1 if settings.tile_count == 1 else math.ceil(len(views) / MOST_LEARNED) | 1  # odd: views of all kinds
+    learned = views[::step]
+    seed, repeats = training.seed, math.ceil(LEAST_DISTURBED / len(learned))
     if settings.needs_far_views:
         layers = settings.needs_layers
         far_views = backbone.encode_images(make_far_views(views, seed), batch_size, layers=layers)
     if settings.needs_disturbed:
-        disturbed = _encode_disturbed(backbone, views, range(repeats), seed, batch_size, layers=False)
+        disturbed = _encode_disturbed(backbone, learned, range(repeats), seed, batch_size, layers=False)
     if settings.needs_probes:
-        probes = _encode_disturbed(backbone, views, range(repeats, 2 * repeats), seed, batch_size, layers=True)
+        probes = _encode_disturbed(backbone, learned, range(repeats, 2 * repeats), seed, batch_size, layers=True)
     banked, tiles = settings.scoring.far_views, settings.tile_count
-    return SupportFeatures(features, far_views, disturbed, probes, banked, len(images) == 1, tiles)
+    return SupportFeatures(features, far_views, disturbed, probes, banked, len(images) == 1, tiles, step)
 
 
 def support_views(

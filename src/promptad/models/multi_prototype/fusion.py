@@ -57,7 +57,7 @@ def weigh_words(
     """
     views, probes = support.views, support.probes
     assert probes is not None, "there are no probes"
-    places, pairs = probes.places, probes.views_of(len(views.class_token))
+    places, pairs = probes.places, probes.views_of(len(support.learned.class_token)) * support.step
     of_views, of_seen = (_terms(of, memory, prototypes, calibration) for of in (views, probes.images))
     by_class = image_ranks(of_views.class_token, of_seen.class_token, pairs)
     by_patches = patch_ranks(of_views.patches, of_seen.patches, places)

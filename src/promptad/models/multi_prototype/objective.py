@@ -42,7 +42,7 @@ class TrainInputs:
     ) -> "TrainInputs":
         """Use patch tokens and, at level "image", class tokens too."""
         # Features made in inference mode cannot take part in a backward pass; their copies can.
-        views, disturbed = support.views, support.disturbed
+        views, disturbed = support.learned, support.disturbed
         patch_tokens = views.patch_tokens.flatten(0, 1).clone()
         features = patch_tokens if level == "pixel" else torch.cat([views.class_token, patch_tokens])
         if disturbed is not None:
