@@ -106,7 +106,7 @@ class SupportFeatures:
         return replace(banked, layers=tuple(self._thinned(layer, max(kept, 1)) for layer in banked.layers))
 
     def _thinned(self, layer: Tensor, kept: int) -> Tensor:
-        """Keep some patches, at even steps, of each row of a layer [N, patch, width]; the tile says where they begin."""
+        """Keep some patches of each row of a layer [N, patch, width], at even steps; the tile says where they begin."""
         count, patches, width = layer.shape
         views = len(self.views.class_token)
         tile = torch.arange(count, device=layer.device) % views * self.tiles // views
