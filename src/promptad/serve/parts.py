@@ -11,6 +11,7 @@ from promptad.runtime.engines import SUFFIXES
 from promptad.runtime.judge import check_decides
 from promptad.runtime.predictions import ONE_IMAGE
 from promptad.runtime.session import Session, open_sessions
+from promptad.settings import OWN_REGION
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,8 @@ def open_parts(places: Sequence[Path], *, engine: str | None = None, threads: in
         threads: the same.
 
     Raises:
-        InputError: a file cannot be opened or decides nothing, there is none, or two have one name.
+        InputError: a file cannot be opened, decides nothing or needs a region of each image, there is none, or two have
+            one name.
     """
     files = list({file.resolve(): file for place in places for file in _files(place)}.values())
     sessions = open_sessions(files, engine=engine, threads=threads)
@@ -62,6 +64,10 @@ def open_parts(places: Sequence[Path], *, engine: str | None = None, threads: in
         raise InputError(f"{places[0]} is a tower, an image encoder alone: give the file of a detector")
     for session in sessions:
         check_decides(session.metadata, session.path)
+        if session.metadata.settings.picture.region == OWN_REGION:
+            raise InputError(
+                f"{session.path} learned from pictures with a region each, which nobody can send: use promptad predict"
+            )
     count = Counter(session.metadata.class_name for session in sessions)
     parts: dict[str, Part] = {}
     for session in sessions:
