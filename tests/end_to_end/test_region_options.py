@@ -116,8 +116,9 @@ def test_tiles_are_told_and_counted(good: Path, new: Path, tmp_path: Path) -> No
         (("--tiles", "20x20", "--resolution", "256"), "lower it to 204"),
     ],
 )
-def test_what_cannot_be_is_one_line(good: Path, options: tuple[str, ...], complaint: str) -> None:
+def test_what_cannot_be_is_one_line_and_leaves_no_folder(good: Path, options: tuple[str, ...], complaint: str) -> None:
     assert_refused(train(good, *options), complaint)
+    assert not (good.parent / "result").exists()
 
 
 def test_a_test_split_is_measured_within_the_region_and_over_all_tiles(mvtec: Path, tmp_path: Path) -> None:

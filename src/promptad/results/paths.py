@@ -1,6 +1,7 @@
 """Where results are stored."""
 
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,14 +77,18 @@ class ResultFolder:
         return named if self.seed == DEFAULT_SEED else f"{named}-Seed_{self.seed}"
 
     def check_writable(self) -> None:
-        """Check before any work that results can be written.
+        """Check before any work that results can be written; no folder is left behind.
 
         Raises:
             InputError: they cannot.
         """
         for folder in (self.csv.parent, self.checkpoint("").parent, self.diagnostics("").parent):
+            missing = [own for own in (folder, *folder.parents) if not own.exists()]
             with writable_folder(folder), tempfile.TemporaryFile(dir=folder):
                 pass
+            for own in missing:
+                with suppress(OSError):  # another process may use it by now
+                    own.rmdir()
 
 
 @dataclass(frozen=True)
