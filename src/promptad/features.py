@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from promptad.structures import Look
+
 DISTURBED_SHARE = 0.25  # of a patch, above which it should react
 MOST_ROWS = 2**15  # of a memory bank of tiles: more would make each tile slower
 FIRST = 7  # patches that the first one kept moves by from tile to tile
@@ -74,6 +76,7 @@ class SupportFeatures:
     probes: DisturbedFeatures | None = None  # nothing is learned from them: they tell what a term can tell
     far_views_banked: bool = True  # whether a memory bank holds the far views, too
     is_only_image: bool = False  # whether there is one support image alone
+    looks: tuple[Look, ...] = ()  # of the images themselves
     tiles: int = 1  # that each image is cut into
     step: int = 1  # prompts are learned from every so many of the views, and these are disturbed
 

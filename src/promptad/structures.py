@@ -59,6 +59,7 @@ class Explanation:
     patches: float | None  # term of the patches
     memory: float | None  # term of the memory bank
     lack: float | None = None  # of what an image of the part should show: above 1 the raw score is above the threshold
+    distance: float | None = None  # to the support images as a whole, no part of the score: up to 1 if it is good
 
     @property
     def reason(self) -> str:
@@ -87,6 +88,14 @@ class Frame(NamedTuple):
 
 
 WHOLE = Frame(0.0, 0.0, 1.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Look:
+    """The light and sharpness of an image as a whole."""
+
+    brightness: float  # mean grey level, 0 to 255
+    sharpness: float  # how fine its steps from pixel to pixel are; 0 of one colour throughout
 
 
 @dataclass(frozen=True)

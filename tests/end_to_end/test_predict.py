@@ -132,7 +132,8 @@ def test_predict_refuses_wrong_input_with_the_reason(own: Own, tmp_path: Path) -
 def test_the_baseline_is_refused_by_predict_and_has_scores_alone(own: Own, tmp_path: Path) -> None:
     learn = ("train", "--good", own.good, "--name", "c", "--root-dir", tmp_path, *TINY, "--system", "single-anchor")
     assert call(*learn, "--Epoch", "1", "--resolution", "32").code == 0
-    assert_refused(call("predict", tmp_path / "c", own.new, "--output", tmp_path), "single-anchor")
+    for command in (("predict", tmp_path / "c", own.new, "--output", tmp_path), ("threshold", tmp_path / "c")):
+        assert_refused(call(*command), "single-anchor baseline", "decides nothing")
     prediction = PromptAD.load(tmp_path / "c" / "detector.pt", system="single-anchor").predict(
         sorted(own.good.iterdir())
     )

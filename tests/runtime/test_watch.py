@@ -17,6 +17,7 @@ import pytest
 import soak_watch
 from exported import carpets, head_of, trained
 from helpers import Outcome, assert_refused, call, contents, read_lines, refusal
+from PIL import ImageEnhance
 
 from promptad.runtime import rejects, watch_options, webhook
 from promptad.runtime.__main__ import main as runtime
@@ -608,7 +609,7 @@ def test_a_missing_extra_is_one_line_with_its_install_command(
 ) -> None:
     monkeypatch.setattr(watch_options, "find_spec", lambda name: None if name == "watchfiles" else name)
     outcome = call("watch", detector, folder, "--output", output)
-    assert_refused(outcome, "watchfiles is not installed: pip install 'promptad[watch]'")
+    assert_refused(outcome, "watchfiles is not installed: pip install watchfiles")
     once(detector, folder, output)  # which does without
 
 
@@ -693,3 +694,36 @@ def test_a_system_that_tells_of_no_changes_is_one_line(
     message = refusal(watch, Session(detector), detector, options, Listener(print, print))
     assert "os file watch limit reached" in message
     assert "give `poll` in seconds" in message
+
+
+# Whether the pictures have changed
+
+
+def test_a_change_is_told_once_also_over_a_restart(detector: Path, folder: Path, output: Path) -> None:
+    def dark(number: int) -> None:
+        ImageEnhance.Brightness(carpets()[number % 12]).enhance(0.5).save(folder / f"dark_{number}.png")
+
+    for number in range(15):
+        dark(number)
+    assert "the pictures have changed" not in once(detector, folder, output).output
+    for number in range(15, 30):
+        dark(number)
+    told = once(detector, folder, output).output
+    assert told.count("the pictures have changed") == 1
+    assert "darker than those learned from" in told
+    dark(30)
+    assert "the pictures have changed" not in once(detector, folder, output).output
+
+
+def test_a_folder_of_an_older_promptad_goes_on(detector: Path, folder: Path, output: Path) -> None:
+    put(folder / "1.png")
+    once(detector, folder, output)
+    (line,) = read_lines(output)
+    del line["look"], line["explanation"]["distance"]
+    (output / "predictions.jsonl").write_text(json.dumps(line) + "\n")
+    run = json.loads((output / "run.json").read_text())
+    del run["looks"]
+    (output / "run.json").write_text(json.dumps(run))
+    put(folder / "2.png")
+    once(detector, folder, output)
+    assert names(output) == ["1.png", "2.png"]

@@ -2,8 +2,9 @@
 
 import os
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,7 @@ from promptad.cli.detectors import (
 from promptad.cli.flags import with_flags
 from promptad.cli.options import CHOICE
 from promptad.cli.parser import Arguments, chosen_system, make_seeds, settings_of
+from promptad.cli.parts import find_parts, open_parts
 from promptad.data.datasets import class_names, no_classes, read_class
 from promptad.data.demo import DEMO_CLASSES
 from promptad.data.search import find_images
@@ -54,6 +56,7 @@ from promptad.reports.comparison.figure import draw_comparison
 from promptad.reports.comparison.rows import comparable_rows
 from promptad.reports.comparison.tables import print_comparison, write_csv, write_markdown
 from promptad.reports.gallery import make_galleries
+from promptad.reports.parts_page import is_of_parts, read_parts, render_parts_page
 from promptad.reports.predictions_page import render_predictions_page
 from promptad.reports.predictions_summary import PredictionsSummary, health_of, make_gallery
 from promptad.reports.run_page import render_run_page
@@ -63,6 +66,7 @@ from promptad.results.paths import ResultFolder, check_plain_name
 from promptad.runtime.asked_region import in_region
 from promptad.runtime.engines import SUFFIXES as GRAPH_SUFFIXES
 from promptad.runtime.judge import Listener, judge, reading_again
+from promptad.runtime.judge_parts import judge_parts, share_by_folder, share_by_look
 from promptad.runtime.metadata import Metadata
 from promptad.runtime.predictions import ONE_IMAGE, PredictionRecord, read_predictions
 from promptad.runtime.watch import watch
@@ -96,9 +100,11 @@ def run_train(given: Arguments, console: Console) -> None:
 
 
 def run_predict(given: Arguments, console: Console) -> int:
-    """Predict images without labels; return the exit code."""
-    path = find_checkpoint(given["checkpoint"])
+    """Predict images without labels, of one part or of many; return the exit code."""
     check_batch_size(given)
+    if files := find_parts(given["checkpoint"], given["which"]):
+        return _predict_parts(files, given, console)
+    path = find_checkpoint(given["checkpoint"])
     found = find_images(given["pictures"], besides=given["output"])
     opened = open_predictor(path, given, console)
     predictor, masks = in_region(opened, given["region"] or (), given["ignore"] or ())
@@ -119,6 +125,29 @@ def run_predict(given: Arguments, console: Console) -> int:
             fail_on_anomaly=given["fail_on_anomaly"],
             masks=masks,
         )
+
+
+def _predict_parts(files: Sequence[Path], given: Arguments, console: Console) -> int:
+    output, batch_size = given["output"], given["batch_size"]
+    found = find_images(given["pictures"], besides=output) if given["which"] else None
+    opened = open_parts(files, given, console)
+    draw = partial(reading_again, draw=draw_record) if given["overlays"] else None
+
+    def tell(line: str) -> None:
+        console.print(line, soft_wrap=True)
+
+    with progress_bar(console) as progress:
+
+        def listener(description: str, total: int) -> Listener:
+            task = add_task(progress, description, total)
+            return Listener(tell, lambda count: progress.advance(task, count))
+
+        if found is None:
+            shares = share_by_folder(opened, given["pictures"], output, tell)
+        else:
+            shares = share_by_look(opened, found, batch_size, listener("find the part", len(found.images)))
+        judging = listener("judge", shares.squares(opened.parts))
+        return judge_parts(opened, shares, output, batch_size, judging, draw, fail_on_anomaly=given["fail_on_anomaly"])
 
 
 def run_threshold(given: Arguments, console: Console) -> None:
@@ -280,6 +309,11 @@ def _page_of_run(given: Arguments, device: torch.device, console: Console) -> st
 def _page_of_predictions(given: Arguments, device: torch.device, console: Console) -> str:
     usual = {option.name: option.default for option in CHOICE}
     check_alone(given, usual, "`predictions`: leave it out (it chooses among saved results)")
+    if is_of_parts(given["predictions"]):
+        written = read_parts(given["predictions"])
+        every = [found for _, found in written.found]
+        galleries = [make_gallery(found, device, console) for found in every]
+        return render_parts_page(written, galleries, [health_of(found.run) for found in every])
     found = PredictionsSummary(*read_predictions(given["predictions"]))
     return render_predictions_page(found, make_gallery(found, device, console), health_of(found.run))
 

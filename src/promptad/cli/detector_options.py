@@ -32,7 +32,10 @@ MOVED = (replace(WEIGHTS, setting="", help="the weight file, if it has moved (de
 TRAINED = Option("CHECKPOINT", Path, "the trained detector: its file, or the folder of a part of your own")
 PREDICT = (
     Option(
-        "CHECKPOINT", Path, "the trained detector: its file, the folder of a part of your own, or an exported detector"
+        "CHECKPOINT",
+        Path,
+        "the trained detector: its file, the folder of a part of your own, or an exported detector; for predict also a"
+        " folder of several parts",
     ),
     Option("PICTURES", str, "pictures to judge: files, folders (with all below them) or patterns", several=True),
     Option("--output", Path, "folder to write predictions.jsonl to, and overlays/", default=Path("predictions")),
@@ -43,6 +46,7 @@ PREDICT = (
         "exit with 3 if a picture is rejected or cannot be read, with 4 if one is unsure",
         default=False,
     ),
+    Option("--which", truth, "of several parts: find the part by the pictures, not by sub-folders", default=False),
     RATE_NOW,
     THRESHOLD,
     UNSURE_NOW,
@@ -64,7 +68,7 @@ WATCH = (
     Option("--rejected-to", Path, "folder that rejected pictures are copied or moved to"),
     Option("--webhook", str, "address, http or https, that the lines of rejected pictures are sent to"),
     Option("--webhook-all", truth, "send the lines of all pictures", default=False),
-    *PREDICT[3:],
+    *(option for option in PREDICT[3:] if option.flag != "--which"),
 )
 
 EXPORT = (

@@ -1,12 +1,13 @@
 """From options to the detector that a command works on, and to what it is exported to and with."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from rich.console import Console
 
+from promptad.backbones.clip import Backbone
 from promptad.cli.builders import find_device
 from promptad.cli.parser import Arguments
 from promptad.data.search import find_images
@@ -52,16 +53,27 @@ def open_predictor(path: Path, given: Arguments, console: Console) -> Predictor:
         device = find_device(given, console)
         detector = load_decided(path, device, given)
         return replace(detector, backbone=with_engine(detector.backbone, given["engine"] or TORCH))
+    check_as_exported(path, given)
+    return Session(path, engine=given["engine"])
+
+
+def check_as_exported(path: Path, given: Arguments) -> None:
+    """Check that an exported detector is to decide as it was exported.
+
+    Raises:
+        InputError: it is to decide otherwise.
+    """
     for name in ("false_alarm_rate", "threshold", "unsure", "pretrained_dataset"):
         if given[name] is not None:
             raise InputError(
                 f"`{name}` {given[name]}: {path} decides as it was exported; give that to its checkpoint, with promptad"
                 " threshold, and export it again"
             )
-    return Session(path, engine=given["engine"])
 
 
-def load_decided(path: Path, device: torch.device, given: Arguments) -> MultiPrototypeDetector:
+def load_decided(
+    path: Path, device: torch.device, given: Arguments, known: Iterable[Backbone] = ()
+) -> MultiPrototypeDetector:
     """Load a checkpoint, its threshold at the false-alarm rate that is asked for, or at a raw score.
 
     Raises:
@@ -70,7 +82,7 @@ def load_decided(path: Path, device: torch.device, given: Arguments) -> MultiPro
     rate, threshold, unsure = given["false_alarm_rate"], given.get("threshold"), given.get("unsure")
     if rate is not None and threshold is not None:
         raise InputError(f"`threshold` {threshold:g} and `false_alarm_rate` {rate:g}: give one of them")
-    return load_with_thresholds(path, device, rate, given["pretrained_dataset"], threshold, unsure)
+    return load_with_thresholds(path, device, rate, given["pretrained_dataset"], threshold, unsure, known)
 
 
 def export_path(checkpoint: Path, given: Arguments) -> Path:

@@ -156,6 +156,13 @@ def _are(values: object, kind: type) -> bool:
     return isinstance(values, list) and all(isinstance(value, kind) for value in values)
 
 
+def is_backbone_of(checkpoint: Mapping[str, Any], backbone: Backbone) -> bool:
+    """Whether a checkpoint was trained on exactly this backbone."""
+    trained, here = checkpoint["settings"].backbone, backbone.settings
+    same = (trained.name, trained.resize, trained.crop) == (here.name, here.resize, here.crop)
+    return same and bool(checkpoint["weights_sha256"] == backbone.weights_sha256)
+
+
 def check_backbone(path: Path, checkpoint: Mapping[str, Any], backbone: Backbone) -> None:
     """Check that a checkpoint was trained on exactly this backbone; upstream checkpoints do not record theirs.
 

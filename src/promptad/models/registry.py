@@ -1,6 +1,6 @@
 """The methods by name: each trains detectors from support features, and restores one from a checkpoint."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,14 @@ from promptad.errors import InputError, check_choice
 from promptad.features import SupportFeatures
 from promptad.models import multi_prototype, single_anchor
 from promptad.models.base import AnomalyDetector, EpochState, Subject, TrainTask
-from promptad.models.checkpoint import FORMAT_VERSION, check_backbone, check_content, check_numbers, read_archive
+from promptad.models.checkpoint import (
+    FORMAT_VERSION,
+    check_backbone,
+    check_content,
+    check_numbers,
+    is_backbone_of,
+    read_archive,
+)
 from promptad.models.multi_prototype.detector import MultiPrototypeDetector
 from promptad.settings import MULTI_PROTOTYPE, SINGLE_ANCHOR, ScoringSettings, Settings
 
@@ -174,13 +181,24 @@ def load_with_thresholds(
     weights: str | None = None,
     threshold: float | None = None,
     unsure: float | None = None,
+    known: Iterable[Backbone] = (),
 ) -> MultiPrototypeDetector:
     """Load a multi-prototype detector, its thresholds as they were set unless rates, or one of them, are given.
 
+    A backbone among the `known` ones, which are loaded already, is used if it is that of the detector.
+
     Raises:
-        InputError: as `load_detector`, or it was saved before its training ended.
+        InputError: as `load_detector`, it is of the baseline, or it was saved before its training ended.
     """
-    detector = load_detector(path, device, weights=weights)
+    content = read_archive(path)
+    if set(content) & set(MODELS[SINGLE_ANCHOR].distinctive_keys):
+        raise InputError(
+            f"{path} is of the single-anchor baseline, which has no threshold and decides nothing: train without"
+            " `system` single-anchor, or give that to test or export"
+        )
+    checkpoint = check_checkpoint(path, content, MULTI_PROTOTYPE)
+    backbone = next((own for own in known if is_backbone_of(checkpoint, own)), None)
+    detector = restore_detector(path, checkpoint, device, MULTI_PROTOTYPE, backbone=backbone, weights=weights)
     assert isinstance(detector, MultiPrototypeDetector)
     if detector.normal_scores is None:
         raise InputError(f"{path} was saved before its training ended and has no threshold: train the class again")

@@ -19,6 +19,7 @@ from promptad.data.squares import central_part, square_image
 from promptad.data.tiles import tiles_for
 from promptad.data.transforms import make_far_views, make_views
 from promptad.features import DisturbedFeatures, SupportFeatures
+from promptad.runtime.look import look_of, mean_look
 from promptad.settings import BATCH_SIZE, OWN_REGION, Settings
 
 MOST_LEARNED = 128  # views of tiles that prompts are learned from
@@ -97,8 +98,10 @@ def encode_support(
         disturbed = _encode_disturbed(backbone, learned, range(repeats), seed, batch_size, layers=False)
     if settings.needs_probes:
         probes = _encode_disturbed(backbone, learned, range(repeats, 2 * repeats), seed, batch_size, layers=True)
-    banked, tiles = settings.scoring.far_views, settings.tile_count
-    return SupportFeatures(features, far_views, disturbed, probes, banked, len(images) == 1, tiles, step)
+    of_tiles, tiles = [look_of(image) for image in views[:: settings.support_views]], settings.tile_count
+    looks = tuple(mean_look(of_tiles[start : start + tiles]) for start in range(0, len(of_tiles), tiles))
+    banked, only = settings.scoring.far_views, len(images) == 1
+    return SupportFeatures(features, far_views, disturbed, probes, banked, only, looks, tiles, step)
 
 
 def support_views(

@@ -75,6 +75,34 @@ def histogram(scores: Mapping[str, np.ndarray], words: str, *, decides: bool) ->
     return _figure(draw, words)
 
 
+def running_figure(
+    single: Sequence[float | None],
+    running: Sequence[float | None],
+    words: str,
+    name: str,
+    *,
+    top: float,
+    limit: float | None = None,
+) -> Markup:
+    """Draw a value of each picture in their order, and as it runs over the last ones; None where it is not known.
+
+    Values above `top` are left out.
+    """
+    numbers = np.arange(1, len(single) + 1)
+    own, smooth = (np.array([np.nan if one is None else one for one in of]) for of in (single, running))
+
+    def draw(axes: Axes) -> None:
+        axes.plot(numbers, own, ".", ms=3, color=GREY, alpha=0.6, label="one picture")
+        axes.plot(numbers, smooth, color=BLUE, lw=1.8, label="the last ones")
+        if limit is not None:
+            axes.axhline(limit, color=INK, lw=1.4, ls="--", label="limit")
+        axes.set(xlim=(1, len(single)), ylim=(-0.03 * top, 1.03 * top), xlabel="pictures, in their order", ylabel=name)
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=4, frameon=False, fontsize=9)
+
+    return _figure(draw, words)
+
+
 def by_label(images: Sequence[ScoredImage]) -> dict[str, np.ndarray]:
     """Return the scores of normal and of anomalous images."""
     scores, labels = _scores(images), _labels(images)

@@ -5,13 +5,16 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 
 from promptad.data.search import find_images
 from promptad.errors import InputError
 from promptad.runtime.asked_region import in_region
-from promptad.runtime.engines import ENGINES, OPENVINO_PRECISIONS
+from promptad.runtime.engines import ENGINES, OPENVINO_PRECISIONS, SUFFIXES
+from promptad.runtime.exported_parts import exported_files, open_exported_parts
 from promptad.runtime.judge import Draw, Listener, judge, reading_again
+from promptad.runtime.judge_parts import judge_parts, share_by_folder, share_by_look
 from promptad.runtime.overlay import write_overlay
 from promptad.runtime.session import Session
 from promptad.runtime.watch import watch
@@ -29,13 +32,21 @@ def _parser() -> argparse.ArgumentParser:
     parser = OneLineParser(prog="python -m promptad.runtime", description="Judge pictures with an exported detector.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     predict = commands.add_parser("predict", help="judge pictures: a decision, and where the defect is")
-    predict.add_argument("file", type=Path, metavar="FILE", help="exported detector, .onnx or .xml")
+    predict.add_argument(
+        "file",
+        type=Path,
+        metavar="FILE",
+        help="exported detector, .onnx or .xml, or a folder of those of several parts",
+    )
     predict.add_argument("pictures", nargs="+", metavar="PICTURES", help="files, folders or patterns")
     predict.add_argument(
         "--output",
         type=Path,
         default=Path("predictions"),
         help="folder for predictions.jsonl, predictions.csv and run.json",
+    )
+    predict.add_argument(
+        "--which", action="store_true", help="of several parts: find the part by the pictures, not by sub-folders"
     )
     _add_shared(predict)
     watching = commands.add_parser("watch", help="judge each picture that arrives in a folder once")
@@ -99,6 +110,10 @@ def _watch(given: argparse.Namespace) -> int:
 
 
 def _predict(given: argparse.Namespace) -> int:
+    if given.file.is_dir():
+        return _predict_parts(given)
+    if given.which:
+        raise InputError(f"--which finds the part among several, and {given.file} is no folder of exported detectors")
     found = find_images(given.pictures, besides=given.output)
     session, masks, draw = _open(given)
     return judge(
@@ -113,16 +128,38 @@ def _predict(given: argparse.Namespace) -> int:
     )
 
 
+def _predict_parts(given: argparse.Namespace) -> int:
+    if given.tower is not None:
+        raise InputError(f"--tower {given.tower}: of a folder of detectors it is looked for beside them: leave it out")
+    if not (files := exported_files(given.file)):
+        raise InputError(f"{given.file} holds no exported detector, {' or '.join(SUFFIXES)}")
+    found = find_images(given.pictures, besides=given.output) if given.which else None
+    opened = open_exported_parts(files, engine=given.engine, precision=given.precision, threads=given.threads)
+    draw = partial(reading_again, draw=write_overlay) if given.overlays else None
+
+    def tell(line: str) -> None:
+        print(with_flags(line))
+
+    if found is None:
+        shares = share_by_folder(opened, given.pictures, given.output, tell)
+    else:
+        shares = share_by_look(opened, found, given.batch_size, Listener(tell, lambda _: None))
+    judging = Listener(tell, _Progress(shares.squares(opened.parts)))
+    return judge_parts(
+        opened, shares, given.output, given.batch_size, judging, draw, fail_on_anomaly=given.fail_on_anomaly
+    )
+
+
 class _Progress:
     """A line with the time left, on a terminal only."""
 
     def __init__(self, total: int) -> None:
         self.total, self.done, self.started = total, 0, time.monotonic()
-        self.known = 0  # of an interrupted run
+        self.known: int | None = None  # of an interrupted run, which is told first
 
     def __call__(self, count: int) -> None:
-        """Count images that are done."""
-        if self.done == 0 and count != 1:
+        """Count squares that are done."""
+        if self.known is None:
             self.known, self.started = count, time.monotonic()
         self.done += count
         if sys.stderr.isatty():

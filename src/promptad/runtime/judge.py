@@ -1,7 +1,7 @@
 """Judge pictures from a command line: write a line for each, say what was found, and give the exit code."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +11,14 @@ from promptad.data.images import read_image
 from promptad.data.reading import Reading
 from promptad.data.search import FoundImages
 from promptad.errors import InputError
+from promptad.runtime.drift import Drift, follow
 from promptad.runtime.metadata import Metadata
 from promptad.runtime.overlay import faded
 from promptad.runtime.predict import Predictor, predict
 from promptad.runtime.predictions import (
     LINES,
     ONE_IMAGE,
+    Match,
     PredictionRecord,
     PredictionRun,
     discard_part,
@@ -97,19 +99,39 @@ def judge(
     Raises:
         InputError: the folder cannot be written to, the detector has no threshold, or no image could be read.
     """
+    tally = tally_of(predictor, file, found, output, batch_size, listener, masks=masks)
+    return tally.exit_code(found.unread) if fail_on_anomaly else 0
+
+
+def tally_of(
+    predictor: Predictor,
+    file: Path,
+    found: FoundImages,
+    output: Path,
+    batch_size: int,
+    listener: Listener,
+    matches: Mapping[Path, Match] | None = None,
+    masks: Path | None = None,
+) -> "Tally":
+    """Predict images as `judge` does, and return how many there were of each kind.
+
+    `matches` are kept in their lines: that their part was found by the images themselves.
+    """
     check_decides(predictor.metadata, file)
     tell = listener.tell
     if predictor.metadata.settings.training.k_shot == 1:
         tell(ONE_IMAGE)
-    records = _write_predictions(predictor, file, found.images, output, batch_size, listener, masks)
+    records = _write_predictions(predictor, file, found.images, output, batch_size, listener, matches or {}, masks)
     tally = _tell_of(records, tell)
     for note in found.notes():
         tell(note)
     write_table(read_lines(output / LINES), output / TABLE)
     tell(f"written: {output / LINES} and {TABLE}")
+    for line in follow(Drift(predictor.metadata.looks), records)[:1]:
+        tell(line)
     if all(record.error for record in records):
         raise InputError("none of the pictures could be read: see their lines above")
-    return tally.exit_code(found.unread) if fail_on_anomaly else 0
+    return tally
 
 
 def _write_predictions(
@@ -119,6 +141,7 @@ def _write_predictions(
     output: Path,
     batch_size: int,
     listener: Listener,
+    matches: Mapping[Path, Match],
     masks: Path | None,
 ) -> list[PredictionRecord]:
     """Write a record for each image, drawn if asked; return them without their regions."""
@@ -129,9 +152,9 @@ def _write_predictions(
         listener.advance(len(records) * predictor.metadata.settings.tile_count)
         coming = predict(predictor, images[len(records) :], batch_size, masks, listener.advance)
         for number, (record, anomaly_map) in enumerate(coming, len(records) + 1):
-            written = record
+            written = replace(record, match=matches.get(Path(record.path)))
             if listener.draw is not None and anomaly_map is not None:
-                written = listener.draw(record, anomaly_map, overlay_file(output, number, record))
+                written = listener.draw(written, anomaly_map, overlay_file(output, number, record))
             lines.write(written)
             records.append(replace(written, regions=()))
         if all(record.error for record in records) and (output / LINES).is_file():
@@ -162,6 +185,10 @@ class Tally:
     anomalies: int = 0
     unsure: int = 0
     unreadable: int = 0
+
+    def __add__(self, other: "Tally") -> "Tally":
+        """Return the counts of both."""
+        return Tally(*(getattr(self, own.name) + getattr(other, own.name) for own in fields(Tally)))
 
     def add(self, record: PredictionRecord) -> bool:
         """Count a record; return whether it is named in the terminal: it is not good, or could not be read."""

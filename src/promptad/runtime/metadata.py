@@ -9,7 +9,7 @@ from typing import Any
 from promptad.data.reading import region_of
 from promptad.errors import InputError
 from promptad.settings import Settings
-from promptad.structures import WHOLE, Frame
+from promptad.structures import WHOLE, Frame, Look
 from promptad.utils.json_text import is_number, parse_json
 
 EXPORT_VERSION = 1  # of exported files
@@ -35,6 +35,7 @@ class Metadata:
     groups: tuple[int, ...] = ()  # index of the group of one meaning that each belongs to
     support_images: tuple[str, ...] = ()  # their names, if they are known
     support_sha256: str = ""  # of their pixels
+    looks: tuple[Look, ...] = ()  # of them, if they are known
 
     @property
     def frame(self) -> Frame:
@@ -108,6 +109,7 @@ def _metadata(plain: Mapping[str, Any]) -> Metadata:
     content = dict(plain) | {"settings": Settings.from_dict(plain["settings"])}
     for name in ("phrases", "groups", "support_images", "false_alarm_range"):
         content[name] = None if content[name] is None else tuple(content[name])
+    content["looks"] = tuple(Look(**look) for look in content.get("looks", ()))
     content["by_rate"] = tuple((float(rate), float(level)) for rate, level in content["by_rate"])
     if len(content["phrases"]) != len(content["groups"]):
         raise ValueError("states and groups differ in number")

@@ -6,7 +6,7 @@ The outputs, by name, of N images:
 - of a method with thresholds `is_anomalous` [N];
 - of one with explanations `prototype` [N], counted from 0; `state_scores` [N, S], the z-scores of the states at the
   most unusual patch; the terms of the raw score that there are, of `class_token_term`, `patches_term` and `memory_term`
-  [N]; and `lack` [N], if it is known.
+  [N]; and `lack` [N] and `distance` [N], if they are known.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ from promptad.runtime.metadata import Metadata
 from promptad.structures import Explanation, Prediction
 
 MAX_STATES = 2  # named per image
-TERMS = ("class_token_term", "patches_term", "memory_term", "lack")  # in the order of an `Explanation`
+TERMS = ("class_token_term", "patches_term", "memory_term", "lack", "distance")  # in the order of an `Explanation`
 
 Outputs = Mapping[str, np.ndarray]
 
@@ -52,6 +52,8 @@ def per_image(outputs: Outputs, tiles: Tiles) -> Outputs:
     highest = outputs["raw_score"].reshape(-1, tiles.count).argmax(1)
     rows = highest + tiles.count * np.arange(len(highest))
     found = {name: own[rows] for name, own in outputs.items() if name != "anomaly_map"}
+    if "distance" in outputs:  # of an image as a whole
+        found["distance"] = outputs["distance"].reshape(-1, tiles.count).mean(1)
     return found | {"anomaly_map": tiles.joined(outputs["anomaly_map"])}
 
 

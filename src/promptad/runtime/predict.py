@@ -14,12 +14,13 @@ from promptad.data.reading import Reading
 from promptad.data.region_of_interest import RegionOfInterest
 from promptad.data.squares import square_image
 from promptad.errors import InputError
+from promptad.runtime.look import look_of, mean_look
 from promptad.runtime.metadata import Metadata
 from promptad.runtime.postprocess import Outputs, to_prediction
 from promptad.runtime.predictions import PredictionRecord
 from promptad.runtime.regions import find_regions
 from promptad.settings import BATCH_SIZE, OWN_REGION
-from promptad.structures import ANOMALY, Prediction
+from promptad.structures import ANOMALY, Look, Prediction
 
 Advance: TypeAlias = Callable[[int], None]
 
@@ -41,6 +42,7 @@ class Loaded(NamedTuple):
     size: tuple[int, int]  # width and height of the upright original
     squares: np.ndarray  # [tiles, S, S, 3] uint8, which the backbone is given
     is_blank: bool  # of one colour throughout, as far as it counts
+    look: Look
     counts: RegionOfInterest | None = None  # its own region
 
 
@@ -83,8 +85,9 @@ def load_image(image: ImageLike, known: Metadata, masks: Path | None = None) -> 
     # of RGB, the lowest and highest value of each band
     bands = [cast(tuple[tuple[int, int], ...], window.getextrema()) for window in windows]
     is_blank = all(low == high for of_window in bands for low, high in of_window)
-    squares = np.stack([np.asarray(square_image(window, known.resize, known.image_size)) for window in windows])
-    return Loaded(picture.size, squares, is_blank, own)
+    canvases = [square_image(window, known.resize, known.resize) for window in windows]
+    squares = np.stack([np.asarray(square_image(canvas, known.resize, known.image_size)) for canvas in canvases])
+    return Loaded(picture.size, squares, is_blank, mean_look(list(map(look_of, canvases))), own)
 
 
 def predict_images(
@@ -168,4 +171,5 @@ def _record(
         regions=find_regions(anomaly_map, known.frame, *image.size),
         explanation=prediction.explanations[row],
         is_blank=image.is_blank,
+        look=image.look,
     )

@@ -12,17 +12,20 @@ from promptad.data.fingerprints import file_sha256
 from promptad.errors import InputError
 from promptad.runtime.metadata import Metadata
 from promptad.settings import Settings
-from promptad.structures import ANOMALY, GOOD, UNLIKE, UNSURE, Explanation, Region
+from promptad.structures import ANOMALY, GOOD, UNLIKE, UNSURE, Explanation, Look, Region
 from promptad.utils.files import writable_folder
 from promptad.utils.json_text import is_number, parse_json
 
 LINES, RUN, PART = "predictions.jsonl", "run.json", ".part"
 WATCHED = "watch.json"  # is in a folder whose lines a watcher appends
+PARTS = "parts.json"  # is in a folder that holds a folder of predictions for each of many parts
 ONE_IMAGE = (
     "learned from one good picture: how much good parts differ is only guessed, so the threshold keeps a large distance"
     " and more defects pass; a second picture helps"
 )
 AGAIN = "judge the pictures again, with promptad predict"
+SURE, LIKELY = 0.3, 0.1  # share by which an image lacks less of its part than of the next one
+GUESS, UNLIKE_ALL = "a guess", "unlike all parts"  # how surely, in words; else "sure" or "likely"
 NO_RECORD = (ValueError, KeyError, TypeError, AttributeError)  # what reading a wrong line raises
 # Names in a line that differ from the names in the code.
 RECORD_KEYS = {"label": "decision", "raw_score": "raw", "max_score": "peak", "is_blank": "blank"}
@@ -41,6 +44,7 @@ class PredictionRun:
     support_images: tuple[str, ...]  # their names
     settings: Settings  # at the false-alarm rate, and with the weights, of this run
     false_alarm_range: tuple[float, float] | None = None  # of the actual rate, as far as the detector can tell
+    looks: tuple[Look, ...] = ()  # of the support images, if they are known
     masks: str = ""  # folder of the images' regions, where each has its own
 
     @classmethod
@@ -54,6 +58,7 @@ class PredictionRun:
             known.support_images,
             known.settings,
             known.false_alarm_range,
+            known.looks,
             "" if masks is None else str(masks),
         )
 
@@ -65,6 +70,22 @@ class PredictionRun:
     def to_json(self) -> str:
         """Return the text of the file."""
         return json.dumps(asdict(self) | {"settings": self.settings.to_dict()}, indent=1) + "\n"
+
+
+@dataclass(frozen=True)
+class Match:
+    """Which of many parts an image shows, as the image itself tells."""
+
+    part: str
+    sureness: float  # the share by which it lacks less of this part than of the next one, 0 to 1
+    is_like: bool  # whether it is like any part at all
+
+    @property
+    def words(self) -> str:
+        """How surely, in words."""
+        if not self.is_like:
+            return UNLIKE_ALL
+        return "sure" if self.sureness >= SURE else "likely" if self.sureness >= LIKELY else GUESS
 
 
 @dataclass(frozen=True)
@@ -80,6 +101,8 @@ class PredictionRecord:
     regions: tuple[Region, ...] = ()
     explanation: Explanation | None = None
     is_blank: bool = False  # of one colour throughout: an anomaly whatever its score
+    look: Look | None = None  # None in lines of an older promptad
+    match: Match | None = None  # where the part was found by the image itself
     overlay: str = ""  # the file of its overlay
     moved: str = ""  # where a watcher has moved it to
     error: str = ""
@@ -107,6 +130,11 @@ class PredictionRecord:
         return "" if self.explanation is None else self.explanation.reason
 
     @property
+    def distance(self) -> float | None:
+        """How far it is from the support images, if it is known: above 1 farther than a new good image may be."""
+        return None if self.explanation is None else self.explanation.distance
+
+    @property
     def place(self) -> str:
         """Where the image is now."""
         return self.moved or self.path
@@ -119,7 +147,7 @@ class PredictionRecord:
         content["regions"] = [_renamed(asdict(region), REGION_KEYS) for region in self.regions]
         content["explanation"] = self.explanation and _renamed(asdict(self.explanation), EXPLANATION_KEYS)
         del content["error"]
-        return {name: value for name, value in content.items() if value or name not in ("overlay", "moved")}
+        return {name: value for name, value in content.items() if value or name not in ("match", "overlay", "moved")}
 
     def to_line(self) -> str:
         """Return its line in the file."""
@@ -143,8 +171,9 @@ class PredictionRecord:
             raise TypeError(f"{numbers} are not all numbers")
         explanation = _named(content["explanation"], EXPLANATION_KEYS)
         explanation["nearest_states"] = tuple(map(str, explanation["nearest_states"]))
-        if (lack := explanation.get("lack")) is not None and not is_number(lack):
-            raise TypeError(f"lack {lack!r} is no number")
+        for name in ("lack", "distance"):
+            if (number := explanation.get(name)) is not None and not is_number(number):
+                raise TypeError(f"{name} {number!r} is no number")
         return cls(
             path=str(content["path"]),
             label=content["decision"],
@@ -155,6 +184,8 @@ class PredictionRecord:
             regions=tuple(Region(**_named(region, REGION_KEYS)) for region in content["regions"]),
             explanation=Explanation(**explanation),
             is_blank=content.get("blank") is True,
+            look=_look_of(content.get("look")),
+            match=_match_of(content.get("match")),
             overlay=str(content.get("overlay", "")),
             moved=str(content.get("moved", "")),
         )
@@ -180,10 +211,11 @@ def predictions_file(folder: Path, run: PredictionRun, images: Sequence[Path]) -
     or Ctrl-C they stay there, and the same run goes on behind them. Overlays of the earlier run are deleted at the end.
 
     Raises:
-        InputError: the folder cannot be written to, or a watcher appends to its lines.
+        InputError: the folder cannot be written to, a watcher appends to its lines, or it is of many parts.
     """
-    if (folder / WATCHED).exists():
-        raise InputError(f"`output` {folder} holds the lines of promptad watch: choose another folder")
+    for name, kind in ((WATCHED, "the lines of promptad watch"), (PARTS, "the predictions of many parts")):
+        if (folder / name).exists():
+            raise InputError(f"`output` {folder} holds {kind}: choose another folder")
     part, run_part = (folder / f"{name}{PART}" for name in (LINES, RUN))
     with writable_folder(folder, "output"):
         known = _resumed(part, run_part, run, images)
@@ -268,6 +300,8 @@ def read_run(file: Path) -> PredictionRun:
             if not (is_number(low) and is_number(high)):
                 raise TypeError("a rate is no number")
             content |= {"false_alarm_range": (float(low), float(high))}
+        looks = [look for one in content.get("looks", ()) if (look := _look_of(one)) is not None]
+        content |= {"looks": tuple(looks)}
         return PredictionRun(**content | {"support_images": tuple(map(str, content["support_images"]))})
     except (OSError, *NO_RECORD) as error:
         raise InputError(f"{beside} does not tell what made the predictions: {AGAIN}") from error
@@ -295,6 +329,22 @@ def _read_line(file: Path, number: int, line: str) -> PredictionRecord:
         return PredictionRecord.from_line(line)
     except NO_RECORD as error:
         raise InputError(f"`predictions` {file}: line {number} is no prediction of this promptad: {AGAIN}") from error
+
+
+def _look_of(content: Any) -> Look | None:
+    if content is None:
+        return None
+    if not all(map(is_number, content.values())):
+        raise TypeError(f"{content} are not all numbers")
+    return Look(**content)
+
+
+def _match_of(content: Any) -> Match | None:
+    if content is None:
+        return None
+    if not is_number(content["sureness"]):
+        raise TypeError(f"sureness {content['sureness']!r} is no number")
+    return Match(str(content["part"]), float(content["sureness"]), content["is_like"] is True)
 
 
 def _renamed(values: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:

@@ -134,6 +134,11 @@ class Session:
             passed = graph.run(passed)
         return passed
 
+    @property
+    def head(self) -> Graph:
+        """The graph that gives its outputs: from the features of its tower, or without one from squares."""
+        return self._graphs[-1]
+
 
 def open_sessions(
     paths: Sequence[Path], *, engine: str | None = None, precision: str = "float32", threads: int | None = None

@@ -48,7 +48,7 @@ class WatchOptions:
             raise InputError(f"no folder of pictures at {self.folder}: check the path")
         needed = ["filelock"] if self.once or self.poll else ["filelock", "watchfiles"]
         if missing := [name for name in needed if find_spec(name) is None]:
-            raise not_installed(missing[0], "'promptad[watch]'")
+            raise not_installed(missing[0], " ".join(missing))
 
     def _check_numbers(self) -> None:
         if self.batch_size < 1:

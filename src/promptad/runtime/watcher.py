@@ -13,6 +13,7 @@ import numpy as np
 
 from promptad.data.images import read_each
 from promptad.runtime.arrivals import RESCAN, Arrivals, Picture, utc
+from promptad.runtime.drift import Drift
 from promptad.runtime.journal import Entry, Journal
 from promptad.runtime.judge import Listener, Tally, line_of, overlay_file, remove_overlays
 from promptad.runtime.predict import Predictor, load_image, predict_loaded
@@ -39,8 +40,10 @@ class Watcher:
             options.poll or RESCAN,
         )
         self._placement = Placement(options.output, self._tell)
+        self._drift = Drift(predictor.metadata.looks)
         for entry in self._placement.resume(journal.read()):
             self._arrivals.done.add(entry.picture.identity)
+            self._drift.add(entry.record)
         self._placement.retry()
         self._placement.save()
         self._overlays = Path(os.path.abspath(options.output))  # noqa: PTH100 not through links
@@ -121,6 +124,8 @@ class Watcher:
             self._arrivals.finish(entry.picture)
             if self._tally.add(entry.record):
                 self._tell(line_of(entry.record))
+            if (news := self._drift.add(entry.record)) is not None:
+                self._tell(news)
         if self._names is not None:
             self._placement.add(first, entries)
             self._placement.save()

@@ -1,6 +1,5 @@
 """The parts that a service judges: exported detectors under names of their own."""
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 from promptad.errors import InputError
 from promptad.runtime.engines import SUFFIXES
 from promptad.runtime.judge import check_decides
+from promptad.runtime.parts import name_parts
 from promptad.runtime.predictions import ONE_IMAGE
 from promptad.runtime.session import Session, open_sessions
 from promptad.settings import OWN_REGION
@@ -68,16 +68,8 @@ def open_parts(places: Sequence[Path], *, engine: str | None = None, threads: in
             raise InputError(
                 f"{session.path} learned from pictures with a region each, which nobody can send: use promptad predict"
             )
-    count = Counter(session.metadata.class_name for session in sessions)
-    parts: dict[str, Part] = {}
-    for session in sessions:
-        known = session.metadata.class_name
-        name = known if count[known] == 1 else session.path.stem
-        if name in parts:
-            other = parts[name].session.path
-            raise InputError(f"{other} and {session.path} would both be called {name!r}: rename one of the files")
-        parts[name] = Part(name, session)
-    return tuple(parts.values())
+    named = name_parts([(session.path, session.metadata.class_name, session.path.stem) for session in sessions])
+    return tuple(map(Part, named, sessions))
 
 
 def _files(place: Path) -> Iterator[Path]:

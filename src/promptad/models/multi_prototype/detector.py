@@ -1,7 +1,7 @@
 """The multi-prototype detector: a trained head on a backbone, as it predicts and as it is saved."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ from promptad.models.multi_prototype.similarities import normal_similarities
 from promptad.models.multi_prototype.threshold import NormalScoreDistribution, Thresholds
 from promptad.runtime.metadata import Metadata
 from promptad.settings import ScoringSettings, Settings
+from promptad.structures import Look
 
 # The checkpoint keys that differ from the names in the code.
 THRESHOLD_KEYS = {
@@ -34,6 +35,7 @@ PROTOTYPE_KEYS = ("normal_prototypes", "abnormal_prototypes", "centre", "normal_
 RATES = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)  # of false alarms, whose thresholds are told beside its own
 SILENT = 0.05  # weight below which the log calls words silent
 LEARNED_KEYS = (*PROTOTYPE_KEYS, "calibration", "memory", "normal_scores", "vocabulary")  # since format 6 "likeness"
+LOOK_KEY = "support_look"  # of checkpoints that know how the support images look as a whole
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +47,7 @@ class MultiPrototypeDetector(AnomalyDetector):
     settings: Settings
     subject: Subject
     normal_scores: NormalScoreDistribution | None = None  # of the epoch that is kept
+    looks: tuple[Look, ...] = ()  # of the support images, if they are known
 
     def with_thresholds(
         self, normal_scores: NormalScoreDistribution, scoring: ScoringSettings
@@ -96,7 +99,11 @@ class MultiPrototypeDetector(AnomalyDetector):
         head, known = self.head, self.add_memory_distances(features)
         learned = head.prototypes, head.calibration, head.states
         explained = explain(known, *learned, head.image_score, head.memory, head.top_share)
-        return explained if head.likeness is None else explained | {"lack": head.likeness.lack(features.patch_tokens)}
+        if head.likeness is not None:
+            explained |= {"lack": head.likeness.lack(features.patch_tokens)}
+        if head.distance is not None:
+            explained |= {"distance": head.distance.of(features.class_token)}
+        return explained
 
     @property
     def metadata(self) -> Metadata:
@@ -109,6 +116,7 @@ class MultiPrototypeDetector(AnomalyDetector):
             by_rate=() if scores is None else tuple((rate, scores.image_level(rate)) for rate in RATES),
             phrases=states.phrases,
             groups=states.groups,
+            looks=self.looks,
         )
 
     def usage(self, features: ImageFeatures) -> Tensor:
@@ -189,7 +197,13 @@ class MultiPrototypeDetector(AnomalyDetector):
             "normal_scores": {} if self.normal_scores is None else _plain_scores(self.normal_scores),
             "memory": {} if self.head.memory is None else _plain_memory(self.head.memory),
             "likeness": {} if self.head.likeness is None else _plain(vars(self.head.likeness)),
-        }
+        } | self._learned_look()
+
+    def _learned_look(self) -> dict[str, Any]:
+        if (distance := self.head.distance) is None:
+            return {}
+        lists = {field.name: [getattr(look, field.name) for look in self.looks] for field in fields(Look)}
+        return {LOOK_KEY: _plain(vars(distance)) | lists}
 
 
 def layer_keys(count: int) -> tuple[str, ...]:

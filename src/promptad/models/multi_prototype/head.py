@@ -13,6 +13,7 @@ from promptad.models.multi_prototype.explain import StateDirections
 from promptad.models.multi_prototype.likeness import Likeness
 from promptad.models.multi_prototype.prototypes import Prototypes
 from promptad.models.multi_prototype.scoring import score_features
+from promptad.models.multi_prototype.support_distance import SupportDistance
 from promptad.models.multi_prototype.threshold import Thresholds
 
 
@@ -40,6 +41,7 @@ class PrototypeHead(nn.Module):
         self._prototypes, self._calibration = Buffers(vars(prototypes)), Buffers(vars(calibration))
         self._states = Buffers({"directions": states.directions, "mean": states.mean, "std": states.std})
         self._layers = self._memory = self._likeness = self._thresholds = None
+        self._distance: Buffers | None = None
         if memory is not None:
             self.memory_distances = memory.bank.distances
             numbers = {name: number for name, number in vars(memory).items() if name != "bank"}
@@ -81,19 +83,34 @@ class PrototypeHead(nn.Module):
         return None if self._likeness is None else Likeness(**self._likeness.tensors())
 
     @property
+    def distance(self) -> SupportDistance | None:
+        """How far images are from the support images, if it is known."""
+        return None if self._distance is None else SupportDistance(**self._distance.tensors())
+
+    @property
     def thresholds(self) -> Thresholds | None:
         """The thresholds, if they are set."""
         return None if self._thresholds is None else Thresholds(**self._thresholds.tensors())
 
     def with_memory(self, memory: CalibratedMemory | None) -> "PrototypeHead":
         """Return a head of the same tensors with another memory bank, or none; its thresholds are not set."""
-        known = self.prototypes, self.calibration, self.states
-        return PrototypeHead(*known, memory, self.likeness, self.image_score, self.top_share)
+        return self._again(memory)
 
     def with_thresholds(self, thresholds: Thresholds) -> "PrototypeHead":
         """Return a head of the same tensors with these thresholds."""
+        return self._again(self.memory, thresholds)
+
+    def with_distance(self, distance: SupportDistance) -> "PrototypeHead":
+        """Return a head of the same tensors that knows how far images are from the support images."""
+        head = self._again(self.memory, self.thresholds)
+        head._distance = Buffers(vars(distance))
+        return head
+
+    def _again(self, memory: CalibratedMemory | None, thresholds: Thresholds | None = None) -> "PrototypeHead":
         known = self.prototypes, self.calibration, self.states
-        return PrototypeHead(*known, self.memory, self.likeness, self.image_score, self.top_share, thresholds)
+        head = PrototypeHead(*known, memory, self.likeness, self.image_score, self.top_share, thresholds)
+        head._distance = self._distance
+        return head
 
     def forward(self, class_token: Tensor, patch_tokens: Tensor, *layers: Tensor) -> tuple[Tensor, Tensor]:
         """Score class tokens [N, D] and patch tokens [N, P, D], with layers [N, P, width] for a memory bank.

@@ -13,6 +13,7 @@ from promptad.models.multi_prototype.explain import StateDirections
 from promptad.models.multi_prototype.fusion import weigh_distances, weigh_words
 from promptad.models.multi_prototype.head import PrototypeHead
 from promptad.models.multi_prototype.likeness import Likeness
+from promptad.models.multi_prototype.support_distance import SupportDistance
 from promptad.models.multi_prototype.threshold import NormalScoreDistribution
 from promptad.models.multi_prototype.trainer import Trainer, run_epochs
 from promptad.settings import Settings
@@ -36,6 +37,7 @@ class _Learner:
         self.backbone, self.memory = backbone, None
         self.trainer = Trainer(backbone, task.words, task.state_groups, task.support, task.settings)
         self.likeness = Likeness.fit(task.support, task.settings.support_views)
+        self.distance = SupportDistance.fit(task.support, task.settings.support_views)
         if task.settings.scoring.memory:
             self.memory, support = _remember(task.support, task.settings)
             task = replace(task, support=support)
@@ -55,7 +57,10 @@ class _Learner:
                 memory = weigh_words(memory, self.task.support, prototypes, calibration, believed)
             scoring = settings.scoring.image_score, settings.scoring.top_share
             head = PrototypeHead(prototypes, calibration, states, memory, self.likeness, *scoring)
-            return MultiPrototypeDetector(self.backbone, head, settings, self.task.subject)
+            subject, looks = self.task.subject, self.task.support.looks
+            return MultiPrototypeDetector(
+                self.backbone, head.with_distance(self.distance), settings, subject, looks=looks
+            )
 
         loss = float(self.trainer.loss.detach())
         finding = "" if check is None else check.in_words()
@@ -83,6 +88,8 @@ def recalibrate(detector: AnomalyDetector, support: SupportFeatures) -> MultiPro
     likeness = None if head.likeness is None else Likeness.fit(support, settings.support_views)
     scoring = head.image_score, head.top_share
     again = PrototypeHead(head.prototypes, calibration, states, memory, likeness, *scoring)
+    if head.distance is not None:
+        again = again.with_distance(SupportDistance.fit(support, settings.support_views))
     return _with_thresholds(replace(detector, head=again), known)
 
 

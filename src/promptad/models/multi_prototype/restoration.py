@@ -1,6 +1,7 @@
 """Restore a multi-prototype detector from a checkpoint, of this format or an older one."""
 
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from promptad.models.checkpoint import FORMAT_VERSION, check_shapes, damaged
 from promptad.models.memory_bank import WORDS_WEIGHTS, CalibratedMemory, MemoryBank
 from promptad.models.multi_prototype.calibration import Calibration
 from promptad.models.multi_prototype.detector import (
+    LOOK_KEY,
     PROTOTYPE_KEYS,
     THRESHOLD_KEYS,
     MultiPrototypeDetector,
@@ -22,8 +24,10 @@ from promptad.models.multi_prototype.explain import StateDirections
 from promptad.models.multi_prototype.head import PrototypeHead
 from promptad.models.multi_prototype.likeness import Likeness
 from promptad.models.multi_prototype.prototypes import Prototypes
+from promptad.models.multi_prototype.support_distance import SupportDistance
 from promptad.models.multi_prototype.threshold import Gumbel, NormalScoreDistribution, Thresholds
 from promptad.settings import Settings
+from promptad.structures import Look
 
 MEMORY_NUMBERS = ("patch_mean", "patch_std", "map_mean", "map_std", *WORDS_WEIGHTS)
 MEMORY_KEYS = (*MEMORY_NUMBERS, "weights")
@@ -45,6 +49,8 @@ def restore(path: Path, checkpoint: Mapping[str, Any], backbone: Backbone) -> Mu
     learned = moved({name: checkpoint[name] for name in PROTOTYPE_KEYS})
     calibration, memory, likeness = (moved(checkpoint[name]) for name in ("calibration", "memory", "likeness"))
     thresholds = Thresholds(**{name: calibration.pop(key) for name, key in THRESHOLD_KEYS.items()})
+    look = moved(checkpoint.get(LOOK_KEY, {}))
+    looks = tuple(Look(*own) for own in zip(*(look.get(field.name, ()) for field in fields(Look)), strict=True))
     settings: Settings = checkpoint["settings"]
     head = PrototypeHead(
         Prototypes(*learned.values()),
@@ -56,7 +62,9 @@ def restore(path: Path, checkpoint: Mapping[str, Any], backbone: Backbone) -> Mu
         settings.scoring.top_share,
         thresholds,
     )
-    detector = MultiPrototypeDetector(backbone, head, settings, subject_of(checkpoint))
+    if look:
+        head = head.with_distance(SupportDistance(look["mean"], look["limit"]))
+    detector = MultiPrototypeDetector(backbone, head, settings, subject_of(checkpoint), looks=looks)
     if not (scores := moved(checkpoint["normal_scores"])):
         return detector
     counted = (scores.get(name, ()) for name in COUNTED_KEYS)
@@ -127,10 +135,30 @@ def _check(path: Path, checkpoint: Mapping[str, Any], backbone: Backbone) -> Non
         check_shapes(path, likeness, {"samples": (None, d), "limit": ()})
         if not float(likeness["limit"]) > 0:
             raise damaged(path, "likeness.limit is not above 0")
+    if LOOK_KEY in checkpoint:
+        _check_look(path, checkpoint[LOOK_KEY], d)
     for place, values in (("calibration", calibration), ("states", states), ("memory", memory)):
         for name, value in values.items():
             if name.endswith(("std", "spread")) and not bool((value > 0).all()):
                 raise damaged(path, f"{place}.{name} is not above 0")
+
+
+def _check_look(path: Path, look: object, d: int) -> None:
+    """Check that the look of the support images is a mean [D], a limit above 0, and lists of equal length.
+
+    Raises:
+        InputError: it is not.
+    """
+    if not isinstance(look, Mapping):
+        raise damaged(path, f"{LOOK_KEY} is no mapping")
+    check_shapes(path, look, {"mean": (d,), "limit": ()})
+    if not float(look["limit"]) > 0:
+        raise damaged(path, f"{LOOK_KEY}.limit is not above 0")
+    lists: list[Any] = [look.get(field.name) for field in fields(Look)]
+    if not all(isinstance(own, list) and all(isinstance(one, float) for one in own) for own in lists):
+        raise damaged(path, f"{LOOK_KEY} has no lists of numbers")
+    if len({len(own) for own in lists}) > 1:
+        raise damaged(path, f"{LOOK_KEY} has lists of different lengths")
 
 
 def _check_normal_scores(path: Path, scores: Mapping[str, Any]) -> None:
