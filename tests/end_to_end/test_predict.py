@@ -269,7 +269,7 @@ def test_a_detector_is_found_by_its_folder_or_its_name(
     shutil.copytree(trained.folder / "checkpoint", tmp_path / "two")
     shutil.copy(own.part / "detector.pt", tmp_path / "two")
     (tmp_path / "two" / "detector.pt").rename(tmp_path / "two" / "other.pt")
-    assert_refused(call("predict", tmp_path / "two", good, "--output", tmp_path / "c"), "other.pt", "name the file")
+    assert_refused(call("predict", tmp_path / "two", good, "--output", tmp_path / "c"), "my carpet", "name the file")
     assert_refused(call("predict", own.new, good, "--output", tmp_path / "c"), "holds no checkpoint")
 
 

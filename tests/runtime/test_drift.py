@@ -35,7 +35,7 @@ def with_defects(count: int, share: float, seed: int = 1) -> list[PredictionReco
 
 def causes(lines: Iterable[str]) -> list[str]:
     """What lines say has changed."""
-    known = ("are rejected", "times as far", "darker", "lighter", "less sharp")
+    known = ("are rejected", "are farther", "darker", "lighter", "less sharp")
     return [" ".join(word for word in known if word in line) for line in lines]
 
 
@@ -49,7 +49,7 @@ def test_defects_are_no_change(share: float) -> None:
     ("changed", "expected"),
     [
         ({"label": ANOMALY}, "are rejected"),
-        ({"distance": 1.4}, "times as far"),
+        ({"distance": 1.6}, "are farther"),
         ({"look": Look(70.0, 2.0)}, "darker"),
         ({"look": Look(125.0, 2.0)}, "lighter"),
         ({"look": Look(100.0, 1.5)}, "less sharp"),
@@ -127,6 +127,6 @@ def test_a_look_tells_light_from_sharpness() -> None:
     assert dark.brightness == pytest.approx(0.7 * usual.brightness, rel=0.02)
     assert dark.sharpness == pytest.approx(usual.sharpness, rel=0.05)
     assert blurred.brightness == pytest.approx(usual.brightness, rel=0.02)
-    assert blurred.sharpness < usual.sharpness / FROM_FIRST
+    assert blurred.sharpness < usual.sharpness / FROM_FIRST["sharpness"]
     assert other.sharpness == pytest.approx(usual.sharpness, rel=0.05)
     assert look_of(Image.new("RGB", (8, 8), "red")).sharpness == 0

@@ -67,10 +67,10 @@ def time_figures(found: PredictionsSummary) -> list[tuple[Markup, str]]:
         top = max(1.5 * FAR, 1.3 * highest)
         words = f"{name}: distance in the order of pictures"
         figure = running_figure(known, distances, words, "distance", top=top, limit=FAR)
-        caption = "Distance to the pictures learned from, middle of the last"
-        figures.append(
-            (figure, f"{caption} {WINDOW}; 1 is as far as good ones may be, and defective ones lie above it")
+        caption = (
+            f"Distance to the pictures learned from, middle of the last {WINDOW}. 1 is as far as a good one may be"
         )
+        figures.append((figure, f"{caption}, above the line one is far, as many defective ones are"))
     if any(light is not None for light in lights):
         of_each = [
             None if record.look is None else record.look.brightness for record in found.records if not record.error

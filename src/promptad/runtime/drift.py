@@ -5,7 +5,7 @@ many are rejected, how far they are from the support images, how light and how s
 """
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import comb, log
 from statistics import median
@@ -14,12 +14,17 @@ from promptad.runtime.predictions import PredictionRecord
 from promptad.structures import Look
 
 WINDOW, LEAST = 50, 20  # the last pictures that are looked at; with fewer than these nothing is said
-USUAL_SHARE = 0.25  # of rejected pictures, which a line of parts may have on bad days
-LEVEL = 1e-5  # of the test whether more are rejected
-FAR = 1.0  # the farthest distance of a new good image
-FROM_SUPPORT, FROM_FIRST = 1.3, 1.15  # times as light or sharp as any support image, or the first pictures, is a change
+USUAL_SHARE = 0.25  # of rejected pictures, and of far ones, which a line of parts may have on bad days
+LEVEL = 1e-5  # of the test whether they are more
+FAR = 1.5  # a distance above it is far: 1 is that of the farthest new good image
+FROM_SUPPORT = 1.3  # times as light or sharp as any support image is a change
 ENDED = 0.7  # of a limit: a change has ended when a whole window of pictures was below it
-LOOKS = (("brightness", "lighter", "darker"), ("sharpness", "sharper", "less sharp"))
+FROM_FIRST = {"brightness": 1.2, "sharpness": 1.15}  # times as much as the first pictures is a change
+WORDS = {"brightness": ("lighter", "darker"), "sharpness": ("sharper", "less sharp")}
+KINDS: dict[str, Callable[[PredictionRecord], bool]] = {  # of pictures, whose share is compared
+    "rejected": lambda record: record.is_anomalous,
+    "far": lambda record: record.distance is not None and record.distance > FAR,
+}
 CURE = (
     "look at light, camera and part; if all is as it should be, learn from new good pictures, or set another threshold"
 )
@@ -49,7 +54,8 @@ class Drift:
         self._looks = looks
         self._window: deque[PredictionRecord] = deque(maxlen=WINDOW)
         self._first: list[Look] = []  # of the first pictures
-        self._before, self._rejected_before = 0, 0  # pictures that have left the window
+        self._left = 0  # pictures that have left the window, and below how many of each kind
+        self._before = dict.fromkeys(KINDS, 0)
         self._told: dict[str, int] = {}  # kinds of change that last: how many pictures they have not been seen for
         self._since_told = WINDOW
         self.rejected: float | None = None
@@ -61,8 +67,9 @@ class Drift:
         if record.error:
             return None
         if len(self._window) == WINDOW:
-            self._before += 1
-            self._rejected_before += self._window[0].is_anomalous
+            self._left += 1
+            for kind, is_of in KINDS.items():
+                self._before[kind] += is_of(self._window[0])
         self._window.append(record)
         self._since_told += 1
         if record.look is not None and len(self._first) < WINDOW:
@@ -89,7 +96,7 @@ class Drift:
     def _measured(self) -> Iterable[tuple[str, Change | None]]:
         yield "rejected", self._of_rejected()
         yield "distance", self._of_distance()
-        for name, above, below in LOOKS:
+        for name, words in WORDS.items():
             values = [getattr(own.look, name) for own in self._window if own.look is not None]
             if len(values) < LEAST:
                 continue
@@ -97,25 +104,30 @@ class Drift:
                 self.brightness = median(values)
             learned = [getattr(look, name) for look in self._looks]
             if learned:
-                yield f"{name} learned", _moved(values, learned, FROM_SUPPORT, above, below, "those learned from")
+                yield f"{name} learned", _moved(values, learned, FROM_SUPPORT, words, "those learned from")
             if len(self._first) == WINDOW:
                 first = [median(getattr(look, name) for look in self._first)]
-                yield f"{name} first", _moved(values, first, FROM_FIRST, above, below, f"the first {WINDOW}")
+                yield f"{name} first", _moved(values, first, FROM_FIRST[name], words, f"the first {WINDOW}")
 
     def _of_rejected(self) -> Change:
-        total, count = len(self._window), sum(record.is_anomalous for record in self._window)
+        excess, count, total = self._compared("rejected")
         self.rejected = count / total
-        usual = max(USUAL_SHARE, self._rejected_before / max(self._before, 1))
-        words = f"{count} of the last {total} are rejected, which is right only if they are defective"
-        return Change(count / most_usual(total, usual), words)
+        return Change(excess, f"{count} of the last {total} are rejected, which is right only if they are defective")
 
     def _of_distance(self) -> Change | None:
         known = [record.distance for record in self._window if record.distance is not None]
         if len(known) < LEAST:
             return None
         self.distance = median(known)
-        words = f"they are {self.distance:.1f} times as far from those learned from as good ones may be"
-        return Change(self.distance / FAR, words)
+        excess, count, total = self._compared("far")
+        words = f"{count} of the last {total} are farther from those learned from than good ones may be"
+        return Change(excess, f"{words} ({self.distance:.1f} times)")
+
+    def _compared(self, kind: str) -> tuple[float, int, int]:
+        """Return how many of the last pictures are of a kind, behind that as a share of how many usually may be."""
+        total, count = len(self._window), sum(KINDS[kind](record) for record in self._window)
+        usual = max(USUAL_SHARE, self._before[kind] / max(self._left, 1))
+        return count / most_usual(total, usual), count, total
 
 
 def follow(drift: Drift, records: Iterable[PredictionRecord]) -> list[str]:
@@ -138,7 +150,7 @@ def most_usual(total: int, share: float) -> int:
 
 
 def _moved(
-    values: Sequence[float], known: Sequence[float], limit: float, above: str, below: str, whose: str
+    values: Sequence[float], known: Sequence[float], limit: float, words: tuple[str, str], whose: str
 ) -> Change | None:
     """Return how much more or less the median of values is than any known one, of what it may be (by logarithms)."""
     now = median(values)
@@ -146,5 +158,5 @@ def _moved(
         return None
     more, less = now / max(known), min(known) / now
     if more >= less:
-        return Change(log(more) / log(limit), f"they are {above} than {whose} ({more:.2f} times)")
-    return Change(log(less) / log(limit), f"they are {below} than {whose} ({1 / less:.2f} times)")
+        return Change(log(more) / log(limit), f"they are {words[0]} than {whose} ({more:.2f} times)")
+    return Change(log(less) / log(limit), f"they are {words[1]} than {whose} ({1 / less:.2f} times)")

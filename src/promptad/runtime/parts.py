@@ -95,7 +95,8 @@ def divide_by_folder(
         tell(f"NOT JUDGED, as they are in no sub-folder of a part: {joined_names(loose)}: put them there, or {WHICH}")
     if not found:
         raise InputError(
-            f"no sub-folder of {places[0]} is named as a part ({', '.join(names)}): name one so, or {WHICH}"
+            f"no sub-folder of {places[0]} is named as a part ({', '.join(names)}): name one so, name the file of one"
+            f" detector, or {WHICH}"
         )
     if missing := [name for name in names if name not in found]:
         tell(f"no pictures of {', '.join(missing)}")
