@@ -104,6 +104,20 @@ def test_a_line_that_always_rejects_many_is_told_once() -> None:
     assert len(follow(Drift(), with_defects(3000, 0.6))) == 1
 
 
+def test_a_long_run_is_recalled_as_it_was_followed() -> None:
+    before = with_defects(1000, 0.1) + pictures(100, look=Look(60.0, 2.0))
+    followed, recalled = Drift([USUAL]), Drift([USUAL])
+    assert len(follow(followed, before)) == 1
+    recalled.recall(before)
+    for drift in (followed, recalled):
+        assert follow(drift, pictures(100, look=Look(60.0, 2.0))) == []
+        assert causes(follow(drift, with_defects(200, 0.9))) == ["are rejected are farther"]
+    late = pictures(300) + pictures(300, label=ANOMALY)
+    recalled = Drift()
+    recalled.recall(late)
+    assert follow(recalled, pictures(50, label=ANOMALY)) == []
+
+
 def test_the_share_is_told_beside_the_window() -> None:
     drift = Drift()
     follow(drift, with_defects(WINDOW, 0.0) + pictures(10, label=ANOMALY, distance=0.5))

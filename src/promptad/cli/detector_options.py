@@ -30,13 +30,9 @@ RATE_NOW = replace(FALSE_ALARM_RATE, setting="", system="", help=FALSE_ALARM_RAT
 THRESHOLD = Option("--threshold", float, "raw score above which a picture is rejected (default: by the rate)")
 MOVED = (replace(WEIGHTS, setting="", help="the weight file, if it has moved (default: as trained)"), GPU, CPU)
 TRAINED = Option("CHECKPOINT", Path, "the trained detector: its file, or the folder of a part of your own")
+ANY_DETECTOR = "the trained detector: its file, the folder of a part of your own, or an exported detector"
 PREDICT = (
-    Option(
-        "CHECKPOINT",
-        Path,
-        "the trained detector: its file, the folder of a part of your own, or an exported detector; for predict also a"
-        " folder of several parts",
-    ),
+    Option("CHECKPOINT", Path, f"{ANY_DETECTOR}; or a folder of several of them, a part each"),
     Option("PICTURES", str, "pictures to judge: files, folders (with all below them) or patterns", several=True),
     Option("--output", Path, "folder to write predictions.jsonl to, and overlays/", default=Path("predictions")),
     Option("--overlays", truth, "draw each picture with its map and the regions that are anomalous", default=False),
@@ -57,7 +53,7 @@ PREDICT = (
     BATCH,
 )
 WATCH = (
-    Option("DETECTOR", Path, PREDICT[0].help),
+    Option("DETECTOR", Path, ANY_DETECTOR),
     Option("FOLDER", Path, "folder that pictures arrive in, with all below it"),
     replace(PREDICT[2], help="folder to append to predictions.jsonl in, with overlays/ and what a restart needs"),
     Option("--once", truth, "judge what is there and not yet judged, and end, for cron", default=False),

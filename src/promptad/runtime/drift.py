@@ -14,6 +14,7 @@ from promptad.runtime.predictions import PredictionRecord
 from promptad.structures import Look
 
 WINDOW, LEAST = 50, 20  # the last pictures that are looked at; with fewer than these nothing is said
+RECALLED = 5 * WINDOW  # the last pictures of an earlier run that are looked at again
 USUAL_SHARE = 0.25  # of rejected pictures, and of far ones, which a line of parts may have on bad days
 LEVEL = 1e-5  # of the test whether they are more
 FAR = 1.5  # a distance above it is far: 1 is that of the farthest new good image
@@ -66,6 +67,22 @@ class Drift:
         """Follow the next picture; return a line for the user if they have changed. Unreadable ones are no pictures."""
         if record.error:
             return None
+        self._follow(record)
+        if len(self._window) < LEAST:
+            return None
+        return self._news({kind: change for kind, change in self._measured() if change is not None}, record)
+
+    def recall(self, records: Iterable[PredictionRecord]) -> None:
+        """Follow the pictures of an earlier run, of which all is told; only the last ones are looked at again."""
+        last: deque[PredictionRecord] = deque(maxlen=RECALLED)
+        for record in (record for record in records if not record.error):
+            if len(last) == RECALLED:
+                self._follow(last[0])
+            last.append(record)
+        for record in last:
+            self.add(record)
+
+    def _follow(self, record: PredictionRecord) -> None:
         if len(self._window) == WINDOW:
             self._left += 1
             for kind, is_of in KINDS.items():
@@ -74,9 +91,6 @@ class Drift:
         self._since_told += 1
         if record.look is not None and len(self._first) < WINDOW:
             self._first.append(record.look)
-        if len(self._window) < LEAST:
-            return None
-        return self._news({kind: change for kind, change in self._measured() if change is not None}, record)
 
     def _news(self, changes: dict[str, Change], record: PredictionRecord) -> str | None:
         """Return the line of changes that are new; what comes right after another line belongs to the same change."""

@@ -41,9 +41,7 @@ class Watcher:
         )
         self._placement = Placement(options.output, self._tell)
         self._drift = Drift(predictor.metadata.looks)
-        for entry in self._placement.resume(journal.read()):
-            self._arrivals.done.add(entry.picture.identity)
-            self._drift.add(entry.record)
+        self._drift.recall(entry.record for entry in self._known())
         self._placement.retry()
         self._placement.save()
         self._overlays = Path(os.path.abspath(options.output))  # noqa: PTH100 not through links
@@ -55,6 +53,12 @@ class Watcher:
         self._webhook: Webhook | None = None
         self._is_finished = False
         self._load = partial(load_image, known=predictor.metadata, masks=options.masks)
+
+    def _known(self) -> Iterator[Entry]:
+        """Yield the lines of before, and note whose they are."""
+        for entry in self._placement.resume(self._journal.read()):
+            self._arrivals.done.add(entry.picture.identity)
+            yield entry
 
     def __enter__(self) -> "Watcher":
         """Start the threads."""
