@@ -20,6 +20,9 @@ from promptad.export.registry import export
 from promptad.models.base import AnomalyDetector, Subject, TrainTask
 from promptad.models.folder import load_folder
 from promptad.models.hub import HubMixin, fetch_folder
+from promptad.models.multi_prototype.detector import MultiPrototypeDetector
+from promptad.models.multi_prototype.teaching import confirm, new_verdicts, undo
+from promptad.models.multi_prototype.verdicts import Verdict
 from promptad.models.registry import load_detector, train
 from promptad.models.support import encode_support, with_bit_depth, with_region, with_tiles
 from promptad.runtime.asked_region import in_region
@@ -161,6 +164,48 @@ class PromptAD(HubMixin):
         if not asked and masks_folder(self.region) is not None:
             asked = self.region  # the folder that `fit` was given
         return in_region(self.detector, asked, ())
+
+    def confirm(self, good: Iterable[ImageLike] | ImageLike = (), defect: Iterable[ImageLike] | ImageLike = ()) -> Self:
+        """Learn from verdicts on images, given as for `fit`: `good` ones, and those with a `defect`.
+
+        Nothing is trained anew, and all of it can be undone. What looks like a defect of these is rejected from then
+        on. A verdict that is known already is left out with a warning.
+
+        Raises:
+            InputError: the estimator is not fitted, or of the baseline, which decides nothing; an image cannot be read,
+                or was called the opposite.
+        """
+        detector = self._decided()
+        new = new_verdicts(detector, as_list(good), as_list(defect))
+        for verdict in new.repeated:
+            warnings.warn(f"known already: {verdict.called} is {verdict.label}", stacklevel=2)
+        self._detector = confirm(detector, new)
+        return self
+
+    @property
+    def verdicts(self) -> tuple[Verdict, ...]:
+        """The verdicts that were learned from: name, hash, time, and whether the image is good."""
+        taught = self._decided().taught
+        return () if taught is None else taught.verdicts
+
+    def undo(self, *names: str) -> Self:
+        """Forget verdicts, named by files, beginnings of hashes, or as "all", as if they had never been given.
+
+        Raises:
+            InputError: no verdict is of that name, or several are.
+        """
+        self._detector = undo(self._decided(), names)
+        return self
+
+    def _decided(self) -> MultiPrototypeDetector:
+        """Return the trained detector, which decides.
+
+        Raises:
+            InputError: it is of the baseline.
+        """
+        if not isinstance(detector := self.detector, MultiPrototypeDetector):
+            raise InputError("the single-anchor baseline decides nothing, so there is nothing to confirm")
+        return detector
 
     def save(self, path: str | Path) -> None:
         """Write a checkpoint."""

@@ -9,8 +9,10 @@ import numpy as np
 from promptad.errors import InputError
 
 ANOMALY, GOOD = "anomaly", "good"  # the labels of a prediction
+DEFECTIVE = "defective"  # a verdict of people on a picture, beside good
 UNSURE = "unsure"  # a third one, where a second threshold is asked for: between both
 UNLIKE = "unlike the part"  # the reason of an anomaly that is no part with a defect
+LIKE_DEFECT = "like the defect"  # begins the reason of an anomaly that looks like what people called a defect
 SCORE_THRESHOLD = 0.5  # of normalised scores and anomaly maps: at it, the raw ones are at their threshold
 
 
@@ -50,7 +52,8 @@ class ClassDataset:
 class Explanation:
     """Why an image has its score: the terms (weighted z-scores), and the nearest states.
 
-    The terms sum to the raw score, unless `lack` is above 1: then it is at least a little above the threshold.
+    The terms sum to the raw score, unless `lack` is above 1 or there is a `defect`: then it is at least a little above
+    the threshold.
     """
 
     prototype: int  # the abnormal prototype with the highest z-score, counted from 1
@@ -60,12 +63,15 @@ class Explanation:
     memory: float | None  # term of the memory bank
     lack: float | None = None  # of what an image of the part should show: above 1 the raw score is above the threshold
     distance: float | None = None  # to the support images as a whole, no part of the score: up to 1 if it is good
+    defect: str | None = None  # the known defect that it is like: "in 003.png"; None if it is like none
 
     @property
     def reason(self) -> str:
         """Why the image may be anomalous, in words."""
         if self.lack is not None and self.lack > 1:
             return UNLIKE
+        if self.defect is not None:
+            return f"{LIKE_DEFECT} {self.defect}"
         return f"most like: {', '.join(self.nearest_states)}"
 
 

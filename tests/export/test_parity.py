@@ -8,13 +8,17 @@ import pytest
 from exported import DETECTORS, carpets, expected, head_of, support, trained
 from train_speed import random_backbone
 
+from promptad.export.base import ExportOptions
 from promptad.export.registry import export
 from promptad.models.base import AnomalyDetector, Subject, TrainTask
+from promptad.models.multi_prototype.detector import MultiPrototypeDetector
+from promptad.models.multi_prototype.teaching import confirm, new_verdicts
 from promptad.models.registry import train
 from promptad.models.support import encode_support
 from promptad.runtime.engines import ONNXRUNTIME, OPENVINO
 from promptad.runtime.session import Session
 from promptad.settings import Settings, TrainingSettings
+from promptad.structures import GOOD
 
 # Largest differences of scores and maps in [0, 1]. A memory bank's distances are differences of cosines near 1, which
 # float32 holds to 6e-8, divided by their small deviation: its own scores are as far from those in float64.
@@ -55,6 +59,24 @@ def test_a_head_and_its_tower_give_the_numbers_of_tiny(
 ) -> None:
     session = Session(head_of(name, suffix, folder), engine=engine)
     assert_parity(session, trained(name).detector, batch)
+
+
+@pytest.mark.parametrize("name", ["multi-prototype", "multi-prototype+memory"])
+def test_a_taught_detector_decides_the_same_without_torch(name: str, tmp_path: Path) -> None:
+    detector, images = trained(name).detector, carpets()
+    assert isinstance(detector, MultiPrototypeDetector)
+    passed = [image for image, label in zip(images, detector.predict(images).label, strict=True) if label == GOOD]
+    taught = confirm(detector, new_verdicts(detector, passed[1:3], passed[:1]))
+    export(taught, tmp_path / "taught.onnx", ExportOptions())
+    session = Session(tmp_path / "taught.onnx")
+    found, reference = session.predict(images), taught.predict(images)
+    np.testing.assert_allclose(found.score, reference.score, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(found.anomaly_map, reference.anomaly_map, rtol=0, atol=1e-4)
+    assert found.label == reference.label
+    assert session.metadata.defects == ("",)
+    like = [why.reason == "like the defect number 1" for why in found.explanations]
+    assert like == [why.reason == "like the defect in image 1" for why in reference.explanations]
+    assert any(like)
 
 
 @pytest.mark.parametrize("suffix", [".onnx", ".xml"])

@@ -1,6 +1,6 @@
 """Checkpoints of this format and of older ones load and predict what they predicted when they were written.
 
-Those of `format_7` are made by its `make.py`; the others were, by the promptad of then.
+Those of `format_8` are made by its `make.py`; the others were, by the promptad of then.
 """
 
 from pathlib import Path
@@ -13,11 +13,15 @@ from promptad import PromptAD
 from promptad.models import distances
 from promptad.models.multi_prototype.detector import MultiPrototypeDetector
 
-OLDEST, OLDER, FOLDER = (Path(__file__).parent / f"format_{number}" for number in (5, 6, 7))
+OLDEST, OLDER, LAST, FOLDER = (Path(__file__).parent / f"format_{number}" for number in (5, 6, 7, 8))
+NAMES = ("multi_prototype", "multi_prototype_memory", "single_anchor")
+TAUGHT = "multi_prototype_memory_taught"
 
 
-@pytest.mark.parametrize("folder", [OLDEST, OLDER, FOLDER])
-@pytest.mark.parametrize("name", ["multi_prototype", "multi_prototype_memory", "single_anchor"])
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [*((folder, name) for folder in (OLDEST, OLDER, LAST, FOLDER) for name in NAMES), (FOLDER, TAUGHT)],
+)
 def test_a_checkpoint_predicts_what_it_did(folder: Path, name: str) -> None:
     with np.load(folder / "images.npz") as saved, np.load(folder / f"{name}.npz") as predicted:
         images, expected = list(saved["images"]), dict(predicted)
@@ -32,7 +36,7 @@ def test_a_checkpoint_predicts_what_it_did(folder: Path, name: str) -> None:
     assert prediction.threshold == (float(expected["threshold"]) if "threshold" in expected else None)
 
 
-@pytest.mark.parametrize("name", ["multi_prototype", "multi_prototype_memory", "single_anchor"])
+@pytest.mark.parametrize("name", [*NAMES, TAUGHT])
 def test_a_checkpoint_is_written_again_unchanged(name: str, tmp_path: Path) -> None:
     system = "single-anchor" if name == "single_anchor" else "multi-prototype"
     PromptAD.load(FOLDER / f"{name}.pt", system=system).save(tmp_path / "again.pt")

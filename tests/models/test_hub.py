@@ -128,7 +128,7 @@ def test_tensors_have_dotted_names_and_all_else_is_readable(tmp_path: Path) -> N
     config = config_of(tmp_path)
     assert (config["format"], config["format_version"], config["class_name"]) == (
         "promptad multi-prototype",
-        7,
+        8,
         "carpet",
     )
     assert config["vocabulary"] == {name: learned["vocabulary"][name] for name in ("phrases", "groups")}
@@ -350,7 +350,7 @@ def changed(**changes: Any) -> Callable[[Path], None]:
         (changed(format="promptad crystal-ball"), "which this promptad does not know; install a newer promptad"),
         (changed(format="promptad crystal-ball", format_version=99), "format version 99"),
         (changed(format="promptad single-anchor"), "is of the multi-prototype system"),
-        (changed(format_version=99), "has format version 99, this promptad reads up to 7; install a newer promptad"),
+        (changed(format_version=99), "has format version 99, this promptad reads up to 8; install a newer promptad"),
         (changed(format_version="new"), "format_version is no whole number"),
         (changed(format_version=3), "is of an older promptad"),
         (changed(weights_sha256="0" * 64), "was trained on other weights of tiny"),

@@ -131,7 +131,8 @@ def test_the_page_needs_no_network_and_is_accessible(page: Page) -> None:
     places = [attributes[name] for _, attributes in page.elements for name in ("src", "href") if name in attributes]
     assert {place.split(",")[0] for place in places if not place.startswith("#")} == {"data:image/jpeg;base64"}
     assert re.findall(r"url\((?!#)|@import", page.text) == []
-    assert page.all("script") == page.all("link") == []
+    assert page.all("link") == []
+    assert page.all("script") == [{}]  # of the verdicts, within the page
     identities = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
     assert len(set(identities)) == len(identities)
     assert {attributes["href"][1:] for attributes in page.all("a")} <= set(identities)
@@ -147,6 +148,39 @@ def test_a_browser_shows_the_page(browser: Any, written: Path, width: int, schem
     run = look(browser, written, width, scheme)
     assert run("return document.querySelector('h1').textContent").startswith("my carpet: ")
     assert run("return document.querySelectorAll('svg, table, nav').length") == 9
+
+
+@pytest.mark.slow
+def test_verdicts_are_pressed_by_keys_counted_and_downloaded(browser: Any, written: Path) -> None:
+    look(browser, written, 1280, "light")
+    run: Callable[..., Any] = browser.execute_script
+    assert run("return document.getElementById('verdict-download').disabled")
+    groups = browser.find_elements("css selector", ".list .verdict")
+    lines = [line for line in read_lines(written.parent / "predictions") if "error" not in line]
+    assert {group.get_attribute("data-path") for group in groups} == {line["path"] for line in lines}
+    first, second = (group.find_elements("css selector", "button") for group in groups[:2])
+    first[0].send_keys(" ")
+    second[1].send_keys("\n")
+    assert run("return document.getElementById('verdict-count').value") == "1 good, 1 defective."
+    run("arguments[0].click()", first[1])
+    pressed = "[...document.querySelectorAll('.verdict [aria-pressed=true]')]"
+    shown = run(f"return {pressed}.map(button => [button.parentElement.dataset.path, button.textContent])")
+    path = groups[0].get_attribute("data-path")
+    assert [path, "defect"] in shown
+    assert shown.count([path, "defect"]) == len(browser.find_elements("css selector", f".verdict[data-path='{path}']"))
+    run("arguments[0].click()", second[1])
+    assert run("return document.getElementById('verdict-count').value") == "0 good, 1 defective."
+    run(
+        "window.held = []; URL.createObjectURL = blob => { blob.text().then(text => held.push(text)); return '#'; };"
+        "document.getElementById('verdict-download').click();"
+    )
+    content = json.loads(browser.execute_async_script("setTimeout(() => arguments[0](held[0]), 200)"))
+    made_by = json.loads((written.parent / "predictions" / "run.json").read_text())
+    assert content == {
+        "format": "promptad verdicts",
+        "detector_sha256": made_by["checkpoint_sha256"],
+        "verdicts": [{"path": path, "verdict": "defective"}],
+    }
 
 
 def test_the_file_of_lines_can_be_named_and_the_rate_is_that_of_predict(own: Own, tmp_path: Path) -> None:

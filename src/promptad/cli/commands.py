@@ -1,6 +1,5 @@
 """The commands: each turns its options into work of the engine, and draws, writes and prints the results."""
 
-import os
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
@@ -28,7 +27,9 @@ from promptad.cli.builders import (
     read_part,
     result_folder,
 )
+from promptad.cli.confirm import run_confirm
 from promptad.cli.detectors import (
+    check_can_change,
     export_path,
     find_checkpoint,
     find_support,
@@ -158,8 +159,7 @@ def run_threshold(given: Arguments, console: Console) -> None:
     detector = load_decided(path, find_device(given, console), given)
     known = detector.metadata
     if any(given[name] is not None for name in ("false_alarm_rate", "threshold", "unsure")):
-        if not os.access(path, os.W_OK) or not os.access(path.parent, os.W_OK):
-            raise InputError(f"{path} cannot be written to: check the rights of the file and of its folder")
+        check_can_change(path)
         detector.save(path)
         console.print(f"written: {path}", soft_wrap=True)
     console.print(f"{known.class_name}: a picture is rejected above a raw score of {known.threshold:.4g}")
@@ -330,6 +330,7 @@ RUNNERS: dict[str, Callable[[Arguments, Console], int | None]] = {
     "train": run_train,
     "predict": run_predict,
     "threshold": run_threshold,
+    "confirm": run_confirm,
     "watch": run_watch,
     "export": run_export,
     "serve": run_serve,

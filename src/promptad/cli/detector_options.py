@@ -1,4 +1,4 @@
-"""The options of what works on a trained detector: predict, watch, export, serve, threshold."""
+"""The options of what works on a trained detector: predict, watch, export, serve, threshold, confirm."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from promptad.cli.learning_options import (
     WEIGHTS,
 )
 from promptad.cli.option import Option
-from promptad.cli.values import truth
+from promptad.cli.values import names, numbers, truth
 from promptad.export.registry import SUFFIXES
 from promptad.export.tower_encoder import TORCH
 from promptad.runtime.engines import ENGINES
@@ -106,4 +106,18 @@ SET_THRESHOLD = (
     THRESHOLD,
     UNSURE_NOW,
     *MOVED,
+)
+
+CONFIRM = (
+    TRAINED,
+    Option("--good", str, "pictures that are good: files, folders or patterns; may be given again", several=True),
+    Option("--defect", str, "pictures that are defective, in the same way", several=True),
+    Option("--predictions", Path, "folder that predict or watch wrote, whose lines the next two options name"),
+    Option("--good-lines", numbers, "lines of predictions.jsonl whose pictures are good, such as 3,7-9"),
+    Option("--defect-lines", numbers, "lines of predictions.jsonl whose pictures are defective"),
+    Option("--verdicts", Path, "file of verdicts that the page of report --predictions has downloaded"),
+    Option("--list", truth, "show all verdicts that the detector was taught", default=False),
+    Option("--undo", names, "verdicts to take back, by names of files or beginnings of hashes, or all"),
+    *MOVED,
+    BATCH,
 )

@@ -1,5 +1,6 @@
 """From options to the detector that a command works on, and to what it is exported to and with."""
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -83,6 +84,16 @@ def load_decided(
     if rate is not None and threshold is not None:
         raise InputError(f"`threshold` {threshold:g} and `false_alarm_rate` {rate:g}: give one of them")
     return load_with_thresholds(path, device, rate, given["pretrained_dataset"], threshold, unsure, known)
+
+
+def check_can_change(path: Path) -> None:
+    """Check that a detector's file can be written anew.
+
+    Raises:
+        InputError: it is read-only.
+    """
+    if not os.access(path, os.W_OK) or not os.access(path.parent, os.W_OK):
+        raise InputError(f"{path} cannot be written to: check the rights of the file and of its folder")
 
 
 def export_path(checkpoint: Path, given: Arguments) -> Path:

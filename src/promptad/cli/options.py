@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from promptad.cli.detector_options import EXPORT, PREDICT, SERVE, SET_THRESHOLD, WATCH
+from promptad.cli.detector_options import CONFIRM, EXPORT, PREDICT, SERVE, SET_THRESHOLD, WATCH
 from promptad.cli.learning_options import CPU, DATA, GPU, LEARNING, OWN
 from promptad.cli.option import Option
 from promptad.cli.values import folders, names, numbers, truth
@@ -43,6 +43,10 @@ COMMANDS: dict[str, tuple[str, tuple[Option, ...]]] = {
     "train": ("train, measure and diagnose the detector of one class", (*LEARNING, *OWN)),
     "predict": ("judge pictures without labels: a decision, and where the defect is", PREDICT),
     "threshold": ("show a detector's threshold, and what others would ask; or set it", SET_THRESHOLD),
+    "confirm": (
+        "tell a detector where it was wrong: it learns in seconds, and that can be undone",
+        CONFIRM,
+    ),
     "watch": ("judge each picture that arrives in a folder once, also after a kill and a restart", WATCH),
     "export": ("write a detector as a file that runs without torch", EXPORT),
     "serve": ("answer over HTTP, with a page: judge pictures by exported detectors", SERVE),

@@ -20,6 +20,8 @@ class Scores:
     image: Tensor  # [N]
     patches: Tensor  # [N, side, side]
     lack: Tensor | None = None  # [N], of what an image of the part should show: above 1 it is unlike the part
+    defects: Tensor | None = None  # [N, side, side], how like a known defect each patch is: above 1 it is like one
+    defect: Tensor | None = None  # [N], the known defect that is likest, counted from 0
 
 
 def smooth_maps(patches: Tensor, settings: ScoringSettings) -> Tensor:
@@ -43,6 +45,12 @@ def smoothing(side: int, resolution: int, sigma: float) -> np.ndarray:
 def resize_maps(patches: Tensor, resolution: int) -> Tensor:
     """Resize patch scores [N, side, side] bilinearly to [N, resolution, resolution]."""
     return F.interpolate(patches[:, None], (resolution, resolution), mode="bilinear", align_corners=False)[:, 0]
+
+
+def spread_patches(patches: Tensor, resolution: int) -> Tensor:
+    """Return values of patches [N, side, side] as maps [N, resolution, resolution]: each pixel has its patch's."""
+    places = torch.arange(resolution, device=patches.device) * patches.shape[1] // resolution
+    return patches[:, places][:, :, places]
 
 
 def square_maps(patches: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from promptad.settings import BackboneSettings, Settings
 from promptad.utils.files import whole_file
 
 FORMAT = "promptad"  # followed by the method
-FORMAT_VERSION = 7  # 5: words have weights beside a memory bank; 6: its layers; likeness; 7: its distances; maps
+FORMAT_VERSION = 8  # 5: words' weights beside a memory bank; 6: its layers; likeness; 7: distances; maps; 8: verdicts
 PLAIN_KEYS = {
     *("format", "format_version", "settings", "weights_sha256", "dataset", "class_name", "support_images"),
     "support_sha256",

@@ -30,7 +30,7 @@ CURE = "fetch the folder again, or have it saved again with save_pretrained"
 def write_folder(folder: Path, detector: AnomalyDetector, card: str, *, with_support_names: bool = False) -> None:
     """Write a detector and its model card to a folder; the three files replace earlier ones together.
 
-    No folder of this machine is written, and names of the support images' files only if asked.
+    No folder of this machine is written, and names of the files that it learned from only if asked.
 
     Raises:
         InputError: the folder cannot be written to, or its README.md is not of a detector.
@@ -40,7 +40,7 @@ def write_folder(folder: Path, detector: AnomalyDetector, card: str, *, with_sup
     settings = replace(detector.settings, backbone=detector.settings.backbone.without_folders())
     content = detector.content() | {"settings": settings.to_dict()}
     if not with_support_names:
-        content["support_images"] = []
+        content = without_names(content)
     tensors, plain = split_tensors(with_format(settings.system, content))
     written = safetensors.torch.save({name: own.contiguous().clone() for name, own in tensors.items()})
     plain[TENSORS_SHA256] = hashlib.sha256(written).hexdigest()
@@ -50,6 +50,14 @@ def write_folder(folder: Path, detector: AnomalyDetector, card: str, *, with_sup
     with ExitStack() as files:
         for name, data in {TENSORS: written, **texts}.items():
             files.enter_context(whole_file(folder / name, "save_directory")).write_bytes(data)
+
+
+def without_names(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the content of a detector without names of files that it learned from."""
+    kept = dict(content) | {"support_images": []}
+    if verdicts := kept.get("verdicts"):
+        kept["verdicts"] = verdicts | {"names": [""] * len(verdicts["names"])}
+    return kept
 
 
 def load_folder(folder: Path, device: torch.device, weights: str | None = None) -> AnomalyDetector:

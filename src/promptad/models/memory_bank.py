@@ -50,6 +50,19 @@ class MemoryBank:
         of_layers = [distances_to(rows, own, self.distances) for rows, own in zip(self.layers, layers, strict=True)]
         return torch.stack(of_layers, 1).flatten(0, 1)
 
+    def with_images(self, features: ImageFeatures) -> "MemoryBank":
+        """Return a bank that also holds every patch of N images' features with layers."""
+        pairs = zip(self.layers, features.layers, strict=True)
+        return replace(self, layers=tuple(torch.cat([rows, own.flatten(0, 1)]) for rows, own in pairs))
+
+    def add_left_out_distances(self, features: ImageFeatures, tiles: int = 1) -> ImageFeatures:
+        """Return features of N images' tiles with the distances of each image to a bank with the others, too."""
+        number, found = torch.arange(len(features.class_token), device=features.class_token.device) // tiles, []
+        for own in range(len(number) // tiles):
+            bank = self.with_images(features.rows(number != own))
+            found.append(bank.add_distances(features.rows(number == own)))
+        return ImageFeatures.joined(found)
+
 
 @dataclass(frozen=True, eq=False)
 class CalibratedMemory:

@@ -19,7 +19,7 @@ from promptad.runtime.engines import SUFFIXES
 from promptad.runtime.predict import Predictor
 from promptad.runtime.predictions import AGAIN, PredictionRecord, PredictionRun
 from promptad.runtime.session import Session
-from promptad.structures import UNLIKE
+from promptad.structures import LIKE_DEFECT, UNLIKE
 from promptad.utils.progress import add_task, progress_bar
 
 MOST_REJECTED, MOST_PASSED = 12, 4  # images in the gallery
@@ -42,6 +42,10 @@ class PredictionsSummary:
         """Return the displayed name of an image: its path below that folder."""
         return str(Path(record.path).relative_to(self.folder)) if self.folder else record.path
 
+    def path(self, record: PredictionRecord) -> str:
+        """Return where an image is, whatever the working directory."""
+        return str(Path(self.run.folder, record.place))
+
     @cached_property
     def readable(self) -> list[PredictionRecord]:
         """The images that could be read, highest score first."""
@@ -58,8 +62,12 @@ class PredictionsSummary:
         return [record for record in self.readable if record.is_anomalous]
 
     def rejected_above(self, level: float) -> int:
-        """Return how many images a threshold of raw scores rejects; those unlike the part are, whatever it is."""
-        return sum(record.raw_score > level or record.reason.startswith(UNLIKE) for record in self.readable)
+        """Return how many images a threshold of raw scores rejects.
+
+        Those unlike the part, or like a known defect, are rejected whatever it is.
+        """
+        always = UNLIKE, LIKE_DEFECT
+        return sum(record.raw_score > level or record.reason.startswith(always) for record in self.readable)
 
     @property
     def passed(self) -> list[PredictionRecord]:

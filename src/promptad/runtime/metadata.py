@@ -36,6 +36,7 @@ class Metadata:
     support_images: tuple[str, ...] = ()  # their names, if they are known
     support_sha256: str = ""  # of their pixels
     looks: tuple[Look, ...] = ()  # of them, if they are known
+    defects: tuple[str, ...] = ()  # names of the pictures of known defects, in their order; empty ones are private
 
     @property
     def frame(self) -> Frame:
@@ -69,11 +70,12 @@ class ExportedText:
     known: Metadata | None = None  # None of a tower
 
     def to_json(self) -> str:
-        """Return the text. File names of support images, and folders of weights, stay where they are."""
+        """Return the text. File names of pictures, and folders of weights, stay where they are."""
         content: dict[str, Any] = {"format": self.kind, "format_version": EXPORT_VERSION, "tower": asdict(self.tower)}
         if self.known is not None:
             settings = replace(self.known.settings, backbone=self.known.settings.backbone.without_folders())
-            known = replace(self.known, settings=settings, support_images=())
+            defects = ("",) * len(self.known.defects)
+            known = replace(self.known, settings=settings, support_images=(), defects=defects)
             plain = asdict(known) | {"settings": settings.to_dict()}
             content |= {"tower_file": self.tower_file, "detector": plain}
         return json.dumps(content, ensure_ascii=False)
@@ -106,8 +108,8 @@ class ExportedText:
 
 
 def _metadata(plain: Mapping[str, Any]) -> Metadata:
-    content = dict(plain) | {"settings": Settings.from_dict(plain["settings"])}
-    for name in ("phrases", "groups", "support_images", "false_alarm_range"):
+    content = {"defects": ()} | dict(plain) | {"settings": Settings.from_dict(plain["settings"])}
+    for name in ("phrases", "groups", "support_images", "false_alarm_range", "defects"):
         content[name] = None if content[name] is None else tuple(content[name])
     content["looks"] = tuple(Look(**look) for look in content.get("looks", ()))
     content["by_rate"] = tuple((float(rate), float(level)) for rate, level in content["by_rate"])

@@ -6,7 +6,8 @@ The outputs, by name, of N images:
 - of a method with thresholds `is_anomalous` [N];
 - of one with explanations `prototype` [N], counted from 0; `state_scores` [N, S], the z-scores of the states at the
   most unusual patch; the terms of the raw score that there are, of `class_token_term`, `patches_term` and `memory_term`
-  [N]; and `lack` [N] and `distance` [N], if they are known.
+  [N]; `lack` [N] and `distance` [N], if they are known; and where defects are known `defect` [N], the one that is
+  likest, counted from 0, and `defect_likeness` [N], above 1 where an image is like it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -65,7 +66,21 @@ def explanations(outputs: Outputs, metadata: Metadata) -> tuple[Explanation, ...
     terms = [outputs[name].tolist() if name in outputs else [None] * count for name in TERMS]
     states = [nearest_states(row, metadata.phrases, metadata.groups) for row in outputs["state_scores"]]
     numbers = (outputs["prototype"] + 1).tolist()
-    return tuple(Explanation(*row) for row in zip(numbers, states, *terms, strict=True))
+    rows = zip(numbers, states, *terms, known_defects(outputs, metadata, count), strict=True)
+    return tuple(Explanation(*row) for row in rows)
+
+
+def known_defects(outputs: Outputs, metadata: Metadata, count: int) -> list[str | None]:
+    """Return which known defect each of `count` images is like, in words; None if it is like none."""
+    if "defect" not in outputs:
+        return [None] * count
+    pairs = zip(outputs["defect"].tolist(), outputs["defect_likeness"].tolist(), strict=True)
+    return [_defect_in_words(metadata.defects, number) if likeness > 1 else None for number, likeness in pairs]
+
+
+def _defect_in_words(names: Sequence[str], number: int) -> str:
+    """Return "in 003.png", or "number 3" where names are private."""
+    return f"in {names[number]}" if number < len(names) and names[number] else f"number {number + 1}"
 
 
 def nearest_states(scores: np.ndarray, phrases: Sequence[str], groups: Sequence[int]) -> tuple[str, ...]:

@@ -174,6 +174,8 @@ class PredictionRecord:
         for name in ("lack", "distance"):
             if (number := explanation.get(name)) is not None and not is_number(number):
                 raise TypeError(f"{name} {number!r} is no number")
+        if (defect := explanation.get("defect")) is not None:
+            explanation["defect"] = str(defect)
         return cls(
             path=str(content["path"]),
             label=content["decision"],

@@ -15,9 +15,11 @@ from promptad.models.base import AnomalyDetector, Subject
 from promptad.models.memory_bank import CalibratedMemory
 from promptad.models.multi_prototype.explain import explain
 from promptad.models.multi_prototype.head import PrototypeHead
+from promptad.models.multi_prototype.known_defects import KnownDefects
 from promptad.models.multi_prototype.scoring import score_class_tokens
 from promptad.models.multi_prototype.similarities import normal_similarities
 from promptad.models.multi_prototype.threshold import NormalScoreDistribution, Thresholds
+from promptad.models.multi_prototype.verdicts import Taught
 from promptad.runtime.metadata import Metadata
 from promptad.settings import ScoringSettings, Settings
 from promptad.structures import Look
@@ -48,6 +50,15 @@ class MultiPrototypeDetector(AnomalyDetector):
     subject: Subject
     normal_scores: NormalScoreDistribution | None = None  # of the epoch that is kept
     looks: tuple[Look, ...] = ()  # of the support images, if they are known
+    taught: Taught | None = None  # by verdicts of people; None if it was not
+
+    @property
+    def untaught(self) -> "MultiPrototypeDetector":
+        """The detector without any verdict, its thresholds set as now."""
+        if self.taught is None:
+            return self
+        plain = replace(self, head=self.taught.head, taught=None)
+        return plain.with_thresholds(self.taught.normal_scores, self.settings.scoring)
 
     def with_thresholds(
         self, normal_scores: NormalScoreDistribution, scoring: ScoringSettings
@@ -59,7 +70,8 @@ class MultiPrototypeDetector(AnomalyDetector):
         thresholds = normal_scores.thresholds(scoring.false_alarm_rate, self.backbone.device)
         if scoring.threshold is not None:
             thresholds = replace(thresholds, image=torch.full_like(thresholds.image, scoring.threshold))
-        settings, head = replace(self.settings, scoring=scoring), self.head.with_thresholds(thresholds)
+        suspicious = normal_scores.suspicious_level(scoring.false_alarm_rate)
+        settings, head = replace(self.settings, scoring=scoring), self.head.with_thresholds(thresholds, suspicious)
         return replace(self, head=head, settings=settings, normal_scores=normal_scores)
 
     @property
@@ -80,7 +92,8 @@ class MultiPrototypeDetector(AnomalyDetector):
     @property
     def by_class_token(self) -> bool:
         """Whether image scores are made of class tokens only."""
-        return self.head.memory is None and self.settings.scoring.image_score == "class-token"
+        head = self.head
+        return head.memory is None and head.defects is None and self.settings.scoring.image_score == "class-token"
 
     def score_class_tokens(self, class_token: Tensor) -> Tensor:
         """Return the image scores of class tokens [N, D], in z-scores."""
@@ -100,9 +113,9 @@ class MultiPrototypeDetector(AnomalyDetector):
         learned = head.prototypes, head.calibration, head.states
         explained = explain(known, *learned, head.image_score, head.memory, head.top_share)
         if head.likeness is not None:
-            explained |= {"lack": head.likeness.lack(features.patch_tokens)}
+            explained["lack"] = head.likeness.lack(features.patch_tokens)
         if head.distance is not None:
-            explained |= {"distance": head.distance.of(features.class_token)}
+            explained["distance"] = head.distance.of(features.class_token)
         return explained
 
     @property
@@ -117,6 +130,7 @@ class MultiPrototypeDetector(AnomalyDetector):
             phrases=states.phrases,
             groups=states.groups,
             looks=self.looks,
+            defects=() if self.taught is None else self.taught.defects,
         )
 
     def usage(self, features: ImageFeatures) -> Tensor:
@@ -154,7 +168,8 @@ class MultiPrototypeDetector(AnomalyDetector):
             return (f"threshold {by_hand:.4g}, set by hand",)
         if self.normal_scores is None or (range_ := self.false_alarm_range) is None:
             return ()
-        rate, images = self.settings.scoring.false_alarm_rate, self.settings.training.k_shot
+        rate = self.settings.scoring.false_alarm_rate
+        images = self.settings.training.k_shot + len(self.normal_scores.confirmed_scores.good)
         how = "counted" if self.normal_scores.counts(rate) else "estimated"
         pictures = "1 good picture" if images == 1 else f"{images} good pictures"
         return (
@@ -182,7 +197,13 @@ class MultiPrototypeDetector(AnomalyDetector):
         )
 
     def learned(self) -> dict[str, Any]:
-        """Return prototypes, calibration and states, and memory and normal scores, empty if there are none."""
+        """Return prototypes, calibration and states, and memory, normal scores and verdicts, empty if there are none.
+
+        All but the verdicts is of the untaught detector.
+        """
+        if self.taught is not None:
+            assert self.normal_scores is not None
+            return self.untaught.learned() | {"verdicts": _plain_taught(self.taught, self.head, self.normal_scores)}
         prototypes = self.head.prototypes
         thresholds = {THRESHOLD_KEYS[name]: number for name, number in vars(self.thresholds).items()}
         calibration = {CALIBRATION_KEYS.get(name, name): number for name, number in vars(self.head.calibration).items()}
@@ -197,6 +218,7 @@ class MultiPrototypeDetector(AnomalyDetector):
             "normal_scores": {} if self.normal_scores is None else _plain_scores(self.normal_scores),
             "memory": {} if self.head.memory is None else _plain_memory(self.head.memory),
             "likeness": {} if self.head.likeness is None else _plain(vars(self.head.likeness)),
+            "verdicts": {},
         } | self._learned_look()
 
     def _learned_look(self) -> dict[str, Any]:
@@ -223,6 +245,30 @@ def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
 def _plain_scores(scores: NormalScoreDistribution) -> dict[str, Any]:
     counted = {"image_scores": list(scores.left_out_scores), "peak_scores": list(scores.left_out_maxima)}
     return {"image": list(scores.image), "peaks": list(scores.map_max), **counted}
+
+
+def _plain_taught(taught: Taught, head: PrototypeHead, scores: NormalScoreDistribution) -> dict[str, Any]:
+    """Return verdicts, the features of their pictures, and what was found of these that takes time to find again."""
+    verdicts, features, defects = taught.verdicts, taught.features, head.defects
+    of_images, of_maps = scores.confirmed_scores, scores.confirmed_maxima
+    tensors = {"class_token": features.class_token, "patch_tokens": features.patch_tokens}
+    layers = dict(zip(layer_keys(len(features.layers)), features.layers, strict=True))
+    return {
+        "names": [verdict.name for verdict in verdicts],
+        "sha256": [verdict.sha256 for verdict in verdicts],
+        "times": [verdict.time for verdict in verdicts],
+        "good": [verdict.is_good for verdict in verdicts],
+        **_plain(tensors | layers),
+        "good_scores": list(of_images.good),
+        "good_peaks": list(of_maps.good),
+        "defect_scores": list(of_images.defective),
+        "defect_peaks": list(of_maps.defective),
+        "defects": {} if defects is None else _plain_defects(defects),
+    }
+
+
+def _plain_defects(defects: KnownDefects) -> dict[str, Any]:
+    return _plain({"tokens": defects.tokens, "radii": defects.radii, "pictures": defects.pictures.tolist()})
 
 
 def _plain_memory(memory: CalibratedMemory) -> dict[str, Any]:

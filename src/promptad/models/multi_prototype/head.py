@@ -1,15 +1,18 @@
 """The trained head of a multi-prototype detector as one module: from features to raw anomaly scores."""
 
+import math
 from dataclasses import replace
 
+import torch
 from torch import Tensor, nn
 
 from promptad.features import ImageFeatures
-from promptad.models.anomaly_map import Scores
+from promptad.models.anomaly_map import Scores, square_maps
 from promptad.models.buffers import Buffers
 from promptad.models.memory_bank import CalibratedMemory, MemoryBank
 from promptad.models.multi_prototype.calibration import Calibration
 from promptad.models.multi_prototype.explain import StateDirections
+from promptad.models.multi_prototype.known_defects import KnownDefects
 from promptad.models.multi_prototype.likeness import Likeness
 from promptad.models.multi_prototype.prototypes import Prototypes
 from promptad.models.multi_prototype.scoring import score_features
@@ -18,7 +21,7 @@ from promptad.models.multi_prototype.threshold import Thresholds
 
 
 class PrototypeHead(nn.Module):
-    """Prototypes, calibration, states, memory bank and thresholds as buffers; none is trainable.
+    """Prototypes, calibration, states, memory bank, known defects and thresholds as buffers; none is trainable.
 
     So `.to` moves all of them, `state_dict` names them, and a traced graph includes them.
     """
@@ -42,6 +45,7 @@ class PrototypeHead(nn.Module):
         self._states = Buffers({"directions": states.directions, "mean": states.mean, "std": states.std})
         self._layers = self._memory = self._likeness = self._thresholds = None
         self._distance: Buffers | None = None
+        self._defects: Buffers | None = None
         if memory is not None:
             self.memory_distances = memory.bank.distances
             numbers = {name: number for name, number in vars(memory).items() if name != "bank"}
@@ -92,24 +96,44 @@ class PrototypeHead(nn.Module):
         """The thresholds, if they are set."""
         return None if self._thresholds is None else Thresholds(**self._thresholds.tensors())
 
-    def with_memory(self, memory: CalibratedMemory | None) -> "PrototypeHead":
-        """Return a head of the same tensors with another memory bank, or none; its thresholds are not set."""
-        return self._again(memory)
+    @property
+    def defects(self) -> KnownDefects | None:
+        """The known defects, if there are any."""
+        return None if self._defects is None else KnownDefects(**self._defects.tensors())
 
-    def with_thresholds(self, thresholds: Thresholds) -> "PrototypeHead":
-        """Return a head of the same tensors with these thresholds."""
-        return self._again(self.memory, thresholds)
+    def with_memory(self, memory: CalibratedMemory | None) -> "PrototypeHead":
+        """Return a head of the same tensors with another memory bank, or none; its thresholds are not set.
+
+        It knows no defects.
+        """
+        return self.taught(memory, self.likeness, None)
+
+    def with_thresholds(self, thresholds: Thresholds, suspicious: float = math.inf) -> "PrototypeHead":
+        """Return a head of the same tensors with these thresholds; known defects count from a lower score on, too."""
+        defects = self.defects
+        if defects is not None:
+            defects = replace(defects, suspicious=torch.full_like(thresholds.image, suspicious))
+        return self.taught(self.memory, self.likeness, defects, thresholds)
 
     def with_distance(self, distance: SupportDistance) -> "PrototypeHead":
         """Return a head of the same tensors that knows how far images are from the support images."""
-        head = self._again(self.memory, self.thresholds)
+        head = self.taught(self.memory, self.likeness, self.defects, self.thresholds)
         head._distance = Buffers(vars(distance))
         return head
 
-    def _again(self, memory: CalibratedMemory | None, thresholds: Thresholds | None = None) -> "PrototypeHead":
+    def taught(
+        self,
+        memory: CalibratedMemory | None,
+        likeness: Likeness | None,
+        defects: KnownDefects | None,
+        thresholds: Thresholds | None = None,
+    ) -> "PrototypeHead":
+        """Return a head of the same words, with all that verdicts change."""
         known = self.prototypes, self.calibration, self.states
-        head = PrototypeHead(*known, memory, self.likeness, self.image_score, self.top_share, thresholds)
+        head = PrototypeHead(*known, memory, likeness, self.image_score, self.top_share, thresholds)
         head._distance = self._distance
+        if defects is not None:
+            head._defects = Buffers(vars(defects))
         return head
 
     def forward(self, class_token: Tensor, patch_tokens: Tensor, *layers: Tensor) -> tuple[Tensor, Tensor]:
@@ -126,7 +150,12 @@ class PrototypeHead(nn.Module):
         known, likeness = self.add_memory_distances(features), self.likeness
         scoring = self.image_score, self.top_share
         scores = score_features(known, self.prototypes, self.calibration, self.memory, *scoring)
-        return scores if likeness is None else replace(scores, lack=likeness.lack(features.patch_tokens))
+        if likeness is not None:
+            scores = replace(scores, lack=likeness.lack(features.patch_tokens))
+        if (defects := self.defects) is not None:
+            of_patches, defect = defects.likeness(features.patch_tokens, scores.image)
+            scores = replace(scores, defects=square_maps(of_patches), defect=defect)
+        return scores
 
     def add_memory_distances(self, features: ImageFeatures) -> ImageFeatures:
         """Return features with their distances to the memory bank, if there is one."""

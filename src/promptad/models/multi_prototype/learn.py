@@ -14,6 +14,7 @@ from promptad.models.multi_prototype.fusion import weigh_distances, weigh_words
 from promptad.models.multi_prototype.head import PrototypeHead
 from promptad.models.multi_prototype.likeness import Likeness
 from promptad.models.multi_prototype.support_distance import SupportDistance
+from promptad.models.multi_prototype.teaching import taught_by
 from promptad.models.multi_prototype.threshold import NormalScoreDistribution
 from promptad.models.multi_prototype.trainer import Trainer, run_epochs
 from promptad.settings import Settings
@@ -75,9 +76,12 @@ class _Learner:
 def recalibrate(detector: AnomalyDetector, support: SupportFeatures) -> MultiPrototypeDetector:
     """Return a detector with its prototypes as they are, and all else found anew on other features of its images.
 
-    What words count for beside the memory bank stays, too.
+    What words count for beside the memory bank stays, too, and so do the features of verdicts.
     """
     assert isinstance(detector, MultiPrototypeDetector)
+    if detector.taught is not None:
+        untaught = recalibrate(detector.untaught, support)
+        return taught_by(untaught, detector.taught.verdicts, detector.taught.features)
     head, settings, known, memory = detector.head, detector.settings, support, None
     if head.memory is not None:
         memory, known = _remember(support, settings)

@@ -13,6 +13,7 @@ from promptad.features import SupportFeatures
 
 SAMPLES = 32  # patches of the support images that stand for all
 SLACK = 2.0  # times as much as views of the support images lack is still the part
+SAME = 1e-5  # cosine distance below which patches are of the same picture
 LEAST_LIMIT = 1e-3  # cosine distance; views without any texture lack nothing of each other
 
 
@@ -44,6 +45,16 @@ class Likeness:
             known.append(_lacking(support.far_views.patch_tokens, samples))
         return cls(samples, (SLACK * torch.cat(known).max()).clamp_min(LEAST_LIMIT))
 
+    def including(self, patch_tokens: Tensor) -> "Likeness":
+        """Return the likeness that images [N, patch, D] have, too, whatever they lack."""
+        return Likeness(self.samples, torch.maximum(self.limit, _lacking(patch_tokens, self.samples).amax()))
+
+    def is_support_image(self, patch_tokens: Tensor, images: int) -> Tensor:
+        """Return which of N images with patch tokens [N, patch, D] are one of the `images` support images [N]."""
+        image = _places(images * patch_tokens.shape[1], patch_tokens.device) // patch_tokens.shape[1]
+        shown = (patch_tokens @ self.samples.T).amax(1) > 1 - SAME  # [N, sample]
+        return torch.stack([shown[:, image == number].all(1) for number in sorted(set(image.tolist()))]).any(0)
+
     def lack(self, patch_tokens: Tensor) -> Tensor:
         """Return how much N images with patch tokens [N, patch, D] lack of the part [N]: above 1 they are unlike it."""
         return _lacking(patch_tokens, self.samples) / self.limit
@@ -57,4 +68,9 @@ def _lacking(patch_tokens: Tensor, samples: Tensor) -> Tensor:
 def _samples(patch_tokens: Tensor) -> Tensor:
     """Return patches [sample, D] at even steps through all of some images' [N, patch, D]."""
     tokens = patch_tokens.flatten(0, 1)
-    return tokens[torch.linspace(0, len(tokens) - 1, SAMPLES, device=tokens.device).round().long()].clone()
+    return tokens[_places(len(tokens), tokens.device)].clone()
+
+
+def _places(count: int, device: torch.device) -> Tensor:
+    """Return which of `count` patches are samples [sample]."""
+    return torch.linspace(0, count - 1, SAMPLES, device=device).round().long()

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from promptad.backbones.clip import Backbone
 from promptad.models.base import subject_of
-from promptad.models.checkpoint import FORMAT_VERSION, check_shapes, damaged
+from promptad.models.checkpoint import check_shapes, damaged
 from promptad.models.memory_bank import WORDS_WEIGHTS, CalibratedMemory, MemoryBank
 from promptad.models.multi_prototype.calibration import Calibration
 from promptad.models.multi_prototype.detector import (
@@ -24,6 +24,7 @@ from promptad.models.multi_prototype.explain import StateDirections
 from promptad.models.multi_prototype.head import PrototypeHead
 from promptad.models.multi_prototype.likeness import Likeness
 from promptad.models.multi_prototype.prototypes import Prototypes
+from promptad.models.multi_prototype.restored_verdicts import check_verdicts, restore_taught
 from promptad.models.multi_prototype.support_distance import SupportDistance
 from promptad.models.multi_prototype.threshold import Gumbel, NormalScoreDistribution, Thresholds
 from promptad.settings import Settings
@@ -69,20 +70,24 @@ def restore(path: Path, checkpoint: Mapping[str, Any], backbone: Backbone) -> Mu
         return detector
     counted = (scores.get(name, ()) for name in COUNTED_KEYS)
     distribution = NormalScoreDistribution(Gumbel(*scores["image"]), Gumbel(*scores["peaks"]), *counted)
-    return detector.with_thresholds(distribution, settings.scoring)
+    detector = detector.with_thresholds(distribution, settings.scoring)
+    return restore_taught(detector, checkpoint["verdicts"]) if checkpoint["verdicts"] else detector
 
 
 def _upgraded(checkpoint: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a checkpoint of format 4, 5 or 6 as one of format 7.
+    """Return a checkpoint of format 4 to 7 as one of format 8.
 
-    Before 7, a memory bank had one distance, whose weights were of its layers, and words had one weight for images and
-    maps; before 6, layers had the same weight, and no image was unlike the part; before 5, words had their full weight
-    beside a memory bank.
+    Before 8, there were no verdicts; before 7, a memory bank had one distance, whose weights were of its layers, and
+    words had one weight for images and maps; before 6, layers had the same weight, and no image was unlike the part;
+    before 5, words had their full weight beside a memory bank.
     """
     version = checkpoint["format_version"]
-    checkpoint = {"likeness": None if version >= 6 else {}} | dict(checkpoint)
+    checkpoint = {
+        "likeness": None if version >= 6 else {},
+        "verdicts": None if version >= 8 else {},
+    } | dict(checkpoint)
     memory = checkpoint["memory"]
-    if version == FORMAT_VERSION or not isinstance(memory, Mapping) or not memory:
+    if version >= 7 or not isinstance(memory, Mapping) or not memory:
         return checkpoint
     memory = dict(memory)
     if version == 4:
@@ -105,7 +110,7 @@ def _check(path: Path, checkpoint: Mapping[str, Any], backbone: Backbone) -> Non
     k, m, d = prompts.n_pro, prompts.n_pro_ab, encoder.dimensions
     shapes: dict[str, tuple[int | None, ...]] = {"normal_prototypes": (k, d), "abnormal_prototypes": (m, d)}
     check_shapes(path, checkpoint, shapes | {"centre": (d,), "normal_share": (k,), "abnormal_share": (m,)})
-    for name in ("calibration", "vocabulary", "normal_scores", "memory", "likeness"):
+    for name in ("calibration", "vocabulary", "normal_scores", "memory", "likeness", "verdicts"):
         if not isinstance(checkpoint[name], Mapping):
             raise damaged(path, f"{name} is no mapping")
     calibration, states = checkpoint["calibration"], checkpoint["vocabulary"]
@@ -137,6 +142,8 @@ def _check(path: Path, checkpoint: Mapping[str, Any], backbone: Backbone) -> Non
             raise damaged(path, "likeness.limit is not above 0")
     if LOOK_KEY in checkpoint:
         _check_look(path, checkpoint[LOOK_KEY], d)
+    if verdicts := checkpoint["verdicts"]:
+        check_verdicts(path, verdicts, backbone, checkpoint["settings"])
     for place, values in (("calibration", calibration), ("states", states), ("memory", memory)):
         for name, value in values.items():
             if name.endswith(("std", "spread")) and not bool((value > 0).all()):

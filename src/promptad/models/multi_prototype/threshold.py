@@ -11,7 +11,7 @@ from scipy.stats import beta  # type: ignore[attr-defined]  # it has no type stu
 from torch import Tensor
 
 from promptad.features import ImageFeatures
-from promptad.models.anomaly_map import Scores, smooth_maps
+from promptad.models.anomaly_map import Scores, smooth_maps, spread_patches
 from promptad.models.memory_bank import WORDS_WEIGHTS, CalibratedMemory
 from promptad.models.multi_prototype.calibration import Calibration, calibrate
 from promptad.models.multi_prototype.prototypes import Prototypes
@@ -56,12 +56,23 @@ class Thresholds:
     pixel_scale: Tensor  # [], the same of the anomaly map
 
     def raw_scores(self, scores: Scores) -> Tensor:
-        """Return the raw image scores [N] float64; those of images that are unlike the part are above the threshold."""
+        """Return the raw image scores [N] float64.
+
+        Those of images that are unlike the part, or show what is like a known defect, are above the threshold.
+        """
         raw = scores.image.double()
-        if scores.lack is not None:
-            least = self.image.double() + self.image_scale * scores.lack
-            raw = torch.where(scores.lack > 1, torch.maximum(raw, least), raw)
+        defects = None if scores.defects is None else scores.defects.amax((1, 2))
+        for found in (scores.lack, defects):
+            if found is not None:
+                raw = _raised(raw, found, self.image.double(), self.image_scale)
         return raw
+
+    def maps(self, scores: Scores, settings: ScoringSettings) -> Tensor:
+        """Return smooth raw maps [N, resolution, resolution], above the threshold at what is like a known defect."""
+        maps = smooth_maps(scores.patches, settings)
+        if scores.defects is None:
+            return maps
+        return _raised(maps, spread_patches(scores.defects, settings.resolution), self.pixel, self.pixel_scale)
 
     def normalize_scores(self, raw: Tensor) -> Tensor:
         """Turn raw image scores [N] into [0, 1]."""
@@ -74,12 +85,26 @@ class Thresholds:
     def decide(self, scores: Scores, settings: ScoringSettings) -> dict[str, Tensor]:
         """Turn raw scores into decisions, scores and smooth maps in [0, 1], named as in `runtime.postprocess`."""
         raw = self.raw_scores(scores)
+        known = {}
+        if scores.defects is not None and scores.defect is not None:
+            known = {"defect": scores.defect, "defect_likeness": scores.defects.amax((1, 2))}
         return {
             "score": self.normalize_scores(raw),
             "raw_score": raw,
             "is_anomalous": ~(raw <= self.image),  # NaN is never good
-            "anomaly_map": self.normalize_maps(smooth_maps(scores.patches, settings)),
+            "anomaly_map": self.normalize_maps(self.maps(scores, settings)),
+            **known,
         }
+
+
+class ConfirmedScores(NamedTuple):
+    """The raw scores of pictures that people gave a verdict on."""
+
+    good: tuple[float, ...] = ()  # each by what is known without this picture
+    defective: tuple[float, ...] = ()
+
+
+NONE_CONFIRMED = ConfirmedScores()
 
 
 @dataclass(frozen=True)
@@ -94,13 +119,17 @@ class NormalScoreDistribution:
     much more a new part differs than a view does. With one image there is the second estimate only.
 
     From 1 / rate images on, counting does it, with no assumption about the tail: the threshold is that of conformal
-    prediction, as far as a left-out image, from which prompts were learned, is like a new one.
+    prediction, as far as a left-out image, from which prompts were learned, is like a new one. Good pictures that
+    people confirmed are counted, too. As long as there are too few, they raise the threshold where that errs less often
+    on all confirmed pictures, good and defective: people look at rejected pictures, so these are no fair sample.
     """
 
     image: Gumbel  # of image scores
     map_max: Gumbel  # of the maxima of smooth maps
     left_out_scores: tuple[float, ...] = ()  # of each support image by the statistics of the others; empty if k = 1
     left_out_maxima: tuple[float, ...] = ()
+    confirmed_scores: ConfirmedScores = NONE_CONFIRMED
+    confirmed_maxima: ConfirmedScores = NONE_CONFIRMED
 
     @classmethod
     def estimate(
@@ -122,12 +151,12 @@ class NormalScoreDistribution:
         extra = WORDS_EXTRA if memory is None else MEMORY_EXTRA
         scores = score_features(support, prototypes, calibration, memory, settings.image_score, settings.top_share)
         kinds = (_highest(own, views, tiles) for own in (scores.image, map_maxima(scores, settings)))
-        estimates = [inflated(own, images, extra) for own in kinds]
+        image, map_max = (inflated(own, images, extra) for own in kinds)
         if images == 1:
-            return cls(*estimates)
+            return cls(image, map_max)
         of_tiles = _left_out(support, tiles * views, prototypes, calibration.normal_bias, settings, memory)
         left_out = [_highest(own, views, tiles) for own in of_tiles]
-        image, map_max = (average(one, fit_gumbel(own)) for one, own in zip(estimates, left_out, strict=True))
+        image, map_max = (average(*pair) for pair in zip((image, map_max), map(fit_gumbel, left_out), strict=True))
         of_images, of_maps = (tuple(own[::views].tolist()) for own in left_out)
         return cls(image, map_max, of_images, of_maps)
 
@@ -136,22 +165,40 @@ class NormalScoreDistribution:
 
         The scales are such that, at an estimated rate of 1 %, the median normal image is shown as 0.11.
         """
-        levels = self.image_level(rate), self._level(rate, self.map_max, self.left_out_maxima)
+        levels = (
+            self.image_level(rate),
+            self._level(rate, self.map_max, self.left_out_maxima, self.confirmed_maxima),
+        )
         numbers = *levels, SCALE * self.image.scale, SCALE * self.map_max.scale
         return Thresholds(*(torch.tensor(number, device=device) for number in numbers))
 
+    def suspicious_level(self, rate: float) -> float:
+        """Return the raw image score from which on an image may be rejected at this rate for what it is like, too.
+
+        Normal images exceed it at the square root of the rate, which leaves the other root to the second sign.
+        """
+        if self.counts(rate):
+            return conformal_level((*self.left_out_scores, *self.confirmed_scores.good), math.sqrt(rate))
+        return self.image.exceeded_at(math.sqrt(rate))
+
     def image_level(self, rate: float) -> float:
         """Return the raw image score that normal images exceed at this rate."""
-        return self._level(rate, self.image, self.left_out_scores)
+        return self._level(rate, self.image, self.left_out_scores, self.confirmed_scores)
 
-    def _level(self, rate: float, tail: Gumbel, left_out: Sequence[float]) -> float:
+    def _level(self, rate: float, tail: Gumbel, left_out: Sequence[float], confirmed: ConfirmedScores) -> float:
         if self.counts(rate):
-            return conformal_level(left_out, rate)
-        return max(tail.exceeded_at(rate), *left_out, -math.inf)  # never below what counting gives for a larger rate
+            return conformal_level((*left_out, *confirmed.good), rate)
+        level = max(tail.exceeded_at(rate), *left_out, -math.inf)  # never below what counting gives for a larger rate
+        return raised_level(level, confirmed)
+
+    @property
+    def counted(self) -> int:
+        """The number of good pictures that are left out in turn and can be counted."""
+        return len(self.left_out_scores) + len(self.confirmed_scores.good)
 
     def counts(self, rate: float) -> bool:
-        """Whether there are enough support images to count for this rate, without an assumption about the tail."""
-        return len(self.left_out_scores) >= 1 / rate
+        """Whether there are enough good pictures to count for this rate, without an assumption about the tail."""
+        return self.counted >= 1 / rate
 
     def rate_range(self, rate: float) -> tuple[float, float]:
         """Return the lowest and highest false-alarm rate that a threshold for `rate` may actually have.
@@ -163,10 +210,15 @@ class NormalScoreDistribution:
         if not self.counts(rate):
             low, high = (-math.expm1(times * math.log1p(-rate)) for times in (1 / UNSURE, UNSURE))
             return low, high
-        count = len(self.left_out_scores)
+        count = self.counted
         above = count + 1 - conformal_rank(count, rate)
         low, high = beta.ppf(SURE, above, count + 1 - above)
         return float(low), float(high)
+
+
+def _raised(scores: Tensor, found: Tensor, threshold: Tensor, scale: Tensor) -> Tensor:
+    """Return raw scores, at least a little above the threshold where something was found: it is above 1 there."""
+    return torch.where(found > 1, torch.maximum(scores, threshold + scale * found), scores)
 
 
 def conformal_rank(count: int, rate: float) -> int:
@@ -184,6 +236,22 @@ def conformal_level(scores: Sequence[float], rate: float) -> float:
     That holds whatever their distribution, if they are exchangeable.
     """
     return sorted(scores)[conformal_rank(len(scores), rate) - 1]
+
+
+def raised_level(level: float, confirmed: ConfirmedScores) -> float:
+    """Return a threshold, raised to the lowest one that errs least often on confirmed pictures.
+
+    >>> raised_level(2.0, ConfirmedScores((1.0, 3.0, 4.0), (5.0,)))
+    4.0
+    >>> raised_level(2.0, ConfirmedScores((3.0,), (2.5, 2.6)))
+    2.0
+    """
+
+    def errors(threshold: float) -> int:
+        false_alarms = sum(score > threshold for score in confirmed.good)
+        return false_alarms + sum(score <= threshold for score in confirmed.defective)
+
+    return min(sorted({level, *(score for score in confirmed.good if score > level)}), key=errors)
 
 
 def fit_gumbel(scores: Tensor) -> Gumbel:

@@ -1,6 +1,6 @@
 """Make the checkpoints of this folder, and what they predict, with the `tiny` of the package.
 
-python tests/models/format_7/make.py
+python tests/models/format_8/make.py
 
 They guard what is on users' disks: make them anew only where `tiny` itself has other weights.
 """
@@ -43,17 +43,24 @@ def drawn(seed: int, defect: str | None = None) -> np.ndarray:
 
 
 def main() -> None:
-    """Train on two pictures, and predict three others, of which the last is stained."""
+    """Train on two pictures, and predict three others, of which the last is stained; teach one of each kind."""
     images = [drawn(3), drawn(4), drawn(5, "color stain")]
     np.savez_compressed(FOLDER / "images.npz", images=np.stack(images))
     for name, settings in MADE.items():
         detector = PromptAD("carpet", settings=settings).fit([drawn(1), drawn(2)])
-        detector.save(FOLDER / f"{name}.pt")
-        prediction = detector.predict(images)
-        found = {"score": prediction.score, "raw": prediction.raw_score, "map": prediction.anomaly_map}
-        if prediction.threshold is not None:
-            found["threshold"] = np.array(prediction.threshold)
-        np.savez_compressed(FOLDER / f"{name}.npz", allow_pickle=False, **found)
+        write(detector, name, images)
+        if settings is MEMORY:
+            write(detector.confirm(drawn(6), drawn(7, "color stain")), f"{name}_taught", images)
+
+
+def write(detector: PromptAD, name: str, images: list[np.ndarray]) -> None:
+    """Write a detector, and what it predicts."""
+    detector.save(FOLDER / f"{name}.pt")
+    prediction = detector.predict(images)
+    found = {"score": prediction.score, "raw": prediction.raw_score, "map": prediction.anomaly_map}
+    if prediction.threshold is not None:
+        found["threshold"] = np.array(prediction.threshold)
+    np.savez_compressed(FOLDER / f"{name}.npz", allow_pickle=False, **found)
 
 
 if __name__ == "__main__":
