@@ -155,14 +155,14 @@ def test_a_browser_shows_the_page(browser: Any, written: Path, width: int, schem
 def test_verdicts_are_pressed_by_keys_counted_and_downloaded(browser: Any, written: Path) -> None:
     look(browser, written, 1280, "light")
     run: Callable[..., Any] = browser.execute_script
-    assert run("return document.getElementById('verdict-download').disabled")
+    assert run("return document.querySelector('.verdicts button').disabled")
     groups = browser.find_elements("css selector", ".list .verdict")
     lines = [line for line in read_lines(written.parent / "predictions") if "error" not in line]
     assert {group.get_attribute("data-path") for group in groups} == {line["path"] for line in lines}
     first, second = (group.find_elements("css selector", "button") for group in groups[:2])
     first[0].send_keys(" ")
     second[1].send_keys("\n")
-    assert run("return document.getElementById('verdict-count').value") == "1 good, 1 defective."
+    assert run("return document.querySelector('.verdicts output').value") == "1 good, 1 defective."
     run("arguments[0].click()", first[1])
     pressed = "[...document.querySelectorAll('.verdict [aria-pressed=true]')]"
     shown = run(f"return {pressed}.map(button => [button.parentElement.dataset.path, button.textContent])")
@@ -170,10 +170,10 @@ def test_verdicts_are_pressed_by_keys_counted_and_downloaded(browser: Any, writt
     assert [path, "defect"] in shown
     assert shown.count([path, "defect"]) == len(browser.find_elements("css selector", f".verdict[data-path='{path}']"))
     run("arguments[0].click()", second[1])
-    assert run("return document.getElementById('verdict-count').value") == "0 good, 1 defective."
+    assert run("return document.querySelector('.verdicts output').value") == "0 good, 1 defective."
     run(
         "window.held = []; URL.createObjectURL = blob => { blob.text().then(text => held.push(text)); return '#'; };"
-        "document.getElementById('verdict-download').click();"
+        "document.querySelector('.verdicts button').click();"
     )
     content = json.loads(browser.execute_async_script("setTimeout(() => arguments[0](held[0]), 200)"))
     made_by = json.loads((written.parent / "predictions" / "run.json").read_text())

@@ -1,8 +1,10 @@
 // Verdicts on pictures: what is pressed here is pressed wherever the picture is shown, and can be downloaded.
+// The element that holds this script is all of one detector: the page, or a part of it.
+(page => {
 "use strict";
 const verdicts = new Map(); // path -> "good" or "defective"
-const groups = [...document.querySelectorAll(".verdict")];
-const count = document.getElementById("verdict-count"), download = document.getElementById("verdict-download");
+const groups = [...page.querySelectorAll(".verdict")], bar = page.querySelector(".verdicts");
+const count = bar.querySelector("output"), download = bar.querySelector("button");
 let saved = true;
 
 function show() {
@@ -14,7 +16,7 @@ function show() {
   download.disabled = !verdicts.size;
 }
 
-document.addEventListener("click", event => {
+page.addEventListener("click", event => {
   const button = event.target.closest(".verdict button");
   if (!button) return;
   const path = button.parentElement.dataset.path, verdict = button.dataset.verdict;
@@ -27,7 +29,7 @@ document.addEventListener("click", event => {
 download.addEventListener("click", () => {
   const content = {
     format: "promptad verdicts",
-    detector_sha256: document.querySelector(".verdicts").dataset.detector,
+    detector_sha256: bar.dataset.detector,
     verdicts: [...verdicts].map(([path, verdict]) => ({ path, verdict })),
   };
   const link = document.createElement("a");
@@ -41,3 +43,4 @@ download.addEventListener("click", () => {
 addEventListener("beforeunload", event => {
   if (!saved) event.preventDefault();
 });
+})(document.currentScript.parentElement);
