@@ -16,6 +16,7 @@ from promptad.models.multi_prototype.detector import MultiPrototypeDetector
 from promptad.models.multi_prototype.teaching import confirm, count_right, new_verdicts, undo
 from promptad.models.multi_prototype.verdicts import SHORT
 from promptad.models.registry import load_with_thresholds
+from promptad.runtime.asked_region import in_region
 from promptad.runtime.engines import SUFFIXES as GRAPH_SUFFIXES
 from promptad.runtime.predictions import read_predictions
 from promptad.runtime.verdicts_file import GivenVerdicts, read_verdicts
@@ -36,7 +37,7 @@ def run_confirm(given: Arguments, console: Console) -> None:
     before = load_with_thresholds(path, find_device(given, console), weights=given["pretrained_dataset"])
     after = before if given["undo"] is None else undo(before, given["undo"])
     if found != NONE:
-        after = _taught(after, found, given["batch_size"], console)
+        after = _taught(after, found, given, console)
     if after is not before:
         check_can_change(path)
         after.save(path)
@@ -86,14 +87,15 @@ def _of_lines(given: Arguments) -> GivenVerdicts:
 
 
 def _taught(
-    detector: MultiPrototypeDetector, found: GivenVerdicts, batch_size: int, console: Console
+    detector: MultiPrototypeDetector, found: GivenVerdicts, given: Arguments, console: Console
 ) -> MultiPrototypeDetector:
+    _, masks = in_region(detector, () if given["region"] is None else (given["region"],), ())
     new = new_verdicts(detector, found.good, found.defect)
     for verdict in new.repeated:
         console.print(f"known already: {verdict.called} is {verdict.label}", soft_wrap=True)
     with progress_bar(console) as progress:
         bar = add_task(progress, "learn", len(new.images))
-        return confirm(detector, new, batch_size, lambda count: progress.advance(bar, count))
+        return confirm(detector, new, given["batch_size"], lambda count: progress.advance(bar, count), masks)
 
 
 def _print_change(before: MultiPrototypeDetector, after: MultiPrototypeDetector, console: Console) -> None:

@@ -118,6 +118,7 @@ CONFIRM = (
     Option("--verdicts", Path, "file of verdicts that the page of report --predictions has downloaded"),
     Option("--list", truth, "show all verdicts that the detector was taught", default=False),
     Option("--undo", names, "verdicts to take back, by names of files or beginnings of hashes, or all"),
+    Option("--region", Path, "folder of masks, where the detector learned from pictures with a region each"),
     *MOVED,
     BATCH,
 )

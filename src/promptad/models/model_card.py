@@ -37,10 +37,19 @@ def card_values(
         "own_file": not weights_are_known(backbone),
         "by_test_labels": detector.settings.training.select == TEST_ORACLE,
         "threshold": None,
+        "taught": _taught(detector),
         "findings": [in_markdown(finding) for finding in detector.findings()],
         "with_support_names": with_support_names,
         **_threshold(detector),
     }
+
+
+def _taught(detector: AnomalyDetector) -> str:
+    """Return what verdicts of people a detector was taught, in words; mostly nothing."""
+    if not isinstance(detector, MultiPrototypeDetector) or detector.taught is None:
+        return ""
+    good, defective = int(detector.taught.is_good.sum()), len(detector.taught.defects)
+    return f"verdicts of people on {good} good and {defective} defective pictures"
 
 
 def _threshold(detector: AnomalyDetector) -> dict[str, str]:

@@ -27,7 +27,8 @@ KINDS: dict[str, Callable[[PredictionRecord], bool]] = {  # of pictures, whose s
     "far": lambda record: record.distance is not None and record.distance > FAR,
 }
 CURE = (
-    "look at light, camera and part; if all is as it should be, learn from new good pictures, or set another threshold"
+    "look at light, camera and part; if all is as it should be, teach it by promptad confirm, or learn from new good"
+    " pictures"
 )
 
 

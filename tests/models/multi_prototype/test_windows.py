@@ -12,6 +12,7 @@ from helpers import refusal
 from PIL import Image
 
 from promptad import PromptAD, Settings
+from promptad.errors import InputError
 from promptad.features import ImageFeatures, SupportFeatures
 from promptad.models.memory_bank import leave_one_out_mask
 from promptad.models.multi_prototype.detector import MultiPrototypeDetector
@@ -187,3 +188,30 @@ def test_settings_that_do_not_go_with_tiles_are_refused() -> None:
     assert "`calibration` position" in refusal(Settings, picture=tiles, scoring=position)
     assert "`overlap` 0.6" in refusal(PictureSettings, overlap=0.6)
     assert "at most 1024 tiles" in refusal(PictureSettings, tiles=(100, 100))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_verdicts_on_tiled_pictures_are_of_whole_pictures(kind: str, tmp_path: Path) -> None:
+    estimator = tiled(kind)
+    estimator.save(tmp_path / "before.pt")
+    taught = PromptAD.load(tmp_path / "before.pt")
+    good, holes = [long_carpet(30), long_carpet(31)], [long_carpet(40, "hole"), long_carpet(41, "hole")]
+    taught.confirm(good, holes)
+    found = taught.predict(holes)
+    assert set(found.label) == {"anomaly"}
+    assert found.anomaly_map[0, 24:].max() > 0.5  # the hole is in the lower half
+    detector = taught.detector
+    assert isinstance(detector, MultiPrototypeDetector)
+    assert detector.taught is not None
+    assert detector.taught.tiles == 2
+    assert detector.normal_scores is not None
+    assert len(detector.normal_scores.confirmed_scores.good) == 2
+    assert len(detector.normal_scores.confirmed_scores.defective) == 2
+    taught.save(tmp_path / "taught.pt")
+    again = PromptAD.load(tmp_path / "taught.pt").predict(holes)
+    np.testing.assert_allclose(again.score, found.score, atol=1e-6)
+    assert again.label == found.label
+    plain = taught.undo("all").predict(good).score
+    np.testing.assert_array_equal(plain, PromptAD.load(tmp_path / "before.pt").predict(good).score)
+    with pytest.raises(InputError, match="learned from"):
+        taught.confirm(defect=[long_carpet(20)])
