@@ -53,6 +53,7 @@ class Watcher:
         self._webhook: Webhook | None = None
         self._is_finished = False
         self._load = partial(load_image, known=predictor.metadata, masks=options.masks)
+        self._together = max(1, options.batch_size // predictor.metadata.settings.tile_count)  # pictures
 
     def _known(self) -> Iterator[Entry]:
         """Yield the lines of before, and note whose they are."""
@@ -88,7 +89,7 @@ class Watcher:
                 self._arrivals.note(changed)
                 self._arrivals.look()
                 self._tell_unread()
-            while not stop.is_set() and (batch := self._arrivals.complete(self._options.batch_size)):
+            while not stop.is_set() and (batch := self._arrivals.complete(self._together)):
                 self._judge(batch)
                 if not once:
                     self._arrivals.look()

@@ -101,6 +101,33 @@ def test_views_of_one_image_are_compared_with_its_other_tiles_and_the_unlike_of_
     assert two.int().tolist() == [[0] * 4 + [1] * 4] * 4 + [[1] * 4 + [0] * 4] * 4
 
 
+def test_of_many_tiles_some_views_are_learned_from_and_some_patches_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("promptad.models.support.MOST_LEARNED", 5)
+    monkeypatch.setattr("promptad.features.MOST_ROWS", 100)
+    settings = replace(MEMORY, picture=PictureSettings(tiles=(2, 1)))
+    estimator = PromptAD("carpet", settings=settings).fit([long_carpet(20), long_carpet(21)])
+    detector = estimator.detector
+    assert isinstance(detector, MultiPrototypeDetector)
+    assert detector.head.memory is not None
+    rows = len(detector.head.memory.bank.layers[0])
+    assert rows == 16 * 6  # 8 views and as many far ones, of whose 36 patches 6 are kept
+    score = estimator.predict([long_carpet(1), long_carpet(2, "hole")]).score
+    assert score[1] > score[0]
+
+
+def test_the_patches_that_are_kept_are_the_same_in_all_views_of_a_tile() -> None:
+    patches = torch.arange(10.0).expand(8, 10)[..., None]
+    features = ImageFeatures(torch.zeros(8, 2), torch.zeros(8, 10, 2), (patches,))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("promptad.features.MOST_ROWS", 24)
+        (kept,) = SupportFeatures(features, tiles=2).banked.layers
+        assert torch.equal(SupportFeatures(features).banked.layers[0], patches)
+    assert kept.shape == (8, 3, 1)
+    of_views = kept.view(4, 2, 3)
+    assert torch.equal(of_views[:, 0], of_views[:, 1])
+    assert len({tuple(own) for own in of_views[:, 0].tolist()}) > 1
+
+
 def within(number: int, around: int, defect: str | None = None) -> Image.Image:
     """A carpet with something else around it, which `around` decides."""
     noise = np.random.default_rng(around).integers(0, 256, (120, 110, 3), np.uint8)
