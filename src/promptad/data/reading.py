@@ -51,11 +51,9 @@ class Reading:
 
     def windows_of(self, picture: Image.Image, image: ImageLike) -> list[Image.Image]:
         """Return the windows of a picture that was read from an image."""
-        own = self.region_of(image)
-        if self.region is not None:
-            picture = self.region.seen(picture, _name_of(image))
-        elif own is not None:
-            picture = own.painted(picture, _name_of(image))
+        if (region := self.region_of(image)) is not None:
+            counted = region.painted if self.picture.region == OWN_REGION else region.seen
+            picture = counted(picture, _name_of(image))
         if self.tiles.count == 1:
             return [picture]
         return [picture.crop(box) for box in self.tiles.boxes(*picture.size)]

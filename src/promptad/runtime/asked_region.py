@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from promptad.data.reading import region_of
 from promptad.data.region_of_interest import make_region, masks_folder
@@ -11,20 +11,21 @@ from promptad.errors import InputError
 from promptad.runtime.predict import Predictor
 from promptad.settings import OWN_REGION
 
+Own = TypeVar("Own", bound=Predictor)
 
-def in_region(predictor: Any, counted: Sequence[str | Path], ignored: Sequence[str | Path]) -> tuple[Any, Path | None]:
+
+def in_region(predictor: Own, counted: Sequence[str | Path], ignored: Sequence[str | Path]) -> tuple[Own, Path | None]:
     """Return a detector that looks at the region asked for, and the folder of masks where each picture has its own.
 
     Args:
-        predictor: a `Predictor`, with a method `with_picture`.
+        predictor: the detector.
         counted: boxes and masks of what counts, or a folder of masks; none: the region that it learned with.
         ignored: boxes and masks of what does not.
 
     Raises:
         InputError: it did not learn with a region of that kind, or a box or mask does not fit.
     """
-    known: Predictor = predictor
-    picture, folder = known.metadata.settings.picture, masks_folder(counted, ignored)
+    picture, folder = predictor.metadata.settings.picture, masks_folder(counted, ignored)
     is_asked = bool(counted or ignored)
     if not is_asked and picture.region != OWN_REGION:
         return predictor, None

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, Protocol, TypeAlias, cast
+from typing import NamedTuple, Protocol, Self, TypeAlias, cast
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from promptad.runtime.metadata import Metadata
 from promptad.runtime.postprocess import Outputs, to_prediction
 from promptad.runtime.predictions import PredictionRecord
 from promptad.runtime.regions import find_regions
-from promptad.settings import BATCH_SIZE, OWN_REGION
+from promptad.settings import BATCH_SIZE, OWN_REGION, PictureSettings
 from promptad.structures import ANOMALY, Look, Prediction
 
 Advance: TypeAlias = Callable[[int], None]
@@ -31,6 +31,9 @@ class Predictor(Protocol):
     @property
     def metadata(self) -> Metadata:
         """What is known of it."""
+
+    def with_picture(self, picture: PictureSettings) -> Self:
+        """Return it looking at another region of pictures."""
 
     def run(self, squares: np.ndarray) -> Outputs:
         """Return the outputs of `runtime.postprocess` for RGB squares [N, S, S, 3] uint8."""
