@@ -165,11 +165,17 @@ class PromptAD(HubMixin):
             asked = self.region  # the folder that `fit` was given
         return in_region(self.detector, asked, ())
 
-    def confirm(self, good: Iterable[ImageLike] | ImageLike = (), defect: Iterable[ImageLike] | ImageLike = ()) -> Self:
+    def confirm(
+        self,
+        good: Iterable[ImageLike] | ImageLike = (),
+        defect: Iterable[ImageLike] | ImageLike = (),
+        region: Place | None = None,
+    ) -> Self:
         """Learn from verdicts on images, given as for `fit`: `good` ones, and those with a `defect`.
 
         Nothing is trained anew, and all of it can be undone. What looks like a defect of these is rejected from then
-        on. A verdict that is known already is left out with a warning.
+        on. A verdict that is known already is left out with a warning. `region` is the folder of masks, where each
+        image has its own, if it is not that of `fit`.
 
         Raises:
             InputError: the estimator is not fitted, or of the baseline, which decides nothing; an image cannot be read,
@@ -179,7 +185,7 @@ class PromptAD(HubMixin):
         new = new_verdicts(detector, as_list(good), as_list(defect))
         for verdict in new.repeated:
             warnings.warn(f"known already: {verdict.called} is {verdict.label}", stacklevel=2)
-        self._detector = confirm(detector, new)
+        self._detector = confirm(detector, new, masks=self._in_region(region)[1])
         return self
 
     @property

@@ -19,6 +19,7 @@ from promptad.export.onnx import PIXELS
 from promptad.features import ImageFeatures, SupportFeatures
 from promptad.models.base import AnomalyDetector
 from promptad.models.support import support_views
+from promptad.settings import OWN_REGION
 from promptad.utils.quiet import quiet_logging
 
 MOST_VIEWS = 32  # that the ranges of activations are taken from
@@ -26,11 +27,13 @@ MULTIPLIED = ("MatMul", "Gemm")
 
 
 def check_support(detector: AnomalyDetector, images: Sequence[ImageLike]) -> None:
-    """Check that images are those that a detector learned from.
+    """Check that images are those that a detector learned from, and that nothing but them is needed.
 
     Raises:
-        InputError: they are others, or one cannot be read.
+        InputError: they are others, one cannot be read, or each has a region of its own.
     """
+    if detector.settings.picture.region == OWN_REGION:
+        raise InputError("`precision` int8: its pictures have a region each, which no export knows: take float16")
     if support_sha256(images, detector.settings.bit_depth) != detector.subject.support_sha256:
         raise InputError(
             f"`good`: the detector of {detector.class_name!r} learned from {detector.settings.training.k_shot} other"

@@ -196,6 +196,8 @@ def test_a_region_for_each_picture_is_found_by_its_name(tmp_path: Path) -> None:
     again = PromptAD.load(tmp_path / "it.pt")
     np.testing.assert_allclose(again.predict(pictures[2:], region=masks).score, found.score, atol=1e-6)
     assert "give the folder of masks by `region`" in refusal(again.predict, pictures[2:])
+    assert again.confirm(defect=pictures[3:], region=masks).predict(pictures[3:], region=masks).label == ("anomaly",)
+    assert "region each" in refusal(estimator.export, tmp_path / "it.onnx", precision="int8", good=pictures[:2])
     assert "give paths of pictures" in refusal(again.predict, [within(1, 1)], region=masks)
     inside = np.zeros((120, 110), bool)
     inside[REGION[1] : REGION[3], REGION[0] : REGION[2]] = True
