@@ -182,7 +182,10 @@ class PromptAD(HubMixin):
                 or was called the opposite.
         """
         detector = self._decided()
-        new = new_verdicts(detector, as_list(good), as_list(defect))
+        goods, defects = as_list(good), as_list(defect)
+        if not goods and not defects:
+            raise InputError("there is nothing to confirm: give `good` or `defect`")
+        new = new_verdicts(detector, goods, defects)
         for verdict in new.repeated:
             warnings.warn(f"known already: {verdict.called} is {verdict.label}", stacklevel=2)
         self._detector = confirm(detector, new, masks=self._in_region(region)[1])

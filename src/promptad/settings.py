@@ -84,8 +84,8 @@ class PictureSettings:
         if self.tiles is not None:
             rows, columns = self.tiles
             object.__setattr__(self, "tiles", (rows, columns))
-            for count in (rows, columns):
-                _whole(1, "tiles", count)
+            if not all(isinstance(count, int) and count >= 1 for count in (rows, columns)):
+                raise InputError(f"`tiles` {rows}x{columns}: give rows x columns, both at least 1, or auto")
             if rows * columns > MOST_TILES:
                 raise InputError(f"`tiles` {rows}x{columns}: at most {MOST_TILES} tiles")
         if not 0 <= self.overlap <= MOST_OVERLAP:

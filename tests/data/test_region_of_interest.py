@@ -64,13 +64,15 @@ def test_a_map_shows_the_mask_in_its_frame() -> None:
         (["5,5,5,9"], [], "`region` 5,5,5,9"),
         (["{}/other.png"], [], "has 30 x 20 pixels, and the pictures 40 x 20: export the mask at their size"),
         (["{}/black.png"], [], "black.png is all black: paint white what it is to hold"),
+        (["{}/grey.png"], [], "grey.png is nowhere lighter than middle grey (at most 127 of 255): paint white"),
         ([], ["0,0,40,20"], "`ignore` 0,0,40,20: nothing is left of the picture"),
-        (["{}/none.png"], [], "none.png"),
+        (["{}/none.png"], [], "none.png: there is no such file; give a mask, or left,top,right,bottom in pixels"),
     ],
 )
 def test_what_does_not_fit_is_one_line(tmp_path: Path, counted: list[str], ignored: list[str], complaint: str) -> None:
     save_mask(tmp_path / "other.png", size=(30, 20))
     Image.new("L", SIZE).save(tmp_path / "black.png")
+    Image.new("L", SIZE, 127).save(tmp_path / "grey.png")
     named = [place.format(tmp_path) for place in counted]
     told = refusal(make_region, named, ignored, SIZE)
     assert complaint in told

@@ -1,5 +1,6 @@
 """promptad confirm: verdicts by pictures, by lines of predictions and by the file that the page downloads."""
 
+import errno
 import json
 import shutil
 from pathlib import Path
@@ -89,3 +90,24 @@ def test_what_is_refused_changes_nothing(own: Own, detector: Path, monkeypatch: 
     monkeypatch.setattr("promptad.cli.detectors.os.access", lambda *_: False)
     assert_refused(call("confirm", detector, "--defect", thread), "cannot be written to")
     assert contents(detector.parent) == before
+
+
+def test_a_full_disk_leaves_the_detector_as_it_was(own: Own, detector: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = detector.read_bytes()
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("promptad.utils.files.os.fsync", fail)
+    refused = call("confirm", detector, "--good", own.new / "good.png")
+    assert_refused(
+        refused, f"{detector} cannot be written anew (No space left on device) and stays as it was: free space"
+    )
+    assert detector.read_bytes() == before
+    assert [path.name for path in detector.parent.iterdir()] == ["detector.pt"]
+
+
+def test_what_cannot_be_undone_names_what_can(own: Own, detector: Path) -> None:
+    assert_refused(call("confirm", detector, "--undo", "other.png"), "--undo other.png", "there are none")
+    assert call("confirm", detector, "--good", own.new / "good.png").code == 0
+    assert_refused(call("confirm", detector, "--undo", "other.png"), "there are good.png")

@@ -51,7 +51,7 @@ def test_a_region_is_learned_and_used_by_all_commands(good: Path, new: Path, tmp
     assert judged.code == 0, judged.errors
     first, second, other = read_lines(output)
     assert first["raw"] == second["raw"]
-    assert "of pictures of 120 x 90 pixels, and" in other["error"]
+    assert "has 50 x 50 pixels, and the region is of pictures of 120 x 90: give pictures of that size" in other["error"]
     assert all(region["left"] >= 40 and region["right"] <= 94 for line in (first, second) for region in line["regions"])
     drawn = np.asarray(Image.open(first["overlay"]).convert("RGB")).astype(int)
     assert drawn.std() > 0
@@ -71,6 +71,10 @@ def test_a_region_is_learned_and_used_by_all_commands(good: Path, new: Path, tmp
     again = call("predict", tmp_path / "c.onnx", new, "--output", tmp_path / "exported")
     assert again.code == 0, again.errors
     assert read_lines(tmp_path / "exported")[1]["raw"] == pytest.approx(first["raw"], abs=1e-3)
+
+
+def test_a_region_in_which_nothing_can_be_seen_is_told(good: Path) -> None:
+    assert "only 2 x 3 pixels are looked at together" in train(good, "--region", "10,10,12,13").output
 
 
 def test_masks_of_their_own_are_given_again_when_pictures_are_judged(good: Path, new: Path, tmp_path: Path) -> None:
@@ -109,9 +113,10 @@ def test_tiles_are_told_and_counted(good: Path, new: Path, tmp_path: Path) -> No
     ("options", "complaint"),
     [
         (("--region", "0,0,300,20"), "--region 0,0,300,20: give left,top,right,bottom in pixels"),
-        (("--ignore", "none.png"), "none.png"),
-        (("--tiles", "2"), "--tiles"),
-        (("--tiles", "0x2"), "--tiles 0: must be a whole number of at least 1"),
+        (("--region", "1,2,3"), "--region 1,2,3: give left,top,right,bottom in pixels"),
+        (("--ignore", "none.png"), "--ignore none.png: there is no such file"),
+        (("--tiles", "2"), "invalid tiles value: '2'; --help says what it takes"),
+        (("--tiles", "0x2"), "--tiles 0x2: give rows x columns, both at least 1"),
         (("--tiles", "2x2", "--overlap", "1"), "--overlap 1.0: must be from 0 to 0.5"),
         (("--tiles", "20x20", "--resolution", "256"), "lower it to 204"),
     ],

@@ -29,13 +29,13 @@ from promptad.cli.builders import (
 )
 from promptad.cli.confirm import run_confirm
 from promptad.cli.detectors import (
-    check_can_change,
     export_path,
     find_checkpoint,
     find_support,
     load_decided,
     load_for_export,
     open_predictor,
+    save_again,
     size_in_words,
 )
 from promptad.cli.flags import with_flags
@@ -159,8 +159,7 @@ def run_threshold(given: Arguments, console: Console) -> None:
     detector = load_decided(path, find_device(given, console), given)
     known = detector.metadata
     if any(given[name] is not None for name in ("false_alarm_rate", "threshold", "unsure")):
-        check_can_change(path)
-        detector.save(path)
+        save_again(detector, path)
         console.print(f"written: {path}", soft_wrap=True)
     console.print(f"{known.class_name}: a picture is rejected above a raw score of {known.threshold:.4g}")
     for finding in detector.findings()[-1:]:

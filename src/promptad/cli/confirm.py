@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from promptad.cli.builders import check_batch_size, find_device
-from promptad.cli.detectors import check_can_change, find_checkpoint
+from promptad.cli.detectors import find_checkpoint, save_again
 from promptad.cli.parser import Arguments
 from promptad.data.fingerprints import file_sha256
 from promptad.data.search import find_images
@@ -39,8 +39,7 @@ def run_confirm(given: Arguments, console: Console) -> None:
     if found != NONE:
         after = _taught(after, found, given, console)
     if after is not before:
-        check_can_change(path)
-        after.save(path)
+        save_again(after, path)
         console.print(f"written: {path}", soft_wrap=True)
         _print_change(before, after, console)
     if given["list"]:

@@ -86,14 +86,21 @@ def load_decided(
     return load_with_thresholds(path, device, rate, given["pretrained_dataset"], threshold, unsure, known)
 
 
-def check_can_change(path: Path) -> None:
-    """Check that a detector's file can be written anew.
+def save_again(detector: AnomalyDetector, path: Path) -> None:
+    """Write a detector's file anew.
 
     Raises:
-        InputError: it is read-only.
+        InputError: it cannot be written to, and stays as it was.
     """
     if not os.access(path, os.W_OK) or not os.access(path.parent, os.W_OK):
         raise InputError(f"{path} cannot be written to: check the rights of the file and of its folder")
+    try:
+        detector.save(path)
+    except InputError as error:
+        reason = error.__cause__.strerror if isinstance(error.__cause__, OSError) else str(error)
+        raise InputError(
+            f"{path} cannot be written anew ({reason}) and stays as it was: free space, or check rights"
+        ) from error
 
 
 def export_path(checkpoint: Path, given: Arguments) -> Path:

@@ -121,7 +121,7 @@ class _Parser(argparse.ArgumentParser):
     """A parser whose complaints are one line, like all others of ours."""
 
     def error(self, message: str) -> NoReturn:
-        raise InputError(message)
+        raise InputError(f"{message}; --help says what it takes" if ": invalid " in message else message)
 
 
 def _spelled(word: str) -> str:

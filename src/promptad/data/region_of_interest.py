@@ -85,8 +85,8 @@ class RegionOfInterest:
         """
         if size != self.size:
             raise InputError(
-                f"`region` is of pictures of {self.size[0]} x {self.size[1]} pixels, and {name} has {size[0]} x"
-                f" {size[1]}: give a mask of that size"
+                f"{name} has {size[0]} x {size[1]} pixels, and the region is of pictures of {self.size[0]} x"
+                f" {self.size[1]}: give pictures of that size, or a region of theirs"
             )
 
     def to_text(self) -> str:
@@ -196,26 +196,35 @@ def read_region_mask(path: Path, setting: str) -> np.ndarray:
     Raises:
         InputError: it cannot be read, or is all black.
     """
+    if not path.exists():
+        raise InputError(f"`{setting}` {path}: there is no such file; give a mask, or left,top,right,bottom in pixels")
     mask = open_upright(path)
     with decoding_in_words(str(path)):
-        counts = np.asarray(mask.convert("L")) >= COUNTS
-    if not counts.any():
-        raise InputError(f"`{setting}` {path} is all black: paint white what it is to hold")
+        grey = np.asarray(mask.convert("L"))
+    if (lightest := int(grey.max())) < COUNTS:
+        dark = "all black" if lightest == 0 else f"nowhere lighter than middle grey (at most {lightest} of 255)"
+        raise InputError(f"`{setting}` {path} is {dark}: paint white what it is to hold")
+    counts: np.ndarray = grey >= COUNTS
     return counts
 
 
 def _mask_of(place: str | Path, size: tuple[int, int], setting: str) -> np.ndarray:
     """Return a box or the file of a mask as a mask [H, W] bool."""
-    if (box := _as_box(str(place))) is not None:
-        left, top, right, bottom = box
-        if not (0 <= left < right <= size[0] and 0 <= top < bottom <= size[1]):
-            raise InputError(
-                f"`{setting}` {place}: give left,top,right,bottom in pixels, within pictures of {size[0]} x {size[1]}"
-            )
-        mask = np.zeros((size[1], size[0]), bool)
-        mask[top:bottom, left:right] = True
-        return mask
-    mask = read_region_mask(Path(place), setting)
+    match _numbers(str(place)):
+        case None:
+            return _mask_of_file(Path(place), size, setting)
+        case left, top, right, bottom if 0 <= left < right <= size[0] and 0 <= top < bottom <= size[1]:
+            mask = np.zeros((size[1], size[0]), bool)
+            mask[top:bottom, left:right] = True
+            return mask
+    raise InputError(
+        f"`{setting}` {place}: give left,top,right,bottom in pixels, within pictures of {size[0]} x {size[1]}"
+    )
+
+
+def _mask_of_file(place: Path, size: tuple[int, int], setting: str) -> np.ndarray:
+    """Return the mask [H, W] bool of a file, which is of a size."""
+    mask = read_region_mask(place, setting)
     if mask.shape != (size[1], size[0]):
         raise InputError(
             f"`{setting}` {place} has {mask.shape[1]} x {mask.shape[0]} pixels, and the pictures {size[0]} x"
@@ -224,17 +233,16 @@ def _mask_of(place: str | Path, size: tuple[int, int], setting: str) -> np.ndarr
     return mask
 
 
-def _as_box(text: str) -> PixelBox | None:
-    """Return the numbers of a box; None if the text names a file.
+def _numbers(text: str) -> tuple[int, ...] | None:
+    """Return the numbers of what is to be a box; None if the text names a file.
 
-    >>> _as_box("0,10,200,300"), _as_box("mask.png")
+    >>> _numbers("0,10,200,300"), _numbers("mask.png")
     ((0, 10, 200, 300), None)
     """
     try:
-        left, top, right, bottom = map(int, text.split(","))
+        return tuple(map(int, text.split(",")))
     except ValueError:
         return None
-    return left, top, right, bottom
 
 
 def _painted(picture: Image.Image, mask: np.ndarray) -> Image.Image:

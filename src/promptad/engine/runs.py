@@ -36,6 +36,7 @@ from promptad.settings import Settings
 from promptad.structures import ClassDataset
 from promptad.utils.progress import add_task, progress_bar
 
+LEAST_SIDE = 32  # pixels of what is looked at, without a word
 MAX_ASPECT = 4 / 3  # of images that are squeezed to a square without a word
 
 
@@ -97,6 +98,8 @@ def _note_on_shape(job: Job) -> str:
     width, height = image_size(job.support_images[0]) if region is None else region.boxed.shape[::-1]
     left, top, right, bottom = tiles.boxes(width, height)[0]
     across, down = right - left, bottom - top
+    if min(across, down) < LEAST_SIDE:
+        return f"only {across} x {down} pixels are looked at together, in which little can be seen: take a larger part"
     if tiles.count > 1:
         return f"cut into {tiles.rows} x {tiles.columns} tiles of {across} x {down} pixels"
     if max(across, down) > MAX_ASPECT * min(across, down):

@@ -170,7 +170,7 @@ def test_the_map_lies_where_the_region_is_and_is_empty_where_nothing_counts() ->
 
 def test_a_picture_of_another_size_and_a_region_that_was_not_learned_are_refused(tmp_path: Path) -> None:
     estimator = regional("plain")
-    assert "is of pictures of 110 x 120 pixels, and the picture has 64 x 90" in refusal(
+    assert "the picture has 64 x 90 pixels, and the region is of pictures of 110 x 120" in refusal(
         estimator.predict, [carpet(1).resize((64, 90))]
     )
     plain = PromptAD("carpet", settings=PLAIN).fit([within(20, 0)])

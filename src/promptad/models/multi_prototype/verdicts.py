@@ -12,6 +12,7 @@ from promptad.models.multi_prototype.head import PrototypeHead
 from promptad.models.multi_prototype.threshold import NormalScoreDistribution
 from promptad.structures import DEFECTIVE, GOOD
 
+SHOWN = 5  # verdicts that are named where one is not found
 EVERY = "all"  # in the place of a name
 SHORT = 8  # letters of a hash that are shown; so many name a verdict
 
@@ -80,7 +81,8 @@ def named_verdicts(verdicts: Sequence[Verdict], names: Sequence[str]) -> set[Ver
             one for one in verdicts if len(name) >= SHORT and one.sha256.startswith(name)
         ]
         if not own:
-            raise InputError(f"`undo` {name}: no verdict is of that picture; `list` shows all")
+            known = ", ".join(one.called for one in verdicts[:SHOWN]) + ", …" * (len(verdicts) > SHOWN)
+            raise InputError(f"`undo` {name}: no verdict is of that picture; there are {known or 'none'}")
         if len(own) > 1:
             hashes = ", ".join(one.sha256[:SHORT] for one in own)
             raise InputError(f"`undo` {name}: {len(own)} verdicts are of that name; give one by its hash: {hashes}")
