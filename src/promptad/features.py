@@ -101,8 +101,9 @@ class SupportFeatures:
 
         Those that are left out are the same in all views of a tile.
         """
-        both = self.far_views is not None and self.far_views_banked
-        banked = ImageFeatures.joined([self.views, *([self.far_views] if self.far_views is not None and both else [])])
+        banked = self.views
+        if self.far_views is not None and self.far_views_banked:
+            banked = ImageFeatures.joined([self.views, self.far_views])
         kept = MOST_ROWS // len(banked.class_token)
         if self.tiles == 1 or kept >= banked.patch_tokens.shape[1]:
             return banked
