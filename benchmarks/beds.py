@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -192,6 +193,11 @@ def classes_of(options: argparse.Namespace) -> list[BedClass]:
     if options.real:
         found += [BedClass(REAL, Place(0, name), options.real) for name in class_names("folder", options.real)]
     return found
+
+
+def beds_of(options: argparse.Namespace) -> list[tuple[BedClass, ...]]:
+    """Return the classes that are asked for, those of each bed and line together."""
+    return [tuple(own) for _, own in groupby(classes_of(options), lambda own: (own.bed, own.place.line))]
 
 
 def chosen_beds(text: str) -> tuple[str, ...]:

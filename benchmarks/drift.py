@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from beds import LINES, REAL, BedClass, add_beds, classes_of
+from beds import LINES, REAL, BedClass, add_beds, beds_of
 from demo_bed import Place, in_processes, settings_of
 from false_alarms import trained
 from PIL import Image, ImageFilter
@@ -66,8 +66,7 @@ def main() -> None:
     """Train, follow and count; print and, if requested, write the shares."""
     options, started = _parse(), time.monotonic()
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
-    beds = [tuple(own) for _, own in groupby(classes_of(options), lambda own: (own.bed, own.place.line))]
-    jobs = [(own, bed, options.shots, options.seeds) for bed in beds for own in bed]
+    jobs = [(own, bed, options.shots, options.seeds) for bed in beds_of(options) for own in bed]
     rows = [row for found in in_processes(run, jobs, options.processes, console) for row in found]
     which = list(recognised(rows))
     for table in (drift_table(rows), which_table(which)):

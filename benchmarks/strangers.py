@@ -12,11 +12,10 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import groupby
 from typing import Any
 
 import numpy as np
-from beds import LINES, BedClass, add_beds, classes_of
+from beds import LINES, BedClass, add_beds, beds_of
 from demo_bed import in_processes, settings_of
 from false_alarms import trained
 from PIL import Image
@@ -41,8 +40,7 @@ def main() -> None:
     """Train, ask and count; print and, if requested, write the shares."""
     options, started = _parse(), time.monotonic()
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
-    beds = [tuple(own) for _, own in groupby(classes_of(options), lambda own: (own.bed, own.place.line))]
-    jobs = [(own, bed, options.shots, options.seeds) for bed in beds for own in bed]
+    jobs = [(own, bed, options.shots, options.seeds) for bed in beds_of(options) for own in bed]
     rows = [row for found in in_processes(run, jobs, options.processes, console) for row in found]
     console.print(strangers_table(rows))
     minutes = (time.monotonic() - started) / 60

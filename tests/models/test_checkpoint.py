@@ -2,6 +2,7 @@
 
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,10 @@ from helpers import (
     without_seconds,
 )
 
+from promptad.backbones.clip import Backbone
 from promptad.estimator import PromptAD
+from promptad.models.checkpoint import is_backbone_of
+from promptad.settings import Settings
 from promptad.structures import Prediction
 
 
@@ -261,3 +265,12 @@ def test_a_damaged_detector_passes_nothing_as_good(own: Own, tmp_path: Path) -> 
 def test_a_score_that_is_no_number_is_never_good() -> None:
     scores = np.array([0.0, NAN, 2.0])
     assert Prediction(scores, np.zeros((3, 1, 1)), scores, threshold=1.0).label == ("good", "anomaly", "anomaly")
+
+
+def test_a_loaded_backbone_is_shared_only_by_detectors_that_read_it_alike(tiny: Backbone) -> None:
+    checkpoint = {"settings": Settings(backbone=tiny.settings), "weights_sha256": tiny.weights_sha256}
+    assert is_backbone_of(checkpoint, tiny)
+    for change in ({"memory_layers": (0.5,)}, {"precision": "bfloat16"}, {"resize": 64}):
+        other = Settings(backbone=replace(tiny.settings, **change))
+        assert not is_backbone_of(checkpoint | {"settings": other}, tiny)
+    assert not is_backbone_of(checkpoint | {"weights_sha256": "0" * 64}, tiny)

@@ -97,8 +97,7 @@ class Backbone:
             ahead = coming if self.device.type == "cpu" else _one_ahead(coming)
             for batch, of_images in zip(batches, ahead, strict=True):
                 squares = [square for of_image in of_images for square in of_image]
-                parts = [squares[start : start + batch_size] for start in range(0, len(squares), batch_size)]
-                encoded = ImageFeatures.joined([self.encode_squares(np.stack(part), layers, local) for part in parts])
+                encoded = self._encode_parts(squares, batch_size, layers, local)
                 for row, number in enumerate(batch):
                     features[number] = encoded.rows(slice(row * count, (row + 1) * count))
                 advance(len(batch))
@@ -111,6 +110,11 @@ class Backbone:
     def encode_squares(self, squares: np.ndarray, layers: bool = False, local: bool = True) -> ImageFeatures:
         """Encode RGB squares [N, S, S, 3] uint8 together."""
         return self.image_encoder.encode(self._normalised(squares), layers, local)
+
+    def _encode_parts(self, squares: Sequence[np.ndarray], batch_size: int, layers: bool, local: bool) -> ImageFeatures:
+        """Encode squares, `batch_size` at a time: those of one image may be more."""
+        parts = [squares[start : start + batch_size] for start in range(0, len(squares), batch_size)]
+        return ImageFeatures.joined([self.encode_squares(np.stack(part), layers, local) for part in parts])
 
     def _read_squares(self, image: ImageLike, reading: Reading) -> list[np.ndarray]:
         return [self._square(window) for window in reading.windows(image)]

@@ -1,20 +1,14 @@
 """The commands: each turns its options into work of the engine, and draws, writes and prints the results."""
 
 import shlex
-from collections.abc import Callable, Sequence
-from dataclasses import fields, replace
-from functools import partial
-from pathlib import Path
+from collections.abc import Callable
 
-import numpy as np
 import torch
-from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
 from promptad.cli.builders import (
     check_alone,
-    check_batch_size,
     draw_demo,
     draw_sheet,
     find_data,
@@ -34,17 +28,15 @@ from promptad.cli.detectors import (
     find_support,
     load_decided,
     load_for_export,
-    open_predictor,
     save_again,
     size_in_words,
 )
 from promptad.cli.flags import with_flags
+from promptad.cli.judging import run_predict, run_watch
 from promptad.cli.options import CHOICE
 from promptad.cli.parser import Arguments, chosen_system, make_seeds, settings_of
-from promptad.cli.parts import find_parts, open_parts
 from promptad.data.datasets import class_names, no_classes, read_class
 from promptad.data.demo import DEMO_CLASSES
-from promptad.data.search import find_images
 from promptad.engine.context import RunContext
 from promptad.engine.runs import evaluate_class, print_seeds, train_all, train_one
 from promptad.errors import InputError
@@ -66,18 +58,10 @@ from promptad.reports.template import write_page
 from promptad.results.paths import ResultFolder, check_plain_name
 from promptad.runtime.asked_region import in_region
 from promptad.runtime.engines import SUFFIXES as GRAPH_SUFFIXES
-from promptad.runtime.judge import Listener, judge, reading_again
-from promptad.runtime.judge_parts import judge_parts, share_by_folder, share_by_look
-from promptad.runtime.metadata import Metadata
-from promptad.runtime.predictions import ONE_IMAGE, PredictionRecord, read_predictions
-from promptad.runtime.watch import watch
-from promptad.runtime.watch_options import WatchOptions
+from promptad.runtime.predictions import ONE_IMAGE, read_predictions
 from promptad.serve.server import ServeOptions, serve
 from promptad.settings import MULTI_PROTOTYPE, Settings
 from promptad.utils.progress import add_task, progress_bar
-from promptad.visualization.figures import save
-from promptad.visualization.overlays import Overlay, draw_overlays
-from promptad.visualization.prediction import overlay_title
 
 
 def run_train(given: Arguments, console: Console) -> None:
@@ -98,57 +82,6 @@ def run_train(given: Arguments, console: Console) -> None:
             console.print(ONE_IMAGE, soft_wrap=True)
         if seeds[0].system == MULTI_PROTOTYPE:  # the baseline decides nothing
             console.print(f"judge pictures with: promptad predict {shlex.quote(str(folder))} PICTURES", soft_wrap=True)
-
-
-def run_predict(given: Arguments, console: Console) -> int:
-    """Predict images without labels, of one part or of many; return the exit code."""
-    check_batch_size(given)
-    if files := find_parts(given["checkpoint"], given["which"]):
-        return _predict_parts(files, given, console)
-    path = find_checkpoint(given["checkpoint"])
-    found = find_images(given["pictures"], besides=given["output"])
-    opened = open_predictor(path, given, console)
-    predictor, masks = in_region(opened, given["region"] or (), given["ignore"] or ())
-    draw = reading_again(predictor.metadata, draw_record, masks) if given["overlays"] else None
-    with progress_bar(console) as progress:
-        bar = add_task(progress, "judge", len(found.images) * predictor.metadata.settings.tile_count)
-        return judge(
-            predictor,
-            path,
-            found,
-            given["output"],
-            given["batch_size"],
-            Listener(
-                lambda line: console.print(line, soft_wrap=True),
-                lambda count: progress.advance(bar, count),
-                draw,
-            ),
-            fail_on_anomaly=given["fail_on_anomaly"],
-            masks=masks,
-        )
-
-
-def _predict_parts(files: Sequence[Path], given: Arguments, console: Console) -> int:
-    output, batch_size = given["output"], given["batch_size"]
-    found = find_images(given["pictures"], besides=output) if given["which"] else None
-    opened = open_parts(files, given, console)
-    draw = partial(reading_again, draw=draw_record) if given["overlays"] else None
-
-    def tell(line: str) -> None:
-        console.print(line, soft_wrap=True)
-
-    with progress_bar(console) as progress:
-
-        def listener(description: str, total: int) -> Listener:
-            task = add_task(progress, description, total)
-            return Listener(tell, lambda count: progress.advance(task, count))
-
-        if found is None:
-            shares = share_by_folder(opened, given["pictures"], output, tell)
-        else:
-            shares = share_by_look(opened, found, batch_size, listener("find the part", len(found.images)))
-        judging = listener("judge", shares.squares(opened.parts))
-        return judge_parts(opened, shares, output, batch_size, judging, draw, fail_on_anomaly=given["fail_on_anomaly"])
 
 
 def run_threshold(given: Arguments, console: Console) -> None:
@@ -172,19 +105,6 @@ def run_threshold(given: Arguments, console: Console) -> None:
     for rate, level in known.by_rate:
         table.add_row(f"{100 * rate:g} %", f"{level:.4g}")
     console.print(table)
-
-
-def run_watch(given: Arguments, console: Console) -> int:
-    """Judge the pictures that arrive in a folder; return the exit code."""
-    named = {field.name: given[field.name] for field in fields(WatchOptions) if field.name != "masks"}
-    options = WatchOptions(**named)
-    path = find_checkpoint(given["detector"])
-    opened = open_predictor(path, given, console)
-    predictor, masks = in_region(opened, given["region"] or (), given["ignore"] or ())
-    options = replace(options, masks=masks)
-    draw = reading_again(predictor.metadata, draw_record, masks) if given["overlays"] else None
-    listener = Listener(lambda line: console.print(line, soft_wrap=True), lambda _: None, draw)
-    return watch(predictor, path, options, listener)
 
 
 def run_export(given: Arguments, console: Console) -> None:
@@ -220,15 +140,6 @@ def run_serve(given: Arguments, console: Console) -> None:
     """Judge pictures over HTTP."""
     options = ServeOptions(**given | {"detectors": tuple(given["detectors"])})
     serve(options, lambda line: console.print(line, soft_wrap=True))
-
-
-def draw_record(
-    known: Metadata, record: PredictionRecord, image: Image.Image, anomaly_map: np.ndarray, file: Path
-) -> None:
-    """Draw an image with its regions, and beside it its anomaly map."""
-    title = overlay_title(record.score, record.max_score, record.label, record.reason)
-    overlay = Overlay(image, anomaly_map, known.frame, record.regions, title)
-    save(draw_overlays([overlay]), file, "output")
 
 
 def run_train_all(given: Arguments, console: Console) -> None:

@@ -19,6 +19,7 @@ from promptad.models.base import AnomalyDetector
 from promptad.models.multi_prototype.detector import MultiPrototypeDetector
 from promptad.models.registry import load_detector, load_with_thresholds
 from promptad.results.paths import OWN_CHECKPOINT
+from promptad.runtime.asked_region import in_region
 from promptad.runtime.engines import SUFFIXES as GRAPH_SUFFIXES
 from promptad.runtime.predict import Predictor
 from promptad.runtime.session import Session
@@ -44,18 +45,21 @@ def find_checkpoint(place: Path) -> Path:
     return found[0]
 
 
-def open_predictor(path: Path, given: Arguments, console: Console) -> Predictor:
-    """Open a checkpoint, or an exported detector, which decides as it was exported.
+def open_predictor(path: Path, given: Arguments, console: Console) -> tuple[Predictor, Path | None]:
+    """Open a checkpoint, or an exported detector, which decides as it was exported, in the region asked for.
+
+    With it comes the folder of the pictures' regions, where each has its own.
 
     Raises:
-        InputError: it cannot be opened, or an exported one is to decide otherwise.
+        InputError: it cannot be opened, an exported one is to decide otherwise, or it does not know that region.
     """
-    if path.suffix not in GRAPH_SUFFIXES:
-        device = find_device(given, console)
-        detector = load_decided(path, device, given)
-        return replace(detector, backbone=with_engine(detector.backbone, given["engine"] or TORCH))
-    check_as_exported(path, given)
-    return Session(path, engine=given["engine"])
+    counted, ignored = given["region"] or (), given["ignore"] or ()
+    if path.suffix in GRAPH_SUFFIXES:
+        check_as_exported(path, given)
+        return in_region(Session(path, engine=given["engine"]), counted, ignored)
+    detector = load_decided(path, find_device(given, console), given)
+    encoding = replace(detector, backbone=with_engine(detector.backbone, given["engine"] or TORCH))
+    return in_region(encoding, counted, ignored)
 
 
 def check_as_exported(path: Path, given: Arguments) -> None:

@@ -13,7 +13,6 @@ from promptad.backbones.clip import Backbone
 from promptad.cli.builders import find_device
 from promptad.cli.detectors import check_as_exported, load_decided
 from promptad.cli.parser import Arguments
-from promptad.data.reading import Reading
 from promptad.errors import InputError
 from promptad.export.tower_encoder import TORCH, with_engine
 from promptad.models.multi_prototype.detector import MultiPrototypeDetector
@@ -21,7 +20,7 @@ from promptad.results.paths import OWN_CHECKPOINT
 from promptad.runtime.engines import SUFFIXES
 from promptad.runtime.exported_parts import exported_files, open_exported_parts
 from promptad.runtime.judge_parts import OpenedParts
-from promptad.runtime.parts import Finder, Part, name_parts
+from promptad.runtime.parts import Finder, Part, make_finders, name_parts
 
 
 def find_parts(place: Path, which: bool) -> list[Path]:
@@ -84,22 +83,18 @@ def _other_name(file: Path) -> str:
 
 
 def _finders(names: Sequence[str], loaded: Sequence[tuple[Path, MultiPrototypeDetector]]) -> list[Finder]:
-    """Return what finds the part by the pictures: one for all detectors of a backbone that read images alike.
+    """Return what finds the part by the pictures.
 
     Raises:
         InputError: a detector cannot tell.
     """
-    groups: dict[tuple[int, Reading], list[tuple[str, MultiPrototypeDetector]]] = {}
-    for name, (file, detector) in zip(names, loaded, strict=True):
+    for file, detector in loaded:
         if detector.head.likeness is None:
             raise InputError(
                 f"`which`: {file} is of an older promptad and cannot tell its part from others: train it again"
             )
-        groups.setdefault((id(detector.backbone), Reading.of(detector.settings)), []).append((name, detector))
-    return [
-        Finder(tuple(name for name, _ in own), own[0][1].metadata, partial(_lacks, [detector for _, detector in own]))
-        for own in groups.values()
-    ]
+    named = [(name, detector) for name, (_, detector) in zip(names, loaded, strict=True)]
+    return make_finders(named, lambda detector: detector.backbone, _lacks)
 
 
 @torch.inference_mode()

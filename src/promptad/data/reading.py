@@ -47,11 +47,11 @@ class Reading:
         Raises:
             InputError: it cannot be read, or does not fit its region.
         """
-        return self.windows_of(read_image(image, self.bit_depth), image)
+        return self.windows_of(read_image(image, self.bit_depth), image, self.region_of(image))
 
-    def windows_of(self, picture: Image.Image, image: ImageLike) -> list[Image.Image]:
-        """Return the windows of a picture that was read from an image."""
-        if (region := self.region_of(image)) is not None:
+    def windows_of(self, picture: Image.Image, image: ImageLike, region: RegionOfInterest | None) -> list[Image.Image]:
+        """Return the windows of a picture that was read from an image, and whose region is known."""
+        if region is not None:
             counted = region.painted if self.picture.region == OWN_REGION else region.seen
             picture = counted(picture, _name_of(image))
         if self.tiles.count == 1:
@@ -85,9 +85,10 @@ class Reading:
         digest = image_sha256(image, self.bit_depth)
         if self.picture == PictureSettings():
             return digest, self.bit_depth
-        own = self.region_of(image)
-        region = "" if own is None else hashlib.sha256(own.to_text().encode()).hexdigest()
-        return digest, self.bit_depth, region, self.tiles
+        text = self.picture.region
+        if text == OWN_REGION and (own := self.region_of(image)) is not None:
+            text = own.to_text()
+        return digest, self.bit_depth, hashlib.sha256(text.encode()).hexdigest(), self.tiles
 
 
 def tiles_of(picture: PictureSettings) -> Tiles:

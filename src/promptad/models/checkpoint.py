@@ -4,6 +4,7 @@ import io
 import math
 import zipfile
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -158,9 +159,9 @@ def _are(values: object, kind: type) -> bool:
 
 def is_backbone_of(checkpoint: Mapping[str, Any], backbone: Backbone) -> bool:
     """Whether a checkpoint was trained on exactly this backbone."""
-    trained, here = checkpoint["settings"].backbone, backbone.settings
-    same = (trained.name, trained.resize, trained.crop) == (here.name, here.resize, here.crop)
-    return same and bool(checkpoint["weights_sha256"] == backbone.weights_sha256)
+    here = backbone.settings
+    alike = replace(checkpoint["settings"].backbone, pretrained=here.pretrained) == here  # whose hash tells
+    return alike and bool(checkpoint["weights_sha256"] == backbone.weights_sha256)
 
 
 def check_backbone(path: Path, checkpoint: Mapping[str, Any], backbone: Backbone) -> None:

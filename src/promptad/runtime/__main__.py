@@ -4,7 +4,7 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -102,8 +102,7 @@ def _open(given: argparse.Namespace) -> tuple[Session, Path | None, Draw | None]
 
 
 def _watch(given: argparse.Namespace) -> int:
-    named = {field.name: getattr(given, field.name) for field in fields(WatchOptions) if field.name != "masks"}
-    options = WatchOptions(**named)
+    options = WatchOptions.of(vars(given))
     session, masks, draw = _open(given)
     listener = Listener(lambda line: print(with_flags(line), flush=True), lambda _: None, draw)
     return watch(session, given.file, replace(options, masks=masks), listener)

@@ -6,12 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from promptad.data.reading import Reading
 from promptad.errors import InputError
 from promptad.runtime.engines import SUFFIXES
 from promptad.runtime.judge import check_decides
 from promptad.runtime.judge_parts import OpenedParts
-from promptad.runtime.parts import Finder, Part, name_parts
+from promptad.runtime.parts import Finder, Part, make_finders, name_parts
 from promptad.runtime.session import Session, open_sessions
 
 
@@ -61,21 +60,15 @@ def open_exported_parts(
 
 
 def _finders(names: Sequence[str], sessions: Sequence[Session]) -> list[Finder]:
-    """Return what finds the part by the pictures: one for all heads of a tower that read images alike.
+    """Return what finds the part by the pictures.
 
     Raises:
         InputError: a detector cannot tell.
     """
-    groups: dict[tuple[int, Reading], list[tuple[str, Session]]] = {}
-    for name, session in zip(names, sessions, strict=True):
+    for session in sessions:
         if "lack" not in session.head.outputs:
             raise InputError(f"`which`: {session.path} cannot tell its part from others: train it again, and export it")
-        key = id(session.tower or session), Reading.of(session.metadata.settings)
-        groups.setdefault(key, []).append((name, session))
-    return [
-        Finder(tuple(name for name, _ in own), own[0][1].metadata, partial(_lacks, [session for _, session in own]))
-        for own in groups.values()
-    ]
+    return make_finders(list(zip(names, sessions, strict=True)), lambda session: session.tower or session, _lacks)
 
 
 def _lacks(sessions: Sequence[Session], squares: np.ndarray) -> np.ndarray:

@@ -6,15 +6,19 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from promptad.data.images import read_each
+from promptad.data.reading import Reading
 from promptad.data.search import FoundImages, find_below, find_images, is_drawn, joined_names
 from promptad.errors import InputError
 from promptad.runtime.metadata import Metadata
 from promptad.runtime.predict import Loaded, Predictor, load_image
 from promptad.runtime.predictions import Match
+
+Own = TypeVar("Own", bound=Predictor)
 
 WHICH = "give `which`, which finds the part by the pictures themselves"
 
@@ -35,6 +39,27 @@ class Finder:
     names: tuple[str, ...]
     known: Metadata  # of one of them: how images are read
     lacks: Callable[[np.ndarray], np.ndarray]  # of RGB squares [N, S, S, 3] uint8: [N, part]
+
+
+def make_finders(
+    parts: Sequence[tuple[str, Own]],
+    encoder_of: Callable[[Own], object],
+    lacks: Callable[[Sequence[Own], np.ndarray], np.ndarray],
+) -> list[Finder]:
+    """Return what finds the part by the pictures: one for all detectors of an encoder that read images alike.
+
+    Args:
+        parts: the detectors by their names.
+        encoder_of: gives what encodes the images of one.
+        lacks: gives how much N squares lack of each of some that share an encoder [N, part].
+    """
+    groups: dict[tuple[int, Reading], list[tuple[str, Own]]] = {}
+    for name, own in parts:
+        groups.setdefault((id(encoder_of(own)), Reading.of(own.metadata.settings)), []).append((name, own))
+    return [
+        Finder(tuple(name for name, _ in group), group[0][1].metadata, partial(lacks, [own for _, own in group]))
+        for group in groups.values()
+    ]
 
 
 def plain_name(name: str) -> str:

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, Protocol, Self, TypeAlias, cast
+from typing import NamedTuple, Protocol, Self, TypeAlias, TypeVar, cast
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from promptad.settings import BATCH_SIZE, OWN_REGION, PictureSettings
 from promptad.structures import ANOMALY, Look, Prediction
 
 Advance: TypeAlias = Callable[[int], None]
+Image = TypeVar("Image", bound=ImageLike)
 
 
 class Predictor(Protocol):
@@ -67,13 +68,20 @@ def predict(
         masks: the folder of the images' regions, where each has its own.
         advance: called with how many squares more are done.
     """
-    load = partial(load_image, known=predictor.metadata, masks=masks)
-    together = max(1, batch_size // predictor.metadata.settings.tile_count)
+    for batch, loaded in _read_batches(predictor.metadata, paths, batch_size, masks):
+        yield from predict_loaded(predictor, [str(path) for path in batch], loaded, batch_size, advance)
+
+
+def _read_batches(
+    known: Metadata, images: Sequence[Image], batch_size: int, masks: Path | None
+) -> Iterator[tuple[Sequence[Image], list[Loaded | InputError]]]:
+    """Yield images batch by batch, so many that their squares fill a batch, and as they were read."""
+    load = partial(load_image, known=known, masks=masks)
+    together = max(1, batch_size // known.settings.tile_count)
     with ThreadPoolExecutor() as pool:
-        for start in range(0, len(paths), together):
-            batch = paths[start : start + together]
-            loaded = list(read_each(pool, load, batch))
-            yield from predict_loaded(predictor, [str(path) for path in batch], loaded, batch_size, advance)
+        for start in range(0, len(images), together):
+            batch = images[start : start + together]
+            yield batch, list(read_each(pool, load, batch))
 
 
 def load_image(image: ImageLike, known: Metadata, masks: Path | None = None) -> Loaded | InputError:
@@ -81,10 +89,11 @@ def load_image(image: ImageLike, known: Metadata, masks: Path | None = None) -> 
     reading = Reading.of(known.settings, masks)
     try:
         picture = read_image(image, reading.bit_depth)
-        windows = reading.windows_of(picture, image)
-        own = reading.region_of(image) if known.settings.picture.region == OWN_REGION else None
+        region = reading.region_of(image)
+        windows = reading.windows_of(picture, image, region)
     except InputError as error:
         return error
+    own = region if known.settings.picture.region == OWN_REGION else None
     # of RGB, the lowest and highest value of each band
     bands = [cast(tuple[tuple[int, int], ...], window.getextrema()) for window in windows]
     is_blank = all(low == high for of_window in bands for low, high in of_window)
@@ -104,16 +113,12 @@ def predict_images(
         InputError: one cannot be read.
     """
     found: list[Outputs] = []
-    load = partial(load_image, known=predictor.metadata, masks=masks)
-    together = max(1, batch_size // predictor.metadata.settings.tile_count)
-    with ThreadPoolExecutor() as pool:
-        for start in range(0, len(images), together):
-            loaded = list(read_each(pool, load, images[start : start + together]))
-            for read in loaded:
-                if isinstance(read, InputError):
-                    raise read
-            squares = np.concatenate([read.squares for read in loaded if isinstance(read, Loaded)])
-            found += _run(predictor, squares, batch_size)
+    for _, loaded in _read_batches(predictor.metadata, images, batch_size, masks):
+        for read in loaded:
+            if isinstance(read, InputError):
+                raise read
+        squares = np.concatenate([read.squares for read in loaded if isinstance(read, Loaded)])
+        found += _run(predictor, squares, batch_size)
     predicted = to_prediction(_joined(found), predictor.metadata)
     reading = Reading.of(predictor.metadata.settings, masks)
     return replace(predicted, anomaly_map=reading.counted(predicted.anomaly_map, images))

@@ -1,9 +1,11 @@
 """What is watched, and what is done with its pictures; checked before anything is opened."""
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from promptad.errors import InputError, check_choice, not_installed
 from promptad.runtime.rejects import WAYS
@@ -34,6 +36,11 @@ class WatchOptions:
     webhook_all: bool = False  # send all lines
     masks: Path | None = None  # folder of the pictures' regions, where each has its own
     fail_on_anomaly: bool = False  # with `once`: return 3 after a picture that is rejected or cannot be read
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> "WatchOptions":
+        """Return the options of a command line, which tells nothing of masks: its detector does."""
+        return cls(**{field.name: given[field.name] for field in fields(cls) if field.name != "masks"})
 
     def __post_init__(self) -> None:
         self._check_numbers()
