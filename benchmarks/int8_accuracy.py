@@ -83,15 +83,15 @@ def measure(dataset: ClassDataset, memory: bool) -> list[dict[str, Any]]:
             decided = np.array([label == ANOMALY for label in found.label])
             usual = decided if usual is None else usual
             assert split.masks is not None
-            pixel_auroc, aupro = split.pixel_metrics(found.anomaly_map)
+            pixels = split.pixel_metrics(found.anomaly_map)
             rows.append(
                 {
                     "class": dataset.class_name,
                     "memory": memory,
                     "file": title,
                     "image_auroc": 100 * image_auroc(found.score, split.labels),
-                    "pixel_auroc": 100 * pixel_auroc,
-                    "aupro": 100 * aupro,
+                    "pixel_auroc": 100 * pixels.auroc,
+                    "aupro": 100 * pixels.aupro,
                     "missed": 100 * float((~decided[anomalous]).mean()),
                     "false_alarms": 100 * float(decided[~anomalous].mean()),
                     "changed": 100 * float((decided != usual).mean()),

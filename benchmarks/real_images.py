@@ -191,14 +191,14 @@ def figures(prediction: Prediction, split: TestSplit) -> dict[str, float | None]
     """Return the metrics in %; None where there are no masks or, as for the baseline, no threshold."""
     labels, decided = split.labels, prediction.threshold is not None
     rejected = prediction.score > SCORE_THRESHOLD
-    pixel_auroc, aupro = (None, None) if split.masks is None else split.pixel_metrics(prediction.anomaly_map)
+    pixels = None if split.masks is None else split.pixel_metrics(prediction.anomaly_map)
     found = {
         "image_auroc": image_auroc(prediction.score, labels),
         "image_ap": average_precision(prediction.score, labels),
         "false_alarms": float(rejected[~labels].mean()) if decided else None,
         "misses": float((~rejected[labels]).mean()) if decided else None,
-        "pixel_auroc": pixel_auroc,
-        "aupro": aupro,
+        "pixel_auroc": None if pixels is None else pixels.auroc,
+        "aupro": None if pixels is None else pixels.aupro,
     }
     return {name: None if value is None else 100 * value for name, value in found.items()}
 

@@ -45,7 +45,8 @@ from promptad.backbones.clip import Backbone
 from promptad.cli.values import numbers
 from promptad.data.few_shot import choose_support
 from promptad.evaluation.evaluator import TestSplit, read_test_split
-from promptad.evaluation.metrics import image_auroc, pixel_auroc
+from promptad.evaluation.metrics import image_auroc
+from promptad.evaluation.pixel_metrics import pixel_metrics
 from promptad.features import ImageFeatures
 from promptad.models.anomaly_map import Scores, smooth_maps, square_maps
 from promptad.models.base import Subject
@@ -144,7 +145,7 @@ def measure(probe: Probe, split: TestSplit) -> dict[str, float]:
     scores = {by: score(probe, split.features, by) for by in IMAGE_SCORES}
     maps = smooth_maps(scores["both"].patches.float(), Settings().scoring).numpy()
     found = {by: 100 * image_auroc(own.image.numpy(), split.labels) for by, own in scores.items()}
-    return found | {"pixel": 100 * pixel_auroc(maps, split.masks)}
+    return found | {"pixel": 100 * pixel_metrics(maps, split.masks).auroc}
 
 
 def measure_halves(split: TestSplit) -> dict[str, float]:

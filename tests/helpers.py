@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -23,6 +24,8 @@ from promptad.cli.main import main
 from promptad.data.demo import DEFECT_FOLDERS, make_demo_class
 from promptad.errors import InputError
 from promptad.results.table import read_results
+
+Array = NDArray[Any]
 
 SHOWN = (UserWarning, RuntimeWarning, FutureWarning)  # categories that Python prints to a user
 CLASSES = ("carpet", "grid")
@@ -223,3 +226,37 @@ def look(browser: Any, page: Path, width: int, scheme: str) -> Callable[[str], A
     assert light == (scheme == "light")
     assert browser.get_log("browser") == []
     return run
+
+
+def reference_auroc(scores: Array, labels: Array) -> float:
+    """The share of (anomalous, normal) pairs in the right order; a tie is half a pair."""
+    right = pairs = 0.0
+    for anomalous in scores[labels]:
+        for normal in scores[~labels]:
+            right += 1.0 if anomalous > normal else 0.5 if anomalous == normal else 0.0
+            pairs += 1
+    return right / pairs
+
+
+def reference_average_precision(scores: Array, labels: Array) -> float:
+    """Step down through the thresholds and add precision times gained recall."""
+    total, recall = 0.0, 0.0
+    for threshold in sorted(set(scores.tolist()), reverse=True):
+        found = sum(1 for score, label in zip(scores, labels, strict=True) if score >= threshold and label)
+        flagged = sum(1 for score in scores if score >= threshold)
+        total += found / flagged * (found / labels.sum() - recall)
+        recall = found / labels.sum()
+    return total
+
+
+def reference_f1_max(scores: Array, labels: Array) -> float:
+    """Try every score as the threshold."""
+    best = 0.0
+    for threshold in scores:
+        found = missed = false_alarms = 0
+        for score, label in zip(scores, labels, strict=True):
+            found += int(label and score >= threshold)
+            missed += int(label and score < threshold)
+            false_alarms += int(not label and score >= threshold)
+        best = max(best, 2 * found / (2 * found + missed + false_alarms))
+    return best

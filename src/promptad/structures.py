@@ -147,10 +147,22 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Image-level and pixel-level results in [0, 1]; a pixel result is None if the test split has no masks."""
+    """Image-level and pixel-level results in [0, 1].
+
+    A pixel result is None if the test split has no masks, one that needs a threshold if the method has none.
+    """
 
     image_auroc: float
     image_ap: float
     image_f1_max: float
-    pixel_auroc: float | None
-    aupro: float | None
+    recall_1: float | None = None  # at the detector's threshold for 1 % false alarms
+    false_alarms_1: float | None = None  # what share of normal images this threshold rejects
+    recall_5: float | None = None  # at its threshold for 5 %
+    false_alarms_5: float | None = None
+    pixel_auroc: float | None = None
+    pixel_ap: float | None = None
+    pixel_f1_max: float | None = None
+    aupro: float | None = None  # up to 30 % false positives
+    aupro_05: float | None = None  # up to 5 %
+    seg_f1: float | None = None  # at the detector's own pixel threshold
+    aupimo: float | None = None

@@ -18,7 +18,8 @@ from helpers import (
 )
 from rich.console import Console
 
-from promptad.results.table import METRIC_TITLES, read_results, seeds_table
+from promptad.results.columns import METRIC_TITLES
+from promptad.results.table import read_results, seeds_tables
 
 pytestmark = pytest.mark.slow
 
@@ -172,7 +173,7 @@ def test_the_table_of_seeds_shows_means_over_classes_for_each_seed() -> None:
     ]
     console = Console(width=80)
     with console.capture() as capture:
-        console.print(seeds_table(rows))
+        console.print(*seeds_tables(rows))
     text = capture.get()
     assert "92.0±2.8" in text
     assert "75.0±7.1" in text

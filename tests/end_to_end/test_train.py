@@ -8,7 +8,7 @@ import torch
 from helpers import CHECKPOINT, CSV, LIGHTEST, TINY, Trained, call, contents, only_row, read_checkpoint, without_seconds
 from PIL import Image
 
-from promptad.results.table import METRIC_TITLES
+from promptad.results.columns import METRIC_TITLES
 
 pytestmark = pytest.mark.slow
 
@@ -88,8 +88,10 @@ def test_the_log_has_the_documented_format(trained: Trained) -> None:
     assert lines[start + 2].startswith("  Normal proto usage: ")
     assert lines[start + 3].startswith("  Loss: ")
     assert f"checkpoint: {trained.folder / CHECKPOINT.format('carpet')}" in lines
-    assert lines[-1].startswith("carpet: I-AUROC ")
-    assert lines[-1].endswith(" % on 8 pictures")
+    assert lines[-2].startswith("carpet: I-AUROC ")
+    assert lines[-1].startswith("carpet: P-AUROC ")
+    assert "SegF1" in lines[-1]
+    assert lines[-2].endswith(" % on 8 pictures")
 
 
 @pytest.mark.parametrize(

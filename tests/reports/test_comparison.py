@@ -15,9 +15,12 @@ from PIL import Image
 from promptad.errors import InputError
 from promptad.reports.comparison.differences import Block, Comparison, Pair, compare
 from promptad.reports.comparison.rows import BASELINE, OURS, Choice, comparable_rows
+from promptad.reports.comparison.significance import Verdict
 from promptad.reports.comparison.tables import SIDES
+from promptad.results.columns import METRIC_TITLES
 from promptad.results.paths import ResultFolder
-from promptad.results.table import METRIC_TITLES, write_result
+from promptad.results.table import write_result
+from promptad.utils.provenance import package_version
 
 CLASSES = ("carpet", "grid", "screw")
 SEEDS = (0, 1, 2)
@@ -43,6 +46,7 @@ def save_row(root: Path, place: Place, **cells: object) -> None:
         "backbone": "tiny",
         "weights": "abcdef012345",
         "test_images": 60,
+        "version": package_version(),
     }
     write_result(ResultFolder(root, "demo", k, seed).csv, shared | SYSTEMS.get(system, {"system": system}) | cells)
 
@@ -138,20 +142,80 @@ def test_differences_are_paired_by_seed(tmp_path: Path) -> None:
     pair = only_block(tmp_path).mean.pairs["i_roc"]
     assert pair.ours.deviation == pytest.approx(20)
     assert pair.difference.deviation == pytest.approx(0, abs=1e-9)
-    assert pair.direction == 1
+    assert pair.verdict == Verdict.BETTER
 
 
 @pytest.mark.parametrize(
-    ("differences", "direction"),
-    [((0.02, 0.03, 0.01), 1), ((-0.02, -0.03, -0.01), -1), ((0.02, -0.03, 0.01), 0), ((0, 0, 0), 0), ((0.3,), 0)],
+    ("differences", "verdict"),
+    [
+        ((0.02, 0.025, 0.022), Verdict.BETTER),
+        ((-0.02, -0.025, -0.022), Verdict.WORSE),
+        ((0.02, 0.05, 0.01), Verdict.NOT_TOLD_APART),
+        ((0.02, -0.03, 0.01), Verdict.NOT_TOLD_APART),
+        ((0, 0, 0), Verdict.NOT_TOLD_APART),
+        ((0.3,), Verdict.NOT_TOLD_APART),
+    ],
 )
-def test_a_difference_counts_beyond_its_standard_deviation(
-    tmp_path: Path, differences: tuple[float, ...], direction: int
-) -> None:
+def test_a_class_has_a_verdict_by_its_draws(tmp_path: Path, differences: tuple[float, ...], verdict: Verdict) -> None:
     for seed, difference in enumerate(differences):
-        save_row(tmp_path, (BASELINE, "carpet", 2, seed), i_roc=0.5)
-        save_row(tmp_path, (OURS, "carpet", 2, seed), i_roc=0.5 + difference)
-    assert only_block(tmp_path).mean.pairs["i_roc"].direction == direction
+        save_row(tmp_path, (BASELINE, "carpet", 2, seed), i_roc=0.5, alarms_1=0.5)
+        save_row(tmp_path, (OURS, "carpet", 2, seed), i_roc=0.5 + difference, alarms_1=0.5 - difference)
+    block = only_block(tmp_path)
+    for line in block.lines:
+        assert line.pairs["i_roc"].verdict == line.pairs["alarms_1"].verdict == verdict
+        assert line.pairs["i_roc"].p_value is None
+
+
+def save_differences(root: Path, differences: Sequence[float], images: Sequence[int]) -> None:
+    for number, (difference, count) in enumerate(zip(differences, images, strict=True)):
+        for seed, noise in zip(SEEDS, (-0.01, 0, 0.01), strict=True):
+            save_row(root, (BASELINE, f"class_{number}", 2, seed), i_roc=0.5, test_images=count)
+            save_row(root, (OURS, f"class_{number}", 2, seed), i_roc=0.5 + difference + noise, test_images=count)
+
+
+@pytest.mark.parametrize(
+    ("classes", "verdict"), [(6, Verdict.BETTER), (5, Verdict.NOT_TOLD_APART), (2, Verdict.NOT_TOLD_APART)]
+)
+def test_a_mean_has_a_verdict_by_interval_and_test(tmp_path: Path, classes: int, verdict: Verdict) -> None:
+    save_differences(tmp_path, [0.05 + 0.01 * number for number in range(classes)], [10] * classes)
+    pair = only_block(tmp_path).mean.pairs["i_roc"]
+    assert pair.interval is not None
+    assert pair.interval[0] > 0
+    assert pair.p_value == pytest.approx(2 / 2**classes)
+    assert pair.verdict == verdict
+
+
+def test_the_mean_over_images_weighs_classes_by_their_images(tmp_path: Path) -> None:
+    save_differences(tmp_path, (0.1, 0.4), (30, 10))
+    block = only_block(tmp_path)
+    assert (block.mean.name, block.image_mean.name) == ("mean over 2 classes", "mean over 40 images")
+    assert block.mean.pairs["i_roc"].difference.mean == pytest.approx(25)
+    assert block.image_mean.pairs["i_roc"].difference.mean == pytest.approx((30 * 10 + 10 * 40) / 40)
+    assert block.image_mean.pairs["i_roc"].ours.mean == pytest.approx((30 * 60 + 10 * 90) / 40)
+
+
+def test_results_of_another_version_are_marked(tmp_path: Path) -> None:
+    save_rows(tmp_path, version=package_version(), commit="a" * 12)
+    assert "marked" not in run(tmp_path).output
+    save_row(tmp_path, (OURS, "grid", 2, 1), **numbers_of((OURS, "grid", 2, 1)), version="0.0.1", commit="b" * 12)
+    outcome = run(tmp_path, "--output", tmp_path / "out")
+    assert (outcome.code, outcome.errors) == (0, "")
+    assert "grid †" in outcome.output
+    assert "screw †" not in outcome.output
+    note = f"note: 1 of 18 results, marked †, are of another version: promptad 0.0.1 (commit {'b' * 12})"
+    assert note in outcome.output
+    assert "results of several commits" not in outcome.output
+    assert "| **grid †** |" in (tmp_path / "out" / "comparison.md").read_text()
+    marked = {row["class"] for row in csv_rows(tmp_path / "out" / "comparison.csv") if row["another_version"] == "True"}
+    assert marked == {"grid", "mean over classes", "mean over images"}
+
+
+def test_commits_and_unlike_support_images_are_named(tmp_path: Path) -> None:
+    save_rows(tmp_path, version=package_version(), commit="a" * 12, support="one")
+    save_row(tmp_path, (OURS, "grid", 2, 1), i_roc=0.5, version=package_version(), commit="b" * 12, support="two")
+    notes = compared(tmp_path).notes
+    assert f"results of several commits: {'a' * 12}, {'b' * 12}" in notes
+    assert "learned from different support images, and so no pairs: grid, seed 1" in notes
 
 
 def test_only_seeds_that_both_have_are_compared(tmp_path: Path) -> None:
@@ -191,7 +255,18 @@ def test_without_a_seed_of_all_classes_there_is_no_mean(tmp_path: Path) -> None:
     block = only_block(tmp_path)
     assert block.mean.pairs == {}
     assert "I-AUROC: no mean, as no seed has all classes" in block.notes
-    assert "I-AP, I-F1, P-AUROC, P-PRO: not measured" in block.notes
+    others = [title for title in METRIC_TITLES.values() if title != "I-AUROC"]
+    assert f"{', '.join(others)}: not measured" in block.notes
+
+
+def test_a_metric_of_one_system_alone_is_named(tmp_path: Path) -> None:
+    save_rows(tmp_path)
+    for place in product([BASELINE], CLASSES, [2], SEEDS):
+        save_row(tmp_path, place, **numbers_of(place) | {"seg_f1": None})
+    comparison = compared(tmp_path)
+    assert comparison.notes[0] == f"k = 2: SegF1: only {OURS} has results, left out"
+    assert "seg_f1" not in [metric.column for metric in comparison.metrics]
+    assert "SegF1" not in run(tmp_path).output.partition("note:")[0]
 
 
 def test_pixel_metrics_are_of_pixel_training_where_both_have_it(tmp_path: Path) -> None:
@@ -213,7 +288,7 @@ def test_a_k_without_a_common_class_is_left_out_by_name(tmp_path: Path) -> None:
     save_row(tmp_path, (OURS, "carpet", 4, 0), i_roc=0.5)
     comparison = compared(tmp_path)
     assert [block.k for block in comparison.blocks] == [2]
-    assert comparison.notes == ("k = 4: left out, as the systems have no class and seed in common",)
+    assert comparison.notes[0] == "k = 4: left out, as the systems have no class and seed in common"
     with pytest.raises(InputError, match="no results of it; there are those of multi-prototype: name another"):
         compared(tmp_path, k_shot=(4,))
 
@@ -342,11 +417,13 @@ def test_what_is_printed(tmp_path: Path) -> None:
     outcome = run(tmp_path)
     assert outcome.code == 0, outcome.errors
     assert max(map(len, outcome.output.splitlines())) <= 80
-    assert outcome.output.count("mean of 3") == 2
     printed = " ".join(outcome.output.split())
+    assert printed.count("mean over 3 classes in %") == 2
     for words in (
-        f"{OURS} against {BASELINE} on demo, k = 1, in %",
-        "means in %",
+        f"{OURS} against {BASELINE} on demo, k = 1, images in %",
+        "95 % interval",
+        "of fewer than 6 classes no such test can tell anything",
+        "mean over 180 images",
         f"baseline: {BASELINE} (n_pro 1, n_pro_ab 4, epochs 100)",
         "seeds: 0, 1, 2",
         "epoch kept: last",
@@ -367,18 +444,21 @@ def test_the_files_hold_the_same_numbers(tmp_path: Path) -> None:
     assert run(tmp_path, "--output", out).code == 0
     assert sorted(file.name for file in out.iterdir()) == ["comparison.csv", "comparison.md", "comparison.png"]
     rows = list(csv_rows(out / "comparison.csv"))
-    assert len(rows) == 2 * (len(CLASSES) + 1) * len(METRIC_TITLES)
-    (mean,) = (row for row in rows if (row["k"], row["class"], row["metric"]) == ("2", "mean", "p_pro"))
+    assert len(rows) == 2 * (len(CLASSES) + 2) * len(METRIC_TITLES)
+    (mean,) = (row for row in rows if (row["k"], row["class"], row["metric"]) == ("2", "mean over classes", "p_pro"))
     pair = compared(tmp_path).blocks[1].mean.pairs["p_pro"]
     for side in SIDES:
         spread = getattr(pair, side)
         assert mean[side] == f"{spread.mean:.2f}"
         assert mean[f"{side}_deviation"] == f"{spread.deviation:.2f}"
+    assert pair.interval is not None
+    assert (mean["interval_low"], mean["interval_high"]) == tuple(f"{end:.2f}" for end in pair.interval)
+    assert (mean["wilcoxon_p"], mean["verdict"]) == (f"{pair.p_value:.4f}", pair.verdict)
     assert (mean["seeds"], mean["level"], mean["select"], mean["test_images"]) == ("0 1 2", "image", "last", "180")
     markdown = (out / "comparison.md").read_text()
     assert f"{pair.ours.mean:.1f} ± {pair.ours.deviation:.1f}" in markdown
     assert "](comparison.png)" in markdown
-    assert markdown.count("\n## k = ") == 2
+    assert markdown.count("\n## k = ") == 2 * 3  # verdicts, images, pixels
 
 
 def test_markdown_tables_are_of_one_width_and_any_name_is_shown(tmp_path: Path) -> None:
@@ -386,7 +466,7 @@ def test_markdown_tables_are_of_one_width_and_any_name_is_shown(tmp_path: Path) 
     assert run(tmp_path, "--output", tmp_path).code == 0
     lines = (tmp_path / "comparison.md").read_text().splitlines()
     widths = {line.replace("\\|", "").count("|") for line in lines if line.startswith("|")}
-    assert widths == {3 + len(METRIC_TITLES)}
+    assert widths == {3 + len(METRIC_TITLES) // 2, 9}
     assert any(line.startswith(r"| **5\|6 \*new\* \<b\>** |") for line in lines)
     assert any(line.startswith("| **metal_nut** |") for line in lines)
 
@@ -407,7 +487,7 @@ def test_a_figure_of_one_seed_and_no_masks(tmp_path: Path) -> None:
         save_row(tmp_path, (system, "5$ \\frac{ coin$", 2, 0), i_roc=0.5)
     outcome = run(tmp_path, "--output", tmp_path / "out")
     assert outcome.code == 0, outcome.errors
-    assert "I-AP, I-F1, P-AUROC, P-PRO: not measured" in outcome.output
+    assert "I-AP, I-F1, recall @1%, " in outcome.output
     assert "One seed alone" in outcome.output
     assert "±" not in outcome.output
 

@@ -19,9 +19,10 @@ from promptad.reports.comparison.rows import BASELINE, OURS, Choice
 from promptad.reports.gallery import MAX_ITEMS, heatmap, outlined, worst_false_alarms, worst_misses
 from promptad.reports.run_summary import Counts, summarize_run
 from promptad.reports.template import flat
+from promptad.results.columns import METRIC_TITLES
 from promptad.results.paths import ResultFolder
 from promptad.results.scores import ScoredImage, read_scores
-from promptad.results.table import METRIC_TITLES, write_result
+from promptad.results.table import write_result
 from promptad.structures import TestImage
 
 SCORES = "scores/CLS-Seed_111-{}-scores.json"

@@ -1,5 +1,7 @@
 """Files of results that someone has cut or edited: one line names the file, whatever is in it."""
 
+import csv
+import io
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,9 +14,9 @@ from promptad.errors import InputError
 from promptad.reports.comparison.rows import read_rows
 from promptad.reports.figures import prototype_figures
 from promptad.reports.run_summary import read_diagnostics
+from promptad.results.columns import METRIC_TITLES
 from promptad.results.paths import ResultFolder
 from promptad.results.scores import read_scores
-from promptad.results.table import METRIC_TITLES
 from promptad.runtime.predictions import read_predictions
 
 pytestmark = pytest.mark.slow
@@ -106,12 +108,12 @@ def test_edited_predictions_are_refused(own: Own, tmp_path: Path) -> None:
 @pytest.mark.parametrize("cell", ["", "x", "nan", "inf", "-1", "1e400", DIGITS, "1" + "0" * 300, "\udcff"])
 def test_edited_rows_are_refused_or_read(copied: Trained, cell: str) -> None:
     file = copied.folder / CSV
-    header, row = file.read_text().splitlines()
+    header, row = csv.reader(file.read_text().splitlines())
     folder = ResultFolder(copied.results, "demo", 2, 111)
-    for number, column in enumerate(header.split(",")):
-        cells = row.split(",")
-        cells[number] = cell
-        refused = assert_read_or_refused(lambda: read_rows(folder), file, f"{header}\n{','.join(cells)}\n")
+    for number, column in enumerate(header):
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([header, [*row[:number], cell, *row[number + 1 :]]])
+        refused = assert_read_or_refused(lambda: read_rows(folder), file, text.getvalue())
         if cell == DIGITS:
             assert refused == (column in ("dataset", "k", "seed", "test_images", *METRIC_TITLES))
     outcome = call("compare", "--dataset", "demo", "--root-dir", copied.results)

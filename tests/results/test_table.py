@@ -12,11 +12,13 @@ from rich.console import Console
 
 from promptad.errors import InputError
 from promptad.results import table as results
-from promptad.results.table import RESULT_COLUMNS, metric_cells, read_results, results_table, write_result
+from promptad.results.columns import METRIC_TITLES
+from promptad.results.table import RESULT_COLUMNS, metric_cells, read_results, results_tables, write_result
 from promptad.structures import Evaluation
 from promptad.utils.files import whole_file
 
 ROWS_PER_WRITER = 20
+FULL = Evaluation(*(0.01 * place for place in range(len(METRIC_TITLES))))
 EVALUATION = Evaluation(image_auroc=0.91234, image_ap=0.9, image_f1_max=1.0, pixel_auroc=None, aupro=None)
 
 
@@ -36,7 +38,7 @@ def write_rows(csv_file: Path, writer: str, start: Barrier) -> None:
 def printed(rows: list[dict[str, str]]) -> str:
     """The table as an 80-column terminal shows it."""
     console = Console(file=io.StringIO(), width=80)
-    console.print(results_table(rows))
+    console.print(*results_tables(rows))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -123,6 +125,7 @@ def test_a_held_lock_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 HEADER = ",".join(RESULT_COLUMNS)
 NAMED = "carpet,a,image,no,last,mvtec,abc,1,1,3,6,100,tiny,def,012"  # all cells of a row before its metrics
+REST = "," * (len(RESULT_COLUMNS) - NAMED.count(",") - 2)  # of empty cells behind the first one
 
 
 @pytest.mark.parametrize(
@@ -132,8 +135,9 @@ NAMED = "carpet,a,image,no,last,mvtec,abc,1,1,3,6,100,tiny,def,012"  # all cells
         (b"class,auroc\ncarpet,0.9\n", "does not start with the columns"),
         (f"{HEADER}\ncarpet,a,1\n".encode(), "damaged in row 2"),
         (f"{HEADER}\n{',' * (len(RESULT_COLUMNS) - 1)}\n".encode(), "damaged in row 2"),
-        (f"{HEADER}\n{NAMED},best,,,,,,\n".encode(), "damaged in row 2"),
-        (f"{HEADER}\n{NAMED},nan,,,,,,\n".encode(), "damaged in row 2"),
+        (f"{HEADER}\n{NAMED},best{REST}\n".encode(), "damaged in row 2"),
+        (f"{HEADER}\n{NAMED},nan{REST}\n".encode(), "damaged in row 2"),
+        (f"{HEADER},class\n".encode(), "does not start with the columns"),
         (f'{HEADER}\n"carpet,a,1\n'.encode(), "cannot be read"),
         (b"\xff\xfe\x00", "cannot be read"),
     ],
@@ -166,9 +170,9 @@ def test_the_table_ends_in_the_mean_of_the_measured_values(tmp_path: Path) -> No
     write_result(csv_file, row_of("carpet", i_roc=0.9, p_roc=0.7))
     write_result(csv_file, row_of("grid", i_roc=0.8))
     text = printed(read_results(csv_file))
-    mean = next(line for line in text.splitlines() if "mean of 2" in line)
-    assert "85.00" in mean
-    assert "70.00" in mean
+    of_images, of_pixels = (line for line in text.splitlines() if "mean of 2" in line)
+    assert "85.00" in of_images
+    assert "70.00" in of_pixels
     assert "over the classes that have the metric" in text
 
 
@@ -177,7 +181,7 @@ def test_each_system_has_its_mean(tmp_path: Path) -> None:
     for system, i_roc in [("prototypes", 0.9), ("single-anchor", 0.7)]:
         write_result(csv_file, row_of("carpet", system=system, i_roc=i_roc, p_roc=0.5, p_pro=0.5))
     text = printed(read_results(csv_file))
-    assert text.count("mean of 1") == 2
+    assert text.count("mean of 1") == 2 * 2  # of images and of pixels
     assert "that have the metric" not in text
 
 
@@ -194,6 +198,39 @@ def test_the_table_names_only_what_differs(tmp_path: Path) -> None:
 
 def test_a_table_of_no_rows_has_its_header() -> None:
     assert "I-AUROC" in printed([])
+
+
+def test_metrics_of_pixels_and_of_decisions_are_shown_where_measured(tmp_path: Path) -> None:
+    csv_file = tmp_path / "results.csv"
+    write_result(csv_file, row_of("carpet"))
+    text = printed(read_results(csv_file))
+    assert "pixels" not in text
+    assert "recall" not in text
+    write_result(csv_file, row_of("metal_nut", **metric_cells(FULL)))
+    text = printed(read_results(csv_file))
+    assert "…" not in text
+    assert all(word in text for word in ("Results of pixels", "recall", "alarms", "SegF1", "AUPIMO", "12.00"))
+
+
+def test_rows_of_an_older_version_are_read_and_kept(tmp_path: Path) -> None:
+    csv_file = tmp_path / "results.csv"
+    write_result(csv_file, row_of("carpet"))
+    older = [column for column in RESULT_COLUMNS if column in results.FIRST_COLUMNS]
+    (row,) = read_results(csv_file)
+    csv_file.write_text(f"{','.join(older)}\n{','.join(row[column] for column in older)}\n")
+    assert read_results(csv_file) == [row]
+    write_result(csv_file, row_of("grid", seg_f1=0.5, version="0.2"))
+    assert [(found["class"], found["seg_f1"], found["version"]) for found in read_results(csv_file)] == [
+        ("carpet", "", ""),
+        ("grid", "50.00", "0.2"),
+    ]
+
+
+def test_columns_of_a_newer_version_are_named(tmp_path: Path) -> None:
+    csv_file = tmp_path / "results.csv"
+    csv_file.write_text(f"{HEADER},flair\n")
+    with pytest.raises(InputError, match=r"does not know, flair: install a newer one"):
+        read_results(csv_file)
 
 
 def test_whole_file_replaces_the_old_file(tmp_path: Path) -> None:

@@ -15,13 +15,15 @@ from promptad.evaluation.evaluator import TestSplit, evaluate
 from promptad.features import ImageFeatures
 from promptad.models.base import AnomalyDetector
 from promptad.models.multi_prototype.detector import MultiPrototypeDetector
+from promptad.results.columns import METRICS
 from promptad.results.paths import ResultFolder
 from promptad.results.scores import write_scores
-from promptad.results.table import METRIC_TITLES, metric_cells, write_result
+from promptad.results.table import metric_cells, write_result
 from promptad.runtime.overlay import faded, framed
 from promptad.settings import TEST_ORACLE, Settings
 from promptad.structures import Evaluation, Prediction
 from promptad.utils.files import whole_file
+from promptad.utils.provenance import package_commit, package_version
 from promptad.visualization.figures import draw_diagnostics, draw_prediction
 
 HASH_DIGITS = 12  # of a SHA-256, as saved and shown
@@ -64,7 +66,19 @@ class RunRecord:
             "test_images": len(self.split.labels),
             "seconds": seconds,
             **metric_cells(self.evaluation),
+            "support": detector.subject.support_sha256[:HASH_DIGITS],
+            "version": package_version(),
+            "commit": package_commit(),
+            "protocol": self.protocol,
+            "settings": json.dumps(settings.to_dict(), sort_keys=True),
         }
+
+    @property
+    def protocol(self) -> str:
+        """How pixels are counted, in words: what systems must share for a comparison of maps."""
+        settings, (height, width) = self.detector.settings, self.prediction.anomaly_map.shape[1:]
+        shown = "the whole picture" if not settings.picture.region else "a region of the picture"
+        return f"maps of {width} x {height} pixels of {shown}"
 
 
 def evaluate_detector(detector: AnomalyDetector, split: TestSplit) -> RunRecord:
@@ -100,9 +114,11 @@ def save_record(record: RunRecord, results: ResultFolder, seconds: float) -> Non
 
 def show_record(record: RunRecord, console: Console) -> None:
     """Print the metrics, and a warning if test labels chose the epoch."""
-    name, metrics = record.detector.class_name, metric_cells(record.evaluation)
-    cells = (f"{METRIC_TITLES[metric]} {100 * value:.1f}" for metric, value in metrics.items() if value is not None)
-    console.print(f"{name}: {', '.join(cells)} % on {len(record.split.labels)} pictures", soft_wrap=True)
+    name, count = record.detector.class_name, len(record.split.labels)
+    for of_pixels, measured in ((False, f"{count} pictures"), (True, f"the pixels of {count} pictures")):
+        found = [(m.title, getattr(record.evaluation, m.field)) for m in METRICS if m.of_pixels == of_pixels]
+        if cells := [f"{title} {100 * value:.1f}" for title, value in found if value is not None]:
+            console.print(f"{name}: {', '.join(cells)} % on {measured}", soft_wrap=True)
     if record.detector.settings.training.select == TEST_ORACLE:
         console.print(ORACLE_WARNING, style="bold red", soft_wrap=True)
 

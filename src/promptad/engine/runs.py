@@ -31,7 +31,7 @@ from promptad.models.base import AnomalyDetector, Subject, TrainTask
 from promptad.models.registry import read_checkpoint
 from promptad.models.support import encode_support
 from promptad.results.paths import ResultFolder
-from promptad.results.table import read_results, results_table, seeds_table
+from promptad.results.table import read_results, results_tables, seeds_tables
 from promptad.settings import Settings
 from promptad.structures import ClassDataset
 from promptad.utils.progress import add_task, progress_bar
@@ -261,7 +261,7 @@ def print_seeds(settings: Settings, results: Sequence[ResultFolder], names: set[
     configuration = configuration_of(settings).items()
     rows = [row for folder in results for row in _rows_of(folder, names) if configuration <= row.items()]
     if rows:
-        console.print(seeds_table(sorted(rows, key=lambda row: row["class"])))
+        console.print(*seeds_tables(sorted(rows, key=lambda row: row["class"])))
 
 
 def _print_tables(jobs: Sequence[Job], console: Console) -> None:
@@ -273,7 +273,7 @@ def _print_tables(jobs: Sequence[Job], console: Console) -> None:
         return
     (job,) = by_seed.values()
     if rows := _rows_of(job.results, names):
-        console.print(results_table(sorted(rows, key=lambda row: row["class"])))
+        console.print(*results_tables(sorted(rows, key=lambda row: row["class"])))
 
 
 def _rows_of(folder: ResultFolder, names: set[str]) -> list[dict[str, str]]:

@@ -15,11 +15,14 @@ from promptad.data.reading import Reading, tiles_of
 from promptad.data.search import joined_names
 from promptad.data.squares import central_part
 from promptad.errors import InputError
-from promptad.evaluation.metrics import average_precision, f1_max, image_auroc, pixel_metrics
+from promptad.evaluation.metrics import average_precision, f1_max, image_auroc, rejected_shares
+from promptad.evaluation.pixel_metrics import PixelMetrics, pixel_metrics, segmentation_f1
 from promptad.features import ImageFeatures
 from promptad.models.anomaly_map import smooth_maps
 from promptad.models.base import AnomalyDetector
-from promptad.structures import WHOLE, Evaluation, Prediction, TestImage
+from promptad.structures import SCORE_THRESHOLD, WHOLE, Evaluation, Prediction, TestImage
+
+ASKED_RATES = {0.01: ("recall_1", "false_alarms_1"), 0.05: ("recall_5", "false_alarms_5")}  # results of each
 
 
 @dataclass(frozen=True)
@@ -36,13 +39,23 @@ class TestSplit:
     reading: Reading = field(default_factory=Reading)  # how the images are read
     unmarked: tuple[int, ...] = ()  # anomalous images whose masks are all black: no measure of pixels counts them
 
-    def pixel_metrics(self, anomaly_maps: np.ndarray) -> tuple[float, float]:
-        """Return pixel AUROC and AUPRO of maps [N, H, W], where there are masks."""
+    def pixel_metrics(self, anomaly_maps: np.ndarray) -> PixelMetrics:
+        """Return the metrics of maps [N, H, W], where there are masks."""
+        maps, masks, labels = self._marked(anomaly_maps)
+        return pixel_metrics(maps, masks, ~labels)
+
+    def segmentation_f1(self, anomaly_maps: np.ndarray) -> float:
+        """Return the F1 of the pixels of normalised maps [N, H, W] that are above their threshold."""
+        maps, masks, _ = self._marked(anomaly_maps)
+        return segmentation_f1(maps, masks, SCORE_THRESHOLD)
+
+    def _marked(self, anomaly_maps: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the maps, masks and labels of the images that pixels are measured on."""
         assert self.masks is not None
         if not self.unmarked:
-            return pixel_metrics(anomaly_maps, self.masks)
+            return anomaly_maps, self.masks, self.labels
         counted = np.setdiff1d(np.arange(len(self.labels)), self.unmarked)
-        return pixel_metrics(anomaly_maps[counted], self.masks[counted])
+        return anomaly_maps[counted], self.masks[counted], self.labels[counted]
 
     def notes(self) -> list[str]:
         """Return a line on what is left out, if anything is."""
@@ -112,15 +125,43 @@ def evaluate(detector: AnomalyDetector, split: TestSplit) -> tuple[Evaluation, P
         InputError: the split has normal images only, or anomalous ones only.
     """
     prediction = detector.to_prediction(detector.score(split.features))
-    pixel_auroc, aupro = (None, None) if split.masks is None else split.pixel_metrics(prediction.anomaly_map)
     evaluation = Evaluation(
         image_auroc=image_auroc(prediction.score, split.labels),
         image_ap=average_precision(prediction.score, split.labels),
         image_f1_max=f1_max(prediction.score, split.labels),
-        pixel_auroc=pixel_auroc,
-        aupro=aupro,
+        **_at_asked_rates(prediction, split, dict(detector.metadata.by_rate)),
+        **_of_pixels(prediction, split),
     )
     return evaluation, prediction
+
+
+def _at_asked_rates(prediction: Prediction, split: TestSplit, thresholds: dict[float, float]) -> dict[str, float]:
+    """Return recall and false alarms at the detector's thresholds for the rates that may be asked for, by their names.
+
+    These thresholds are from its support images; labels count what they reject.
+    """
+    found: dict[str, float] = {}
+    for rate, results in ASKED_RATES.items():
+        if rate in thresholds:
+            shares = rejected_shares(prediction.raw_score, split.labels, thresholds[rate])
+            found |= zip(results, shares, strict=True)
+    return found
+
+
+def _of_pixels(prediction: Prediction, split: TestSplit) -> dict[str, float | None]:
+    """Return the results of maps, by their names; none without masks."""
+    if split.masks is None:
+        return {}
+    found = split.pixel_metrics(prediction.anomaly_map)
+    return {
+        "pixel_auroc": found.auroc,
+        "pixel_ap": found.ap,
+        "pixel_f1_max": found.f1_max,
+        "aupro": found.aupro,
+        "aupro_05": found.aupro_05,
+        "seg_f1": None if prediction.threshold is None else split.segmentation_f1(prediction.anomaly_map),
+        "aupimo": found.aupimo,
+    }
 
 
 def oracle_metric(detector: AnomalyDetector, split: TestSplit) -> float:
@@ -137,4 +178,4 @@ def oracle_metric(detector: AnomalyDetector, split: TestSplit) -> float:
             "`select` test-oracle at level pixel needs masks: add ground_truth/, or choose another `select`"
         )
     maps = smooth_maps(scores.patches, detector.settings.scoring).cpu().numpy()
-    return split.pixel_metrics(tiles_of(detector.settings.picture).joined(maps))[0]
+    return split.pixel_metrics(tiles_of(detector.settings.picture).joined(maps)).auroc

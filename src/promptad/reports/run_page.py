@@ -5,20 +5,22 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from promptad.reports.comparison.tables import SIDES, WARNING, cell, explanation, protocol
+from promptad.reports.comparison.tables import (
+    SIDES,
+    VERDICT_HEADS,
+    WARNING,
+    cell,
+    explanation,
+    is_clear,
+    line_name,
+    measured_metrics,
+    protocol,
+    verdict_cells,
+)
 from promptad.reports.figures import by_label, histogram, prototype_figures, roc_figure
 from promptad.reports.gallery import Gallery
 from promptad.reports.run_summary import ClassSummary, RunSummary
 from promptad.reports.template import fill_template, flat
-from promptad.results.table import METRIC_TITLES
-
-METRIC_WORDS = {
-    "i_roc": "share of pairs of a good and a defective picture that the scores put in the right order",
-    "i_ap": "average precision of the scores",
-    "i_f1": "best F1 over all thresholds, chosen on these very labels: an upper bound",
-    "p_roc": "the same as I-AUROC for pixels of the maps",
-    "p_pro": "overlap of maps and defects, each defect counting alike, up to 30 % false alarms",
-}
 
 
 @dataclass(frozen=True)
@@ -46,9 +48,14 @@ def render_run_page(summary: RunSummary, galleries: Mapping[str, Gallery]) -> st
         first_looks=first_looks(summary),
         protocol=protocol_of(summary),
         settings=saved_settings(galleries.values()),
-        metrics=METRIC_TITLES,
-        metric_words=METRIC_WORDS,
+        provenance=provenance(summary),
+        measured=measured_metrics(summary.own),
+        shared=measured_metrics(summary.versus) if summary.versus else [],
         sides=SIDES,
+        verdict_heads=VERDICT_HEADS,
+        verdict_cells=verdict_cells,
+        is_clear=is_clear,
+        line_name=line_name,
         cell=cell,
         explanation=explanation,
         warning=WARNING,
@@ -105,6 +112,14 @@ def protocol_of(summary: RunSummary) -> dict[str, str]:
     if summary.versus is None:
         del entries["baseline"]
     return entries
+
+
+def provenance(summary: RunSummary) -> list[tuple[str, ...]]:
+    """Return what each result is of: class, seed, and the hashes and versions of its row; "-" where it is not known."""
+    return [
+        tuple(cell or "-" for cell in (row.class_name, str(row.seed), row.support, row.data, row.run, row.package))
+        for row in summary.rows
+    ]
 
 
 def saved_settings(galleries: Iterable[Gallery]) -> dict[str, str]:

@@ -22,7 +22,6 @@ from promptad.reports.comparison.rows import (
 )
 from promptad.results.paths import ResultFolder
 from promptad.results.scores import ScoredImage, read_scores
-from promptad.results.table import METRIC_TITLES
 from promptad.settings import SINGLE_ANCHOR
 from promptad.structures import SCORE_THRESHOLD
 from promptad.utils.json_text import is_number, parse_json
@@ -99,11 +98,6 @@ class ClassSummary:
         auroc = self.line and self.line.pairs.get("i_roc")
         return (*(below_chance(auroc.ours.mean / 100) if auroc else ()), *found)
 
-    @property
-    def complete(self) -> bool:
-        """Whether all metrics were measured."""
-        return self.line is not None and self.line.pairs.keys() == METRIC_TITLES.keys()
-
     def kinds(self) -> dict[str, tuple[Counts, float]]:
         """Return for each kind of image, good first, the decisions on it and its mean score."""
         found = {}
@@ -118,6 +112,7 @@ class RunSummary:
     """What is known of a run: one system on one data set, with one k and one seed or several."""
 
     choice: Choice
+    rows: tuple[SavedRow, ...]
     own: Comparison  # of the system with itself: its own numbers in the form of a comparison
     versus: Comparison | None  # with the baseline
     why_alone: str  # why there is no comparison
@@ -137,6 +132,11 @@ class RunSummary:
     def measured(self) -> tuple[ClassSummary, ...]:
         """The classes with metrics."""
         return tuple(found for found in self.classes if found.line)
+
+    @property
+    def incomplete(self) -> bool:
+        """Whether a measured class lacks a metric that another one has."""
+        return any(found.line and len(found.line.pairs) < len(self.own.metrics) for found in self.measured)
 
     @property
     def diagnosed(self) -> tuple[ClassSummary, ...]:
@@ -164,7 +164,7 @@ def summarize_run(choice: Choice) -> RunSummary:
     versus, why_alone = _compared(choice)
     (block,) = own.blocks
     measured = tuple(_measured(line, [row for row in rows if row.class_name == line.name]) for line in block.classes)
-    return RunSummary(choice, own, versus, why_alone, measured + _unmeasured(alone))
+    return RunSummary(choice, rows, own, versus, why_alone, measured + _unmeasured(alone))
 
 
 def _compared(choice: Choice) -> tuple[Comparison | None, str]:

@@ -7,21 +7,21 @@ from pathlib import Path
 from statistics import fmean, stdev
 
 from filelock import FileLock, Timeout
+from rich import box
 from rich.table import Table
 
 from promptad.errors import InputError
+from promptad.results.columns import IMAGE_COLUMNS, METRIC_TITLES, METRICS, PIXEL_COLUMNS
 from promptad.settings import TEST_ORACLE
 from promptad.structures import Evaluation
 from promptad.utils.files import whole_file, writable_folder
 
 KEY_COLUMNS = ("class", "system", "level", "memory", "select")
-METRIC_TITLES = {"i_roc": "I-AUROC", "i_ap": "I-AP", "i_f1": "I-F1", "p_roc": "P-AUROC", "p_pro": "P-PRO"}
-RESULT_COLUMNS = (
-    *KEY_COLUMNS,
-    *("dataset", "data", "k", "seed", "n_pro", "n_pro_ab", "epochs", "backbone", "weights", "run"),
-    *METRIC_TITLES,
-    *("test_images", "seconds"),
-)
+RUN_COLUMNS = ("dataset", "data", "k", "seed", "n_pro", "n_pro_ab", "epochs", "backbone", "weights", "run")
+COUNT_COLUMNS = ("test_images", "seconds")
+PROVENANCE_COLUMNS = ("support", "version", "commit", "protocol", "settings")
+RESULT_COLUMNS = (*KEY_COLUMNS, *RUN_COLUMNS, *METRIC_TITLES, *COUNT_COLUMNS, *PROVENANCE_COLUMNS)
+FIRST_COLUMNS = {*KEY_COLUMNS, *RUN_COLUMNS, *("i_roc", "i_ap", "i_f1", "p_roc", "p_pro"), *COUNT_COLUMNS}
 WHOLE_COLUMNS = ("k", "seed", "test_images")
 MAX_DIGITS = 20  # of a whole number
 LOCK_TIMEOUT = 60  # seconds; a row takes milliseconds
@@ -29,13 +29,7 @@ LOCK_TIMEOUT = 60  # seconds; a row takes milliseconds
 
 def metric_cells(evaluation: Evaluation) -> dict[str, float | None]:
     """The metric columns of a row, in [0, 1]."""
-    return {
-        "i_roc": evaluation.image_auroc,
-        "i_ap": evaluation.image_ap,
-        "i_f1": evaluation.image_f1_max,
-        "p_roc": evaluation.pixel_auroc,
-        "p_pro": evaluation.aupro,
-    }
+    return {metric.column: getattr(evaluation, metric.field) for metric in METRICS}
 
 
 def write_result(csv_file: Path, row: Mapping[str, object]) -> None:
@@ -59,6 +53,8 @@ def write_result(csv_file: Path, row: Mapping[str, object]) -> None:
 def read_results(csv_file: Path) -> list[dict[str, str]]:
     """The rows of `csv_file` in their order, as text; empty if there is no such file yet.
 
+    Cells of columns that an older version did not write are empty.
+
     Raises:
         InputError: the file is damaged or has other columns.
     """
@@ -70,63 +66,101 @@ def read_results(csv_file: Path) -> list[dict[str, str]]:
             header, *table = [line for line in csv.reader(lines, strict=True) if line] or [[]]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{str(csv_file)!r} cannot be read as results ({error}): {cure}") from error
-    if tuple(header) != RESULT_COLUMNS:
+    if len(set(header)) < len(header) or not set(header) >= FIRST_COLUMNS:
         raise InputError(f"{str(csv_file)!r} does not start with the columns {','.join(RESULT_COLUMNS)}: {cure}")
+    if unknown := [column for column in header if column not in RESULT_COLUMNS]:
+        raise InputError(
+            f"{str(csv_file)!r} has columns that this promptad does not know, {', '.join(unknown)}: install a newer"
+            f" one, or {cure}"
+        )
     for number, line in enumerate(table, start=2):
-        if not is_result(line):
+        if not is_result(header, line):
             raise InputError(f"{str(csv_file)!r} is damaged in row {number}: mend the row, {cure}")
-    return [dict(zip(RESULT_COLUMNS, line, strict=True)) for line in table]
+    return [dict.fromkeys(RESULT_COLUMNS, "") | dict(zip(header, line, strict=True)) for line in table]
 
 
-def results_table(rows: Sequence[Mapping[str, str]]) -> Table:
-    """The metrics of `rows`, as `read_results` returns them, for the terminal; each configuration ends in its mean row.
+def results_tables(rows: Sequence[Mapping[str, str]]) -> list[Table]:
+    """The metrics of `rows`, as `read_results` returns them, for the terminal: of images, and of pixels if measured."""
+    tables = [
+        results_table(rows, columns, f"Results of {measured} in %") for measured, columns in measured_columns(rows)
+    ]
+    tables[-1].caption = "\n".join([*incomplete_remark(rows), *oracle_remark(rows)])
+    return tables
+
+
+def results_table(rows: Sequence[Mapping[str, str]], columns: Sequence[str], title: str) -> Table:
+    """Some metrics of `rows`; each configuration ends in its mean row.
 
     Of the columns of a configuration (system, level, memory, select), only those that differ among the rows are shown.
-    A class that lacks a metric is left out of the mean of that metric, which the caption notes.
+    A class that lacks a metric is left out of the mean of that metric.
     """
-    table = Table(title="Results in %")
     shown = [column for column in KEY_COLUMNS[1:] if len({row[column] for row in rows}) > 1]
-    for title in ("class", *shown):
-        table.add_column(title, overflow="fold")
-    for title in METRIC_TITLES.values():
-        table.add_column(title, justify="right", no_wrap=True)
+    table = metrics_table(title, ("class", *shown), columns)
     for configuration in dict.fromkeys(key_of(row)[1:] for row in rows):
         own = [row for row in rows if key_of(row)[1:] == configuration]
         named = [own[0][column] for column in shown]
         for row in own:
-            table.add_row(row["class"], *named, *(row[metric] or "-" for metric in METRIC_TITLES))
+            table.add_row(row["class"], *named, *(row[column] or "-" for column in columns))
         table.add_section()
-        table.add_row(
-            f"mean of {len(own)}", *named, *(mean_cell(own, metric) for metric in METRIC_TITLES), style="bold"
-        )
+        table.add_row(f"mean of {len(own)}", *named, *(mean_cell(own, column) for column in columns), style="bold")
         table.add_section()
-    incomplete = any(not row[metric] for row in rows for metric in METRIC_TITLES)
-    remarks = ["A mean is over the classes that have the metric."] if incomplete else []
-    table.caption = "\n".join(remarks + oracle_remark(rows))
     return table
 
 
-def seeds_table(rows: Sequence[Mapping[str, str]]) -> Table:
-    """Mean and standard deviation over seeds of the metrics of `rows`, which are of one configuration.
+def seeds_tables(rows: Sequence[Mapping[str, str]]) -> list[Table]:
+    """Mean and standard deviation over seeds of `rows` of one configuration: of images, and of pixels if measured."""
+    over = f"in %, mean ± standard deviation over {len({row['seed'] for row in rows})} seeds"
+    tables = [
+        seeds_table(rows, columns, f"Results of {measured} {over}") for measured, columns in measured_columns(rows)
+    ]
+    tables[-1].caption = "\n".join(oracle_remark(rows))
+    return tables
+
+
+def seeds_table(rows: Sequence[Mapping[str, str]], columns: Sequence[str], title: str) -> Table:
+    """Mean and standard deviation over seeds of some metrics.
 
     The last row is of the means over classes, one for each seed. Standard deviations are of a sample (n - 1).
     """
     seeds = list(dict.fromkeys(row["seed"] for row in rows))
-    table = Table("class", title=f"Results in %, mean ± standard deviation over {len(seeds)} seeds")
-    for title in METRIC_TITLES.values():
-        table.add_column(title, justify="right", no_wrap=True)
+    table = metrics_table(title, ("class",), columns)
     classes = list(dict.fromkeys(row["class"] for row in rows))
     for name in classes:
         own = [row for row in rows if row["class"] == name]
-        values = ([float(row[metric]) for row in own if row[metric]] for metric in METRIC_TITLES)
+        values = ([float(row[column]) for row in own if row[column]] for column in columns)
         table.add_row(name, *map(spread_cell, values))
     if len(classes) > 1:
         table.add_section()
         by_seed = [[row for row in rows if row["seed"] == seed] for seed in seeds]
-        means = ([mean for own in by_seed if (mean := mean_of(own, m)) is not None] for m in METRIC_TITLES)
+        means = ([mean for own in by_seed if (mean := mean_of(own, column)) is not None] for column in columns)
         table.add_row(f"mean of {len(classes)}", *map(spread_cell, means), style="bold")
-    table.caption = "\n".join(oracle_remark(rows))
     return table
+
+
+def measured_columns(rows: Sequence[Mapping[str, str]]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """The metrics of images, then those of pixels, that some of the rows have; of images at least the usual ones."""
+    for measured, columns, least in (("images", IMAGE_COLUMNS, IMAGE_COLUMNS[:3]), ("pixels", PIXEL_COLUMNS, ())):
+        if found := tuple(column for column in columns if any(row[column] for row in rows)) or least:
+            yield measured, found
+
+
+def metrics_table(title: str, first: Sequence[str], columns: Sequence[str]) -> Table:
+    """An empty table for the terminal with columns of metrics."""
+    table = Table(title=title, box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
+    for name in first:
+        table.add_column(name, overflow="fold")
+    for column in columns:
+        table.add_column(METRIC_TITLES[column], justify="right")
+    return table
+
+
+def incomplete_remark(rows: Sequence[Mapping[str, str]]) -> list[str]:
+    """A line on means where classes of a configuration differ in what was measured, if any do."""
+    for configuration in {key_of(row)[1:] for row in rows}:
+        own = [row for row in rows if key_of(row)[1:] == configuration]
+        if any(0 < sum(bool(row[column]) for row in own) < len(own) for column in METRIC_TITLES):
+            return ["A mean is over the classes that have the metric."]
+    return []
 
 
 def oracle_remark(rows: Sequence[Mapping[str, str]]) -> list[str]:
@@ -178,14 +212,15 @@ def replace_rows(csv_file: Path, rows: Iterable[Mapping[str, str]]) -> None:
         writer.writerows(rows)
 
 
-def is_result(line: Sequence[str]) -> bool:
+def is_result(header: Sequence[str], line: Sequence[str]) -> bool:
     """Whether `line` has a cell for each column, a class, whole numbers, and metrics in percent, or empty."""
-    if len(line) != len(RESULT_COLUMNS) or not line[0]:
+    if len(line) != len(header):
         return False
-    metrics = dict(zip(RESULT_COLUMNS, line, strict=True))
+    cells = dict(zip(header, line, strict=True))
+    measured = [cells[column] for column in METRIC_TITLES if column in cells]
     try:
-        whole = all(len(metrics[column]) < MAX_DIGITS and int(metrics[column] or 0) >= 0 for column in WHOLE_COLUMNS)
-        return whole and all(0 <= float(metrics[column] or 0) <= 100 for column in METRIC_TITLES)
+        whole = all(len(cells[column]) < MAX_DIGITS and int(cells[column] or 0) >= 0 for column in WHOLE_COLUMNS)
+        return bool(cells["class"]) and whole and all(0 <= float(cell or 0) <= 100 for cell in measured)
     except ValueError:
         return False
 

@@ -1,16 +1,24 @@
-"""The paired differences between two systems, seed by seed: their means and standard deviations."""
+"""The paired differences between two systems, class by class and draw by draw: means, spreads and what they tell."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
+import numpy as np
+
 from promptad.errors import InputError
-from promptad.reports.comparison.rows import Choice, SavedRow
-from promptad.results.table import METRIC_TITLES
+from promptad.reports.comparison.rows import MARK, Choice, SavedRow
+from promptad.reports.comparison.significance import (
+    Interval,
+    Verdict,
+    classes_interval,
+    signed_rank_p,
+    verdict_of,
+)
+from promptad.results.columns import METRIC_TITLES, METRICS, Metric
 from promptad.settings import TEST_ORACLE
 
-IMAGE_METRICS = ("i_roc", "i_ap", "i_f1")  # the others are of pixels
 NOTHING = "left out, as the systems have no class and seed in common"
 
 Values = Mapping[str, Mapping[int, float]]  # of one metric and system, by class and seed
@@ -32,33 +40,35 @@ class Pair:
     ours: Spread
     difference: Spread  # of ours less baseline, seed by seed
     seeds: tuple[int, ...]
-
-    @property
-    def direction(self) -> int:
-        """1 where ours is better by more than the difference's standard deviation, -1 where worse, 0 otherwise."""
-        mean, deviation = self.difference.mean, self.difference.deviation
-        if deviation is None or abs(mean) <= deviation:
-            return 0
-        return 1 if mean > 0 else -1
+    interval: Interval | None  # of the mean difference; None if nothing tells it
+    p_value: float | None  # of a test over classes; None of a single class
+    verdict: Verdict  # on ours
 
 
 @dataclass(frozen=True)
 class Line:
-    """A class, or the mean over classes: its metrics, without those that cannot be compared."""
+    """A class, or a mean over several: its metrics, without those that cannot be compared."""
 
     name: str
     pairs: Mapping[str, Pair]
     test_images: int
+    marked: bool = False  # whether a result of another version is in it
 
 
 @dataclass(frozen=True)
 class Block:
-    """All classes at one k, and their mean."""
+    """All classes at one k, and their means."""
 
     k: int
     classes: tuple[Line, ...]
-    mean: Line
+    mean: Line  # over classes, each counting the same
+    image_mean: Line  # over images: each class counts by its number of test images
     notes: tuple[str, ...]  # what was left out, in words
+
+    @property
+    def lines(self) -> tuple[Line, ...]:
+        """The classes, then the means."""
+        return *self.classes, self.mean, self.image_mean
 
 
 @dataclass(frozen=True)
@@ -72,9 +82,17 @@ class Comparison:
     pixel_level: str  # training level of the systems in the pixel metrics
     baseline_settings: str
     ours_settings: str
+    measured_on: str  # how pixels were counted; empty if only older versions measured
+    packages: tuple[str, ...]  # the versions of promptad that measured
     seeds: tuple[int, ...]  # all that any number is from
     blocks: tuple[Block, ...]  # by k
     notes: tuple[str, ...]
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """The metrics that both systems have somewhere."""
+        measured = {column for block in self.blocks for line in block.lines for column in line.pairs}
+        return tuple(metric for metric in METRICS if metric.column in measured)
 
     @property
     def test_labels_chose(self) -> bool:
@@ -105,10 +123,13 @@ def compare(rows: Sequence[SavedRow], choice: Choice) -> Comparison:
         pixel_level=level,
         baseline_settings=settings_in_words(rows, choice.baseline),
         ours_settings=settings_in_words(rows, choice.ours),
+        measured_on="; ".join(sorted({row.protocol for row in rows} - {""})),
+        packages=tuple(sorted({row.package for row in rows})),
         seeds=tuple(sorted({seed for pair in pairs for seed in pair.seeds})),
         blocks=compared,
-        notes=tuple(
-            f"k = {block.k}: {note}" for block in blocks for note in (block.notes if block.classes else (NOTHING,))
+        notes=(
+            *(f"k = {block.k}: {note}" for block in blocks for note in (block.notes if block.classes else (NOTHING,))),
+            *notes_on_provenance(rows),
         ),
     )
 
@@ -116,23 +137,31 @@ def compare(rows: Sequence[SavedRow], choice: Choice) -> Comparison:
 def compare_k(rows: Sequence[SavedRow], choice: Choice, level: str) -> Block:
     """Compare the rows of one k; pixel metrics are taken from rows of `level`."""
     pairs: dict[str, dict[str, Pair]] = defaultdict(dict)  # by class and metric
-    means: dict[str, Pair] = {}
+    means, image_means = dict[str, Pair](), dict[str, Pair]()
     notes: dict[str, list[str]] = defaultdict(list)  # metrics by note
-    for metric in METRIC_TITLES:
-        alike = [row for row in rows if row.level == ("image" if metric in IMAGE_METRICS else level)]
-        baseline, ours = (values_of(alike, system, metric) for system in (choice.baseline, choice.ours))
+    images = {row.class_name: row.test_images for row in rows}
+    for metric in METRICS:
+        alike = [row for row in rows if row.level == (level if metric.of_pixels else "image")]
+        baseline, ours = (values_of(alike, system, metric.column) for system in (choice.baseline, choice.ours))
         per_class = shared_seeds(baseline, ours)
         for name, seeds in per_class.items():
-            pairs[name][metric] = pair_of([baseline[name]], [ours[name]], seeds)
-        seeds = seeds_of_all(per_class.values())
-        if seeds:
-            means[metric] = pair_of([baseline[name] for name in per_class], [ours[name] for name in per_class], seeds)
+            pairs[name][metric.column] = pair_of(metric, baseline, ours, seeds, {name: 1})
+        if seeds := seeds_of_all(per_class.values()):
+            counts = {name: images[name] for name in per_class}
+            means[metric.column] = pair_of(metric, baseline, ours, seeds, dict.fromkeys(counts, 1))
+            image_means[metric.column] = pair_of(metric, baseline, ours, seeds, counts)
         for note in notes_on(baseline, ours, choice):
-            notes[note].append(metric)
-    images = {row.class_name: row.test_images for row in rows}
-    classes = tuple(Line(name, pairs[name], images[name]) for name in sorted(pairs))
-    mean = Line(f"mean of {len(classes)}", means, sum(line.test_images for line in classes))
-    return Block(rows[0].k, classes, mean, tuple(_with_metrics(note, metrics) for note, metrics in notes.items()))
+            notes[note].append(metric.column)
+    marked = {row.class_name for row in rows if row.is_of_another_version}
+    classes = tuple(Line(name, pairs[name], images[name], name in marked) for name in sorted(pairs))
+    total, is_marked = sum(line.test_images for line in classes), any(line.marked for line in classes)
+    return Block(
+        rows[0].k,
+        classes,
+        Line(f"mean over {len(classes)} class{'es' * (len(classes) > 1)}", means, total, is_marked),
+        Line(f"mean over {total} images", image_means, total, is_marked),
+        tuple(_with_metrics(note, metrics) for note, metrics in notes.items()),
+    )
 
 
 def values_of(rows: Iterable[SavedRow], system: str, metric: str) -> Values:
@@ -156,12 +185,21 @@ def seeds_of_all(per_class: Iterable[tuple[int, ...]]) -> tuple[int, ...]:
     return tuple(sorted(set.intersection(*sets))) if sets else ()
 
 
-def pair_of(
-    baseline: Sequence[Mapping[int, float]], ours: Sequence[Mapping[int, float]], seeds: tuple[int, ...]
-) -> Pair:
-    """Pair the means over classes, seed by seed; a class is given by its values by seed."""
-    first, second = ([fmean(values[seed] for values in side) for seed in seeds] for side in (baseline, ours))
-    return Pair(spread(first), spread(second), spread([b - a for a, b in zip(first, second, strict=True)]), seeds)
+def pair_of(metric: Metric, baseline: Values, ours: Values, seeds: tuple[int, ...], weights: Mapping[str, int]) -> Pair:
+    """Pair the means over classes, which count by their weights, seed by seed."""
+    shares = np.array(list(weights.values()), dtype=float)
+    first, second = (np.array([[side[name][seed] for seed in seeds] for name in weights]) for side in (baseline, ours))
+    difference = spread(np.average(second - first, axis=0, weights=shares).tolist())
+    interval, p_value = classes_interval(second - first, shares), signed_rank_p(second - first)
+    return Pair(
+        spread(np.average(first, axis=0, weights=shares).tolist()),
+        spread(np.average(second, axis=0, weights=shares).tolist()),
+        difference,
+        seeds,
+        interval,
+        p_value,
+        verdict_of(difference.mean, interval, p_value, metric.lower_is_better),
+    )
 
 
 def spread(values: Sequence[float]) -> Spread:
@@ -173,6 +211,8 @@ def notes_on(baseline: Values, ours: Values, choice: Choice) -> list[str]:
     """Return notes on what one metric's columns leave out."""
     if not baseline and not ours:
         return ["not measured"]
+    if not baseline or not ours:
+        return [f"only {choice.ours if ours else choice.baseline} has results, left out"]
     per_class = shared_seeds(baseline, ours)
     sides = ((choice.baseline, baseline, ours), (choice.ours, ours, baseline))
     notes = [
@@ -203,6 +243,22 @@ def settings_in_words(rows: Sequence[SavedRow], system: str) -> str:
     if len(set(by_level.values())) == 1:
         return next(iter(by_level.values()))
     return "; ".join(f"{words} ({level} level)" for level, words in by_level.items())
+
+
+def notes_on_provenance(rows: Sequence[SavedRow]) -> list[str]:
+    """Return notes on results of another version than this one, of several commits, and on draws that are no pairs."""
+    other, notes = [row for row in rows if row.is_of_another_version], []
+    if other:
+        versions = ", ".join(sorted({row.package for row in other}))
+        notes.append(f"{len(other)} of {len(rows)} results, marked {MARK}, are of another version: {versions}")
+    if len(commits := {row.commit for row in rows if not row.is_of_another_version}) > 1:
+        notes.append(f"results of several commits: {', '.join(sorted(commit or 'unknown' for commit in commits))}")
+    support: dict[tuple[str, int, int], set[str]] = defaultdict(set)
+    for row in rows:
+        support[row.class_name, row.k, row.seed] |= {row.support} - {""}
+    if unpaired := sorted({f"{name}, seed {seed}" for (name, _, seed), found in support.items() if len(found) > 1}):
+        notes.append(f"learned from different support images, and so no pairs: {'; '.join(unpaired)}")
+    return notes
 
 
 def _note_on_mean(per_class: Mapping[str, tuple[int, ...]]) -> list[str]:

@@ -13,8 +13,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from promptad.reports.comparison.differences import Block, Comparison, Line, Pair
-from promptad.reports.comparison.tables import cell, comparison_title, protocol
-from promptad.results.table import METRIC_TITLES
+from promptad.reports.comparison.significance import Verdict
+from promptad.reports.comparison.tables import cell, comparison_title, explanation, protocol
+from promptad.results.columns import METRIC_TITLES
 from promptad.visualization.figures import BLUE, DPI, GREY, INK, ORANGE, TOP_LEFT, panel_title, plain_frame, save
 
 DRAWN = ("i_roc", "p_pro")
@@ -22,7 +23,11 @@ ROW_HEIGHT = 0.27  # inches
 PANEL_WIDTH = 4.2
 TITLE_LETTERS, SMALL_LETTERS = 7, 14.5  # per inch
 APART = 0.17  # of a row, from its middle to either system
-MARKERS = {1: (">", BLUE), 0: ("o", "#555555"), -1: ("<", ORANGE)}  # by direction; shapes and colours differ
+MARKERS = {  # shapes and colours differ
+    Verdict.BETTER: (">", BLUE),
+    Verdict.NOT_TOLD_APART: ("o", "#555555"),
+    Verdict.WORSE: ("<", ORANGE),
+}
 
 
 def draw_comparison(comparison: Comparison, file: Path) -> None:
@@ -60,9 +65,11 @@ def draw_head(head: SubFigure, title: str, comparison: Comparison, left: float) 
     colour = ORANGE if comparison.test_labels_chose else INK
     head.text(left, 0.88, title, **TOP_LEFT, fontsize=16, fontweight="bold", color=colour)
     ours = comparison.choice.ours
-    labels = {1: f"{ours}: better", 0: "no clear difference", -1: "worse"}
     handles = [_legend_mark("o", GREY, comparison.choice.baseline, "white")]
-    handles += [_legend_mark(*MARKERS[direction], label) for direction, label in labels.items()]
+    handles += [
+        _legend_mark(*mark, f"{ours}: {verdict}" if verdict == Verdict.BETTER else verdict)
+        for verdict, mark in MARKERS.items()
+    ]
     head.legend(
         handles=handles, loc="lower left", bbox_to_anchor=(left, 0), ncols=4, frameon=False, fontsize=11, borderpad=0
     )
@@ -71,10 +78,8 @@ def draw_head(head: SubFigure, title: str, comparison: Comparison, left: float) 
 def small_print(comparison: Comparison) -> str:
     """The meaning of the marks and the protocol of the numbers."""
     measured_with = "; ".join(f"{name}: {text}" for name, text in protocol(comparison).items())
-    marks = "Bars are standard deviations over seeds; a difference is clear where it is larger than its own."
-    if len(comparison.seeds) == 1:
-        marks = "One seed has no spread, so no difference can be called clear."
-    return f"{marks} {measured_with}."
+    bars = "Bars are standard deviations over seeds. " if len(comparison.seeds) > 1 else ""
+    return f"{bars}{explanation(comparison)} {measured_with}."
 
 
 def class_order(blocks: Sequence[Block], metric: str) -> list[str]:
@@ -125,7 +130,7 @@ def draw_panel(axes: Axes, block: Block, metric: str, order: Sequence[str], with
 
 def draw_pair(axes: Axes, place: int, pair: Pair, bold: bool) -> None:
     """Baseline above, ours below it, each with its standard deviation, and the difference as a number."""
-    marker, colour = MARKERS[pair.direction]
+    marker, colour = MARKERS[pair.verdict]
     size = 8 if bold else 6.5
     style: dict[str, Any] = {"ms": size, "elinewidth": 1.6, "capsize": 0}
     before, now = pair.baseline, pair.ours
@@ -142,7 +147,7 @@ def draw_pair(axes: Axes, place: int, pair: Pair, bold: bool) -> None:
         va="center",
         fontsize=9,
         color=colour,
-        fontweight="bold" if pair.direction else "normal",
+        fontweight="normal" if pair.verdict == Verdict.NOT_TOLD_APART else "bold",
     )
 
 

@@ -9,13 +9,16 @@ from typing import Any
 
 from promptad.data.datasets import DATASETS
 from promptad.errors import InputError, check_choice
+from promptad.results.columns import METRIC_TITLES
 from promptad.results.paths import ResultFolder
-from promptad.results.table import METRIC_TITLES, read_results
+from promptad.results.table import read_results
 from promptad.settings import MULTI_PROTOTYPE, SINGLE_ANCHOR, TEST_ORACLE
+from promptad.utils.provenance import package_version
 
 MEMORY = "+memory"  # suffix of the name of a system with a memory bank
 BASELINE, OURS = SINGLE_ANCHOR + MEMORY, MULTI_PROTOTYPE
 MAX_NAMED = 3  # values in an error
+MARK = "\N{DAGGER}"  # beside results of another version
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,21 @@ class SavedRow:
     run: str  # names settings and support images
     test_images: int
     metrics: Mapping[str, float]  # in percent; those that were measured
+    support: str  # names the support images; this and the following are empty of an older version
+    version: str
+    commit: str
+    protocol: str  # how pixels were counted
+
+    @property
+    def is_of_another_version(self) -> bool:
+        """Whether another version than the running one measured it."""
+        return self.version != package_version()
+
+    @property
+    def package(self) -> str:
+        """Which promptad measured it, in words."""
+        commit = f" (commit {self.commit})" if self.commit else ""
+        return f"promptad {self.version}{commit}" if self.version else "promptad before 0.2"
 
     def __str__(self) -> str:
         """Its name in an error."""
@@ -210,6 +228,7 @@ def check_mixtures(rows: Sequence[SavedRow]) -> None:
     for name in sorted({row.class_name for row in rows}):
         alike = [row for row in rows if row.class_name == name]
         check_mixture(f"test pictures of {name}", alike, "data")
+        check_mixture(f"maps of {name}", [row for row in alike if row.protocol], "protocol")
 
 
 def check_mixture(what: str, rows: Sequence[SavedRow], column: str, setting: str = "") -> None:
@@ -268,6 +287,7 @@ def _typed(cells: Mapping[str, str], folder: ResultFolder) -> SavedRow:
         run=cells["run"],
         test_images=int(cells["test_images"]),
         metrics={metric: float(cells[metric]) for metric in METRIC_TITLES if cells[metric]},
+        **{name: cells[name] for name in ("support", "version", "commit", "protocol")},
     )
 
 

@@ -11,19 +11,24 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from promptad.reports.comparison.differences import IMAGE_METRICS, Block, Comparison, Line, Pair, Spread
-from promptad.results.table import METRIC_TITLES
+from promptad.reports.comparison.differences import Block, Comparison, Line, Pair, Spread
+from promptad.reports.comparison.rows import MARK
+from promptad.reports.comparison.significance import CONFIDENCE, LEAST_CLASSES, Verdict
+from promptad.results.columns import Metric
 from promptad.settings import TEST_ORACLE
 from promptad.utils.files import whole_file
 
 SIDES = ("baseline", "ours", "difference")
+SHORT_SIDES = {"baseline": "base", "ours": "ours", "difference": "diff"}
 WARNING = "TEST LABELS CHOSE THE EPOCH"  # beside numbers that do not hold for other images
 MINUS = "\N{MINUS SIGN}"
 CSV_COLUMNS = (
     *("dataset", "k", "class", "metric"),
     *(f"{side}{part}" for side in SIDES for part in ("", "_deviation")),
+    *("interval_low", "interval_high", "wilcoxon_p", "verdict", "another_version"),
     *("seeds", "test_images", "baseline_system", "ours_system", "level", "select", "backbone", "weights"),
 )
+VERDICT_HEADS = ("metric", *SIDES, f"{100 * CONFIDENCE:.0f} % interval", "p", "verdict on ours")
 
 
 def comparison_title(comparison: Comparison) -> str:
@@ -53,50 +58,62 @@ def protocol(comparison: Comparison) -> dict[str, str]:
         "trained for": trained,
         "backbone": f"{comparison.backbone}, weights {comparison.weights}",
         "test pictures": _images_in_words(comparison.blocks),
+        "pixels": comparison.measured_on or "not told by older versions",
+        "measured by": ", ".join(comparison.packages),
     }
 
 
 def explanation(comparison: Comparison) -> str:
-    """What the numbers of a table are."""
-    if len(comparison.seeds) == 1:
-        return "One seed alone: there is no spread, and the difference, ours less baseline, may be chance."
-    return (
-        "Mean ± sample standard deviation over seeds; the difference is ours less baseline, seed by seed, and bold "
-        "where it is larger than its deviation."
-    )
+    """What the numbers and verdicts of the tables are."""
+    several = any(len(block.classes) > 1 for block in comparison.blocks)
+    sentences = [
+        "Mean ± sample standard deviation over seeds; the difference is ours less baseline, seed by seed."
+        if len(comparison.seeds) > 1
+        else "One seed alone: there is no spread, and a difference of one class may be chance."
+    ]
+    if several:
+        sentences.append(
+            f"Of a mean, the {100 * CONFIDENCE:.0f} % interval is a bootstrap over classes and draws, p of Wilcoxon's"
+            f" signed-rank test over classes: ours is better or worse where the interval leaves out 0 and p is below"
+            f" {1 - CONFIDENCE:.2f}; of fewer than {LEAST_CLASSES} classes no such test can tell anything."
+        )
+    if len(comparison.seeds) > 1:
+        sentences.append(
+            "Of a class, it is Student's interval over draws, and a difference bold where it leaves out 0; of twenty"
+            " classes alike, one is bold by chance."
+        )
+    return " ".join(sentences)
 
 
 def print_comparison(comparison: Comparison, console: Console) -> None:
-    """Print a table for each k, one of all means if there are several k, the protocol and what is left out."""
+    """Print tables of classes and of verdicts for each k, the protocol and what is left out."""
     title = comparison_title(comparison)
     for block in comparison.blocks:
-        table = _terminal_table(f"{title}, k = {block.k}, in %", "class")
-        for line in (*block.classes, block.mean):
-            _add_line(table, line.name, line, "bold" if line is block.mean else "")
-        console.print(table)
-        console.print()
-    if len(comparison.blocks) > 1:
-        table = _terminal_table(f"{title}, means in %", "k")
-        for block in comparison.blocks:
-            _add_line(table, str(block.k), block.mean)
-        console.print(table)
-        console.print()
+        for measured, metrics in measured_metrics(comparison):
+            table = _terminal_table(f"{title}, k = {block.k}, {measured} in %", metrics)
+            for line in block.lines:
+                _add_line(table, line, metrics, "bold" if line in (block.mean, block.image_mean) else "")
+            console.print(table, "")
+    for block in comparison.blocks:
+        console.print(_verdict_table(f"{title}, k = {block.k}, {block.mean.name} in %", comparison, block), "")
     console.print(explanation(comparison))
     for name, text in (*protocol(comparison).items(), *(("note", note) for note in comparison.notes)):
         console.print(f"{name}: {text}", soft_wrap=True)
 
 
 def write_csv(comparison: Comparison, file: Path) -> None:
-    """Write a row for each k, class (or mean) and metric."""
+    """Write a row for each k, class or mean, and metric."""
     text = io.StringIO()
     writer = csv.DictWriter(text, CSV_COLUMNS, lineterminator="\n")
     writer.writeheader()
     for block in comparison.blocks:
-        for line in (*block.classes, block.mean):
-            name = "mean" if line is block.mean else line.name
+        names = [*(line.name for line in block.classes), "mean over classes", "mean over images"]
+        for name, line in zip(names, block.lines, strict=True):
+            shared = {"k": block.k, "class": name, "test_images": line.test_images, "another_version": line.marked}
             writer.writerows(
-                _csv_row(comparison, pair, metric) | {"k": block.k, "class": name, "test_images": line.test_images}
-                for metric, pair in line.pairs.items()
+                _csv_row(comparison, line.pairs[metric.column], metric) | shared
+                for metric in comparison.metrics
+                if metric.column in line.pairs
             )
     _write_text(file, text.getvalue())
 
@@ -106,15 +123,14 @@ def write_markdown(comparison: Comparison, figure: str, file: Path) -> None:
     lines = [f"# {_escaped(comparison_title(comparison))}", ""]
     lines += [f"- **{name}:** {_escaped(text)}" for name, text in protocol(comparison).items()]
     lines += ["", f"All numbers are in %. {explanation(comparison)}", ""]
-    lines += ["## Means over classes", "", *_markdown_header("k")]
     for block in comparison.blocks:
-        lines += _markdown_lines(str(block.k), block.mean)
-    lines += ["", f"![differences by class]({figure})", ""]
+        lines += [f"## k = {block.k}: {block.mean.name}", "", *_markdown_verdicts(comparison, block), ""]
+    lines += [f"![differences by class]({figure})", ""]
     for block in comparison.blocks:
-        lines += [f"## k = {block.k}", "", *_markdown_header("class")]
-        for line in (*block.classes, block.mean):
-            lines += _markdown_lines(line.name, line)
-        lines.append("")
+        for measured, metrics in measured_metrics(comparison):
+            lines += [f"## k = {block.k}: classes, {measured}", "", *_markdown_header(metrics)]
+            lines += [row for line in block.lines for row in _markdown_lines(line, metrics)]
+            lines.append("")
     if comparison.notes:
         lines += ["## What is left out", "", *(f"- {_escaped(note)}" for note in comparison.notes), ""]
     _write_text(file, "\n".join(lines))
@@ -125,9 +141,33 @@ def cell(pair: Pair | None, side: str, between: str = " ") -> str:
     if pair is None:
         return "-"
     spread: Spread = getattr(pair, side)
-    rounded = round(spread.mean, 1) + 0.0  # no "-0.0"
-    number = f"{rounded:.1f}" if side != "difference" or rounded == 0 else f"{rounded:+.1f}".replace("-", MINUS)
+    number = signed(spread.mean) if side == "difference" else f"{spread.mean + 0.0:.1f}"
     return number if spread.deviation is None else f"{number}{between}±{between}{spread.deviation:.1f}"
+
+
+def signed(number: float) -> str:
+    """The text of a difference, such as "+1.2", with a true minus sign."""
+    rounded = round(number, 1) + 0.0  # no "-0.0"
+    return "0.0" if rounded == 0 else f"{rounded:+.1f}".replace("-", MINUS)
+
+
+def line_name(line: Line) -> str:
+    """The name of a line, with a mark where a result of another version is in it."""
+    return f"{line.name} {MARK}" if line.marked else line.name
+
+
+def measured_metrics(comparison: Comparison) -> list[tuple[str, tuple[Metric, ...]]]:
+    """The metrics of images and those of pixels, without a kind that was not measured."""
+    kinds = (("images", False), ("pixels", True))
+    found = [(kind, tuple(m for m in comparison.metrics if m.of_pixels == of_pixels)) for kind, of_pixels in kinds]
+    return [(kind, metrics) for kind, metrics in found if metrics]
+
+
+def verdict_cells(pair: Pair) -> tuple[str, ...]:
+    """The cells of a line of verdicts, behind its metric: both systems, difference, interval, p and verdict."""
+    interval = "-" if pair.interval is None else " to ".join(map(signed, pair.interval))
+    p_value = "-" if pair.p_value is None else f"{pair.p_value:.3f}"
+    return *(cell(pair, side) for side in SIDES), interval, p_value, str(pair.verdict)
 
 
 def _system(name: str, settings: str) -> str:
@@ -143,58 +183,91 @@ def _images_in_words(blocks: Sequence[Block]) -> str:
     return "; ".join(f"{count} at k = {block.k}" for count, block in zip(counts, blocks, strict=True))
 
 
-def _terminal_table(title: str, first: str) -> Table:
-    table = Table(title=title, box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    table.add_column(first, overflow="fold", min_width=10)
+def _terminal_table(title: str, metrics: Sequence[Metric]) -> Table:
+    table = Table(title=title, box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
+    table.add_column("class", overflow="fold", min_width=10)
     table.add_column("", no_wrap=True)
-    for metric_title in METRIC_TITLES.values():
-        table.add_column(metric_title, justify="right", no_wrap=True)
+    for metric in metrics:
+        table.add_column(metric.title, justify="right")
     return table
 
 
-def _add_line(table: Table, name: str, line: Line, style: str = "") -> None:
-    """Add three rows; a difference that is larger than its standard deviation is bold."""
+def _add_line(table: Table, line: Line, metrics: Sequence[Metric], style: str) -> None:
+    """Add three rows; a difference with a verdict is bold."""
     table.add_section()
     for side in SIDES:
-        pairs = [line.pairs.get(metric) for metric in METRIC_TITLES]
-        cells = [Text(cell(pair, side, between=""), "bold" if _is_clear(pair, side) else "") for pair in pairs]
-        table.add_row(Text(name if side == SIDES[0] else "", style), side.replace("erence", ""), *cells)
+        pairs = [line.pairs.get(metric.column) for metric in metrics]
+        cells = [Text(cell(pair, side, between=""), "bold" if is_clear(pair, side) else "") for pair in pairs]
+        table.add_row(Text(line_name(line) if side == SIDES[0] else "", style), SHORT_SIDES[side], *cells)
 
 
-def _is_clear(pair: Pair | None, side: str) -> bool:
-    return pair is not None and side == "difference" and pair.direction != 0
+def is_clear(pair: Pair | None, side: str) -> bool:
+    """Whether a number is a difference that makes one system better."""
+    return pair is not None and side == "difference" and pair.verdict != Verdict.NOT_TOLD_APART
 
 
-def _csv_row(comparison: Comparison, pair: Pair, metric: str) -> dict[str, object]:
+def _verdict_table(title: str, comparison: Comparison, block: Block) -> Table:
+    table = Table(title=title, box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
+    for head in VERDICT_HEADS:
+        table.add_column(head, justify="left" if head in (VERDICT_HEADS[0], VERDICT_HEADS[-1]) else "right")
+    for metric in comparison.metrics:
+        if pair := block.mean.pairs.get(metric.column):
+            style = "" if pair.verdict == Verdict.NOT_TOLD_APART else "bold"
+            *numbers, verdict = (text.replace(" ± ", "±") for text in verdict_cells(pair))
+            table.add_row(metric.title, *numbers, Text(verdict, style))
+    return table
+
+
+def _csv_row(comparison: Comparison, pair: Pair, metric: Metric) -> dict[str, object]:
     numbers: dict[str, object] = {}
     for side in SIDES:
         spread: Spread = getattr(pair, side)
         numbers[side] = f"{spread.mean + 0.0:.2f}"
         numbers[f"{side}_deviation"] = "" if spread.deviation is None else f"{spread.deviation:.2f}"
+    low, high = ("", "") if pair.interval is None else (f"{end:.2f}" for end in pair.interval)
     return numbers | {
         "dataset": comparison.choice.dataset,
-        "metric": metric,
+        "metric": metric.column,
+        "interval_low": low,
+        "interval_high": high,
+        "wilcoxon_p": "" if pair.p_value is None else f"{pair.p_value:.4f}",
+        "verdict": pair.verdict,
         "seeds": " ".join(map(str, pair.seeds)),
         "baseline_system": comparison.choice.baseline,
         "ours_system": comparison.choice.ours,
-        "level": "image" if metric in IMAGE_METRICS else comparison.pixel_level,
+        "level": comparison.pixel_level if metric.of_pixels else "image",
         "select": comparison.select,
         "backbone": comparison.backbone,
         "weights": comparison.weights,
     }
 
 
-def _markdown_header(first: str) -> list[str]:
-    return [f"| {first} | | {' | '.join(METRIC_TITLES.values())} |", f"|---|---|{'---:|' * len(METRIC_TITLES)}"]
+def _markdown_verdicts(comparison: Comparison, block: Block) -> list[str]:
+    """The verdicts on the mean over classes, and beside them the difference of the mean over images."""
+    heads = (*VERDICT_HEADS, f"difference of the {block.image_mean.name}")
+    rows = [f"| {' | '.join(heads)} |", f"|---|{'---:|' * (len(heads) - 3)}---|---:|"]
+    for metric in comparison.metrics:
+        if pair := block.mean.pairs.get(metric.column):
+            by_images = block.image_mean.pairs.get(metric.column)
+            *numbers, verdict = verdict_cells(pair)
+            mark = "" if pair.verdict == Verdict.NOT_TOLD_APART else "**"
+            cells = (metric.title, *numbers, f"{mark}{verdict}{mark}", cell(by_images, "difference"))
+            rows.append(f"| {' | '.join(cells)} |")
+    return rows
 
 
-def _markdown_lines(name: str, line: Line) -> list[str]:
+def _markdown_header(metrics: Sequence[Metric]) -> list[str]:
+    titles = [metric.title for metric in metrics]
+    return [f"| class | | {' | '.join(titles)} |", f"|---|---|{'---:|' * len(titles)}"]
+
+
+def _markdown_lines(line: Line, metrics: Sequence[Metric]) -> list[str]:
     rows = []
-    pairs = [line.pairs.get(metric) for metric in METRIC_TITLES]
+    pairs = [line.pairs.get(metric.column) for metric in metrics]
     for side in SIDES:
-        marks = ["**" if _is_clear(pair, side) else "" for pair in pairs]
+        marks = ["**" if is_clear(pair, side) else "" for pair in pairs]
         cells = [f"{mark}{cell(pair, side)}{mark}" for mark, pair in zip(marks, pairs, strict=True)]
-        first = f"**{_escaped(name)}**" if side == SIDES[0] else ""
+        first = f"**{_escaped(line_name(line))}**" if side == SIDES[0] else ""
         rows.append(f"| {first} | {side} | {' | '.join(cells)} |")
     return rows
 
