@@ -417,13 +417,13 @@ def test_what_is_printed(tmp_path: Path) -> None:
     outcome = run(tmp_path)
     assert outcome.code == 0, outcome.errors
     assert max(map(len, outcome.output.splitlines())) <= 80
+    assert "180 images" in outcome.output
     printed = " ".join(outcome.output.split())
     assert printed.count("mean over 3 classes in %") == 2
     for words in (
         f"{OURS} against {BASELINE} on demo, k = 1, images in %",
         "95 % interval",
         "of fewer than 6 classes no such test can tell anything",
-        "mean over 180 images",
         f"baseline: {BASELINE} (n_pro 1, n_pro_ab 4, epochs 100)",
         "seeds: 0, 1, 2",
         "epoch kept: last",

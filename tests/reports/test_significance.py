@@ -20,11 +20,10 @@ def reference_signed_rank_p(values: list[float]) -> float:
     """The share of all ways to give signs to the ranks that are at least as one-sided; no ties, no zeros."""
     ranks = [1 + sum(abs(other) < abs(value) for other in values) for value in values]
     total = sum(ranks)
-    found = min(rank_sum := sum(r for r, v in zip(ranks, values, strict=True) if v > 0), total - rank_sum)
-    sums = [
-        sum(r for r, sign in zip(ranks, signs, strict=True) if sign) for signs in product((0, 1), repeat=len(ranks))
-    ]
-    return sum(min(one, total - one) <= found for one in sums) / len(sums)
+    every_sign = [[value > 0 for value in values], *product((False, True), repeat=len(ranks))]  # the true ones first
+    sums = [sum(rank for rank, sign in zip(ranks, signs, strict=True) if sign) for signs in every_sign]
+    found, *possible = [min(one, total - one) for one in sums]
+    return sum(one <= found for one in possible) / len(possible)
 
 
 def reference_bootstrap(differences: list[list[float]], weights: list[float]) -> tuple[float, float]:

@@ -79,13 +79,15 @@ def read_results(csv_file: Path) -> list[dict[str, str]]:
     return [dict.fromkeys(RESULT_COLUMNS, "") | dict(zip(header, line, strict=True)) for line in table]
 
 
-def results_tables(rows: Sequence[Mapping[str, str]]) -> list[Table]:
-    """The metrics of `rows`, as `read_results` returns them, for the terminal: of images, and of pixels if measured."""
+def results_tables(rows: Sequence[Mapping[str, str]]) -> list[Table | str]:
+    """The metrics of `rows`, as `read_results` returns them, for the terminal: of images, and of pixels if measured.
+
+    Remarks follow them.
+    """
     tables = [
         results_table(rows, columns, f"Results of {measured} in %") for measured, columns in measured_columns(rows)
     ]
-    tables[-1].caption = "\n".join([*incomplete_remark(rows), *oracle_remark(rows)])
-    return tables
+    return [*tables, *incomplete_remark(rows), *oracle_remark(rows)]
 
 
 def results_table(rows: Sequence[Mapping[str, str]], columns: Sequence[str], title: str) -> Table:
@@ -107,14 +109,13 @@ def results_table(rows: Sequence[Mapping[str, str]], columns: Sequence[str], tit
     return table
 
 
-def seeds_tables(rows: Sequence[Mapping[str, str]]) -> list[Table]:
+def seeds_tables(rows: Sequence[Mapping[str, str]]) -> list[Table | str]:
     """Mean and standard deviation over seeds of `rows` of one configuration: of images, and of pixels if measured."""
     over = f"in %, mean ± standard deviation over {len({row['seed'] for row in rows})} seeds"
     tables = [
         seeds_table(rows, columns, f"Results of {measured} {over}") for measured, columns in measured_columns(rows)
     ]
-    tables[-1].caption = "\n".join(oracle_remark(rows))
-    return tables
+    return [*tables, *oracle_remark(rows)]
 
 
 def seeds_table(rows: Sequence[Mapping[str, str]], columns: Sequence[str], title: str) -> Table:
@@ -146,11 +147,11 @@ def measured_columns(rows: Sequence[Mapping[str, str]]) -> Iterator[tuple[str, t
 
 def metrics_table(title: str, first: Sequence[str], columns: Sequence[str]) -> Table:
     """An empty table for the terminal with columns of metrics."""
-    table = Table(title=title, box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
+    table = Table(title=title, box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=0)
     for name in first:
         table.add_column(name, overflow="fold")
     for column in columns:
-        table.add_column(METRIC_TITLES[column], justify="right")
+        table.add_column(METRIC_TITLES[column], justify="right", overflow="fold")
     return table
 
 

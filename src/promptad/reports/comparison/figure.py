@@ -22,6 +22,7 @@ DRAWN = ("i_roc", "p_pro")
 ROW_HEIGHT = 0.27  # inches
 PANEL_WIDTH = 4.2
 TITLE_LETTERS, SMALL_LETTERS = 7, 14.5  # per inch
+MEAN = "mean of classes"
 APART = 0.17  # of a row, from its middle to either system
 MARKERS = {  # shapes and colours differ
     Verdict.BETTER: (">", BLUE),
@@ -116,7 +117,7 @@ def draw_panel(axes: Axes, block: Block, metric: str, order: Sequence[str], with
     for place in range(2, len(rows), 2):
         axes.axhspan(place - 0.5, place + 0.5, color=GREY, alpha=0.07, lw=0)
     axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set_yticks(range(len(rows)), ["mean", *order] if with_names else [])
+    axes.set_yticks(range(len(rows)), [MEAN, *order] if with_names else [])
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     axes.grid(axis="x", color="#E4E4E4", lw=0.8)
     axes.set_axisbelow(True)
@@ -124,7 +125,7 @@ def draw_panel(axes: Axes, block: Block, metric: str, order: Sequence[str], with
     axes.tick_params(axis="y", length=0)
     for label in axes.get_yticklabels():
         label.set_parse_math(False)
-        label.set_fontweight("bold" if label.get_text() == "mean" else "normal")
+        label.set_fontweight("bold" if label.get_text() == MEAN else "normal")
     panel_title(axes, f"{METRIC_TITLES[metric]}, k = {block.k}", "in %, difference on the right")
 
 

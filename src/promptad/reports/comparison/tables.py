@@ -184,11 +184,11 @@ def _images_in_words(blocks: Sequence[Block]) -> str:
 
 
 def _terminal_table(title: str, metrics: Sequence[Metric]) -> Table:
-    table = Table(title=title, box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
+    table = Table(title=title, box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=0)
     table.add_column("class", overflow="fold", min_width=10)
     table.add_column("", no_wrap=True)
     for metric in metrics:
-        table.add_column(metric.title, justify="right")
+        table.add_column(metric.title, justify="right", overflow="fold")
     return table
 
 
@@ -207,7 +207,7 @@ def is_clear(pair: Pair | None, side: str) -> bool:
 
 
 def _verdict_table(title: str, comparison: Comparison, block: Block) -> Table:
-    table = Table(title=title, box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
+    table = Table(title=title, box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=0)
     for head in VERDICT_HEADS:
         table.add_column(head, justify="left" if head in (VERDICT_HEADS[0], VERDICT_HEADS[-1]) else "right")
     for metric in comparison.metrics:
