@@ -157,6 +157,15 @@ def draw(path: Path, color: object = RED, mode: str = "RGB", size: tuple[int, in
     return path
 
 
+def draw_column(path: Path, left: int, value: int) -> Path:
+    """Draw a mask of 8 x 6 pixels with one column marked."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = Image.new("L", (8, 6))
+    image.paste(value, (left, 0, left + 1, 6))
+    image.save(path)
+    return path
+
+
 def refusal(call: object, *arguments: object, **keywords: object) -> str:
     """The message of the InputError that the call raises: one line, as the command line prints it."""
     with pytest.raises(InputError) as caught:

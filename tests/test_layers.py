@@ -24,6 +24,7 @@ HEAVY = ("torch", "open_clip", "matplotlib", "scipy", "cv2", "rich")  # what the
 UNLABELLED = {
     *("images", "bit_depth", "squares", "transforms", "fingerprints", "disturbances", "reading", "tiles"),
     "region_of_interest",
+    "search",
 }  # modules of data
 LABELLED = {"TestImage", "ClassDataset", "TestSplit"}  # classes that hold test labels
 

@@ -24,7 +24,7 @@ class TestImage:
 
     path: Path
     defect: str  # "good", or the kind of defect
-    mask_path: Path | None  # white on the defect; None for a normal image or if no mask exists
+    mask_path: Path | None  # white on the defect, or a folder of such files; None if normal or if no mask exists
 
     @property
     def is_anomalous(self) -> bool:

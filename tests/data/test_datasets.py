@@ -112,6 +112,16 @@ def test_visa_in_the_layout_of_mvtec_ad_is_told_how_to_be_read(tmp_path: Path) -
     assert class_names("folder", dataset_folder("folder", visa)) == ("bottle", "carpet")
 
 
+def test_visa_is_named_where_another_data_set_is_asked_for(tmp_path: Path) -> None:
+    visa = make_visa(tmp_path / "VisA")
+    for dataset in ("mvtec", "mvtec2", "loco"):
+        cure = f"{visa} has the layout of visa: read it by `dataset` visa `data_root` {visa}"
+        assert refusal(dataset_folder, dataset, visa) == cure
+    assert dataset_folder("visa", make_visa(tmp_path / "mvtec")) == tmp_path / "mvtec"
+    converted = make_mvtec(visa)
+    assert dataset_folder("mvtec", converted) == converted
+
+
 def test_a_missing_data_set_is_refused_with_the_place_to_put_it(tmp_path: Path) -> None:
     for dataset, words in {"mvtec": "MVTec AD", "visa": "VisA"}.items():
         message = refusal(dataset_folder, dataset, tmp_path)
@@ -127,7 +137,7 @@ def test_a_missing_data_set_is_refused_with_the_place_to_put_it(tmp_path: Path) 
 
 def test_unknown_names_are_refused_with_the_choices_and_the_nearest(tmp_path: Path) -> None:
     folder = make_mvtec(tmp_path)
-    expected = 'unknown data set: "mvtek"; did you mean mvtec? choose from mvtec, visa, demo, folder'
+    expected = 'unknown data set: "mvtek"; did you mean mvtec? choose from mvtec, mvtec2, loco, visa, demo, folder'
     assert refusal(dataset_folder, "mvtek", folder) == expected
     assert refusal(class_names, "mvtek", folder) == expected
     expected = f'unknown class in {folder}: "Carpt"; did you mean carpet? choose from bottle, carpet'

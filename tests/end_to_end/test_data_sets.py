@@ -1,4 +1,4 @@
-"""Training from the command line on plain folders, MVTec AD, VisA, and images of every kind."""
+"""Training from the command line on plain folders, published data sets, and images of every kind."""
 
 import json
 import shutil
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from helpers import (
     CHECKPOINT,
     CSV,
@@ -20,8 +21,12 @@ from helpers import (
 )
 from PIL import Image
 
+from promptad.models.registry import load_detector
+from promptad.reports.gallery import render_test_item
 from promptad.results.paths import ResultFolder
+from promptad.results.scores import ScoredImage
 from promptad.results.table import write_result
+from promptad.structures import TestImage
 
 pytestmark = pytest.mark.slow
 
@@ -145,6 +150,72 @@ def test_the_layout_of_visa_trains(drawn: Path, tmp_path: Path) -> None:
     row = only_row(tmp_path / "result" / "visa" / "k_2")
     assert row["test_images"] == "8"
     assert float(row["p_roc"]) > 50
+
+
+def test_the_layout_of_mvtec_ad_2_trains_and_tests(mvtec: Path, tmp_path: Path) -> None:
+    can = tmp_path / "data" / "mvtec2" / "can"
+    shutil.copytree(mvtec / "train", can / "train")
+    shutil.copytree(mvtec / "test" / "good", can / "test_public" / "good")
+    for unread in ("validation/good", "test_private", "test_private_mixed"):
+        (can / unread).mkdir(parents=True)
+        (can / unread / "000_regular.png").write_bytes(b"not to be read")
+    for kind in ("test", "ground_truth"):
+        bad = can / "test_public" / kind.removeprefix("test") / "bad"
+        bad.mkdir(parents=True)
+        for file in sorted((mvtec / kind).glob("[!g]*/*.png")):
+            shutil.copy(file, bad / f"{file.parent.name}_{file.name}")
+    where = ("--dataset", "mvtec2", "--data-root", tmp_path / "data", "--root-dir", tmp_path / "result")
+    outcome = call("train-all", *where, *TINY, *LIGHTEST)
+    assert (outcome.code, outcome.errors) == (0, "")
+    row = only_row(tmp_path / "result" / "mvtec2" / "k_2")
+    assert (row["class"], row["test_images"]) == ("can", "8")
+    assert float(row["p_roc"]) > 50
+    outcome = call("train", *(word if word != "mvtec2" else "folder" for word in where), "--class-name", "can")
+    assert_refused(outcome, "no class of data set folder")
+    outcome = call("train", "--dataset", "folder", "--data-root", can, "--class-name", "can", *TINY, *LIGHTEST)
+    assert_refused(outcome, f"read it by --dataset mvtec2 --data-root {can}")
+
+
+def test_the_layout_of_mvtec_loco_ad_trains_tests_and_is_reported(mvtec: Path, tmp_path: Path) -> None:
+    """Each mask of a carpet in two halves gives the numbers of the whole masks."""
+    carpet, results = tmp_path / "data" / "loco" / "carpet", tmp_path / "result"
+    for split in ("train", "test/good"):
+        shutil.copytree(mvtec / split, carpet / split)
+    kinds = sorted(folder.name for folder in (mvtec / "ground_truth").iterdir())
+    for kind, anomaly in zip(kinds, ("logical_anomalies", "structural_anomalies"), strict=True):
+        shutil.copytree(mvtec / "test" / kind, carpet / "test" / anomaly)
+        for file in sorted((mvtec / "ground_truth" / kind).iterdir()):
+            folder = carpet / "ground_truth" / anomaly / file.stem.removesuffix("_mask")
+            folder.mkdir(parents=True)
+            marked = np.asarray(Image.open(file)) > 0
+            left = np.arange(marked.shape[1]) < np.nonzero(marked)[1].mean()
+            for number, half in enumerate((marked & left, marked & ~left)):
+                Image.fromarray((half * (255 - number)).astype(np.uint8)).save(folder / f"00{number}.png")
+    where = ("--dataset", "loco", "--data-root", tmp_path / "data", "--root-dir", results)
+    outcome = call("train", *where, "--class-name", "carpet", *TINY, *LIGHTEST)
+    assert (outcome.code, outcome.errors) == (0, "")
+    row = only_row(results / "loco" / "k_2")
+    assert train_mvtec(mvtec, results).code == 0
+    whole = only_row(results / "mvtec" / "k_2")
+    assert (row["test_images"], row["i_roc"]) == (whole["test_images"], whole["i_roc"])
+    assert float(row["p_roc"]) == pytest.approx(float(whole["p_roc"]), abs=0.5)
+
+    outcome = call("test", *where, "--class-name", "carpet")
+    assert (outcome.code, outcome.errors) == (0, "")
+    assert only_row(results / "loco" / "k_2")["p_roc"] == row["p_roc"]
+    page = tmp_path / "page.html"
+    outcome = call("report", "--dataset", "loco", "--root-dir", results, "--output", page)
+    assert (outcome.code, outcome.errors) == (0, "")
+    detector = load_detector(results / "loco" / "k_2" / CHECKPOINT.format("carpet"), torch.device("cpu"))
+    image, masks = (carpet / name / "logical_anomalies" for name in ("test", "ground_truth"))
+    outlined, plain = (
+        render_test_item(detector, ScoredImage(TestImage(image / "000.png", "logical_anomalies", mask), 0.5, 0.5)).image
+        for mask in (masks / "000", None)
+    )
+    assert outlined.startswith("data:image/jpeg")
+    assert outlined != plain
+    refused = call("train", "--dataset", "mvtec", "--data-root", carpet.parent, "--class-name", "carpet", *TINY)
+    assert_refused(refused, f"has the layout of loco: read it by --dataset loco --data-root {carpet.parent}")
 
 
 def test_images_of_every_kind_are_read(mvtec: Path, tmp_path: Path) -> None:

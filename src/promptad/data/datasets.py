@@ -3,7 +3,9 @@
 import os
 from pathlib import Path
 
+from promptad.data.loco import LocoReader
 from promptad.data.mvtec import MVTecReader
+from promptad.data.mvtec2 import MVTec2Reader
 from promptad.data.reader import DatasetReader
 from promptad.data.visa import VisaReader
 from promptad.errors import InputError, check_choice
@@ -12,6 +14,8 @@ from promptad.structures import ClassDataset
 # To add a data set, add a line.
 READERS: tuple[DatasetReader, ...] = (
     MVTecReader("mvtec", "no MVTec AD at {0}: unpack it there ({0}/carpet/train/good/000.png), or try `dataset` demo"),
+    MVTec2Reader(),
+    LocoReader(),
     VisaReader(),
     MVTecReader("demo", "no demo data at {0}: draw it there with promptad demo-data"),
     MVTecReader(
@@ -52,7 +56,7 @@ def class_names(dataset: str, folder: Path) -> tuple[str, ...]:
     reader = _reader(dataset)
     if not folder.is_dir():
         raise InputError(reader.missing.format(folder.as_posix()))
-    if not reader.looks_like(folder):
+    if not _has_layout_of(reader, folder):
         _check_layout(folder)
     names = reader.class_names(folder)
     if not names:
@@ -84,17 +88,38 @@ def _reader(dataset: str) -> DatasetReader:
     return DATASETS[dataset]
 
 
+def _is_plain(reader: DatasetReader) -> bool:
+    """Whether a reader's layout is MVTec AD's, with nothing that tells which data set it is."""
+    return isinstance(reader, MVTecReader) and not reader.signs
+
+
+def _has_layout_of(reader: DatasetReader, folder: Path) -> bool:
+    """Whether a folder has a data set's layout; MVTec AD's it has only without the signs of another one."""
+    if _is_plain(reader) and any(_has_signs_of(other, folder) for other in DATASETS.values()):
+        return False
+    return reader.looks_like(folder)
+
+
+def _has_signs_of(reader: DatasetReader, folder: Path) -> bool:
+    return isinstance(reader, MVTecReader) and not _is_plain(reader) and reader.looks_like(folder)
+
+
 def _check_layout(folder: Path) -> None:
-    """Refuse a folder that has MVTec AD's layout where another data set is expected."""
-    if folder.is_dir() and DATASETS["mvtec"].looks_like(folder):
-        raise InputError(f"{folder} has MVTec AD's layout: read it by `dataset` folder `data_root` {folder}")
+    """Refuse a folder that has a known layout where another data set is expected."""
+    if not folder.is_dir():
+        return
+    for reader in DATASETS.values():
+        if _has_layout_of(reader, folder):
+            plain = _is_plain(reader)
+            layout, name = ("MVTec AD's layout", "folder") if plain else (f"the layout of {reader.name}", reader.name)
+            raise InputError(f"{folder} has {layout}: read it by `dataset` {name} `data_root` {folder}")
 
 
 def _is_under_another_name(reader: DatasetReader, folder: Path) -> bool:
-    """Whether the folder itself is the data set, under another name than that of another data set.
+    """Whether the folder itself is the data set, under any name but, in MVTec AD's layout, that of another data set.
 
     The demo has MVTec AD's layout, so only the folder's name keeps drawn images from being reported as MVTec AD.
     """
-    if not folder.is_dir() or folder.resolve().name in set(DATASETS) - {reader.name}:
+    if not folder.is_dir() or not _has_layout_of(reader, folder):
         return False
-    return reader.looks_like(folder)
+    return not _is_plain(reader) or folder.resolve().name not in set(DATASETS) - {reader.name}

@@ -7,6 +7,7 @@ from pathlib import Path
 from PIL import Image
 
 from promptad.data.images import ImageLike, read_image
+from promptad.data.search import mask_files
 from promptad.errors import InputError
 from promptad.structures import TestImage
 
@@ -32,13 +33,17 @@ def files_sha256(images: Sequence[TestImage]) -> str:
     Raises:
         InputError: a file cannot be read.
     """
-    files = [file for image in images for file in (image.path, image.mask_path) if file]
     try:
-        digests = [file_sha256(file) for file in files]
+        digests = [file_sha256(file) for image in images for file in _files(image)]
     except OSError as error:
         raise InputError(f"cannot open picture {error.filename}: {error.strerror}; check the path") from error
     labels = [image.defect for image in images]
     return hashlib.sha256("\n".join([*labels, *digests]).encode()).hexdigest()
+
+
+def _files(image: TestImage) -> tuple[Path, ...]:
+    """Return the file of an image and those of its mask."""
+    return (image.path, *(() if image.mask_path is None else mask_files(image.mask_path)))
 
 
 def image_sha256(image: ImageLike, bit_depth: int | None = None) -> str:

@@ -9,6 +9,7 @@ from scipy import ndimage
 
 from promptad.data.images import check_pixels, decoding_in_words, image_size, open_upright
 from promptad.data.region_of_interest import PixelBox
+from promptad.data.search import mask_files
 from promptad.errors import InputError
 
 MAX_LABELS = 17  # values of a mask of labels, 0 among them; a mask of more has soft edges
@@ -18,12 +19,19 @@ JPEG_SUFFIXES = frozenset({".jpg", ".jpeg"})
 def read_mask(path: Path, shape: tuple[int, int], image: Path, box: PixelBox | None = None) -> NDArray[np.bool_]:
     """Where the mask shows a defect, resized to `[height, width]` by the nearest pixel; no defect vanishes.
 
-    With a box in its pixels, that part of it alone.
+    Of a folder with a mask for each defect, where any of them does. With a box in its pixels, that part of it alone.
 
     Few values are labels, and every visible one above 0 is a defect: VisA numbers its kinds 1, 2, 3, ... Many values
     are soft edges, which are cut at half of the largest. A defect that lies between the pixels of the resized mask gets
-    the nearest one. Raises InputError if the mask and its `image` differ in size.
+    the nearest one. Raises InputError if a mask and its `image` differ in size, and for a folder without masks.
     """
+    shown = [_read_mask_file(file, shape, image, box) for file in mask_files(path)]
+    together: NDArray[np.bool_] = np.logical_or.reduce(shown)
+    return together
+
+
+def _read_mask_file(path: Path, shape: tuple[int, int], image: Path, box: PixelBox | None) -> NDArray[np.bool_]:
+    """Where one file shows a defect: see `read_mask`."""
     if path.suffix.lower() in JPEG_SUFFIXES:
         raise InputError(f"mask {path} is a JPEG, whose compression smears a defect's border: export it as PNG")
     mask = open_upright(path)

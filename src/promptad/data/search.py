@@ -41,6 +41,18 @@ def list_images(folder: Path) -> tuple[Path, ...]:
     return tuple(sorted(images, key=lambda path: path.name))
 
 
+def mask_files(path: Path) -> tuple[Path, ...]:
+    """The file of a mask itself, or the files in a folder that has one for each defect of an image, sorted by name.
+
+    Raises InputError for a folder without any.
+    """
+    if not path.is_dir():
+        return (path,)
+    if files := list_images(path):
+        return files
+    raise InputError(f"no mask in {path}: put one there for each defect of the picture of that name")
+
+
 def images_below(folder: Path) -> tuple[Path, ...]:
     """The image files in the folder and all its sub-folders, linked ones too, sorted by path; hidden ones are left out.
 

@@ -88,7 +88,7 @@ def read_test_split(
     if masked:
         with ThreadPoolExecutor() as pool:
             masking = partial(_mask_and_mark, backbone, reading, shape=reading.tiles.map_shape(resolution))
-            read = list(read_each(pool, masking, images, lambda image: image.mask_path))
+            read = list(read_each(pool, masking, images, lambda image: image.path))
         masks = np.stack([mask for mask, _ in read])
         unmarked = tuple(number for number, (_, marked) in enumerate(read) if labels[number] and not marked)
         if unmarked and len(unmarked) == labels.sum():
