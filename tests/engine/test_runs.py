@@ -1,7 +1,9 @@
 """Jobs are plain data, and the engine's records are made without writing or printing anything."""
 
+import json
 import pickle
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -42,7 +44,11 @@ def test_an_evaluation_is_a_record_and_writes_nothing(
     dataset = read_class("demo", drawn / "demo", "carpet")
     split = read_test_split(detector.backbone, dataset.test, detector.settings.scoring.resolution, batch_size=4)
     record = evaluate_detector(detector, split)
-    assert record.row(1.5).keys() == set(RESULT_COLUMNS)
+    row = record.row(1.5)
+    assert row.keys() == set(RESULT_COLUMNS)
+    assert json.loads(row["settings"]) == json.loads(json.dumps(detector.settings.to_dict()))
+    assert detector.subject.support_sha256.startswith(row["support"])
+    assert (row["version"], row["protocol"]) == (version("promptad"), "maps of 16 x 16 pixels of the whole picture")
     assert len(record.prediction.score) == len(dataset.test)
     assert (list(tmp_path.iterdir()), capsys.readouterr().out) == ([], "")
 

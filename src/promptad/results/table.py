@@ -24,6 +24,7 @@ RESULT_COLUMNS = (*KEY_COLUMNS, *RUN_COLUMNS, *METRIC_TITLES, *COUNT_COLUMNS, *P
 FIRST_COLUMNS = {*KEY_COLUMNS, *RUN_COLUMNS, *("i_roc", "i_ap", "i_f1", "p_roc", "p_pro"), *COUNT_COLUMNS}
 WHOLE_COLUMNS = ("k", "seed", "test_images")
 MAX_DIGITS = 20  # of a whole number
+CLASS_WIDTH = 10  # letters; "toothbrush"
 LOCK_TIMEOUT = 60  # seconds; a row takes milliseconds
 
 
@@ -149,7 +150,7 @@ def metrics_table(title: str, first: Sequence[str], columns: Sequence[str]) -> T
     """An empty table for the terminal with columns of metrics."""
     table = Table(title=title, box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=0)
     for name in first:
-        table.add_column(name, overflow="fold")
+        table.add_column(name, overflow="fold", min_width=CLASS_WIDTH if name == first[0] else None)
     for column in columns:
         table.add_column(METRIC_TITLES[column], justify="right", overflow="fold")
     return table
