@@ -197,8 +197,7 @@ def train_all(jobs: Sequence[Job], context: RunContext, *, together: bool = Fals
     failures, console = [], context.console
     pending = [job for job in jobs if not _was_finished(job, jobs, context)]
     with progress_bar(console) as progress:
-        bar = add_task(progress, "all classes", len(jobs))
-        progress.update(bar, completed=len(jobs) - len(pending))
+        bar = add_task(progress, "all classes", len(jobs), len(jobs) - len(pending))
         if together and len(pending) > 1:
             pending = _left_of_together(pending, context)
             progress.update(bar, completed=len(jobs) - len(pending))

@@ -27,8 +27,11 @@ def progress_bar(console: Console) -> Iterator[Progress]:
         yield progress
 
 
-def add_task(progress: Progress, description: str, total: int) -> TaskID:
-    """Add a task of `total` steps, whose time left shows from its first step on."""
-    task = progress.add_task(description, total=total, note="")
+def add_task(progress: Progress, description: str, total: int, done: int = 0) -> TaskID:
+    """Add a task of `total` steps, whose time left shows from its first step on.
+
+    Steps that were `done` before took no time now: the time left is by the others alone.
+    """
+    task = progress.add_task(description, total=total, completed=done, note="")
     progress.advance(task, 0)  # starts the clock of the first step
     return task

@@ -67,8 +67,7 @@ class SavedRow:
     @property
     def package(self) -> str:
         """Which promptad measured it, in words."""
-        commit = f" (commit {self.commit})" if self.commit else ""
-        return f"promptad {self.version}{commit}" if self.version else "promptad before 0.2"
+        return package_in_words(self.version, self.commit)
 
     def __str__(self) -> str:
         """Its name in an error."""
@@ -262,6 +261,11 @@ def picking_setting(wanted: Sequence[SavedRow], rows: Sequence[SavedRow]) -> str
         if values.isdisjoint(getattr(row, column) for row in others):
             return f"`{setting}` {_listed(values, ',')} picks one"
     return "train and measure them again in the same way"
+
+
+def package_in_words(version: str, commit: str) -> str:
+    """Return which promptad a row is of; versions before 0.2 did not write theirs."""
+    return f"promptad {version}{f' (commit {commit})' if commit else ''}" if version else "promptad before 0.2"
 
 
 def _folders_in(root: Path, dataset: str) -> list[ResultFolder]:
