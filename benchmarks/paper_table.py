@@ -19,7 +19,7 @@ from rich.table import Table
 
 from promptad.data.demo import DEMO_CLASSES
 from promptad.reports.comparison.rows import MEMORY
-from promptad.results.table import mean_of
+from promptad.results.terminal import mean_of
 from promptad.utils.files import whole_file
 
 PUBLISHED = Path(__file__).parent / "published.json"

@@ -23,8 +23,7 @@ NEEDS_WEB = {"promptad.serve.app", "promptad.serve.gate"}
 HEAVY = ("torch", "open_clip", "matplotlib", "scipy", "cv2", "rich")  # what the runtime does without
 UNLABELLED = {
     *("images", "bit_depth", "squares", "transforms", "fingerprints", "disturbances", "reading", "tiles"),
-    "region_of_interest",
-    "search",
+    *("region_of_interest", "search", "corruptions"),
 }  # modules of data
 LABELLED = {"TestImage", "ClassDataset", "TestSplit"}  # classes that hold test labels
 

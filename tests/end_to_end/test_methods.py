@@ -19,7 +19,8 @@ from helpers import (
 from rich.console import Console
 
 from promptad.results.columns import METRIC_TITLES
-from promptad.results.table import read_results, seeds_tables
+from promptad.results.table import read_results
+from promptad.results.terminal import seeds_tables
 
 pytestmark = pytest.mark.slow
 

@@ -13,7 +13,8 @@ from rich.console import Console
 from promptad.errors import InputError
 from promptad.results import table as results
 from promptad.results.columns import METRIC_TITLES
-from promptad.results.table import RESULT_COLUMNS, metric_cells, read_results, results_tables, write_result
+from promptad.results.table import RESULT_COLUMNS, metric_cells, read_results, write_result
+from promptad.results.terminal import results_tables
 from promptad.structures import Evaluation
 from promptad.utils.files import whole_file
 

@@ -16,6 +16,7 @@ from promptad.backbones.open_clip_vit import weights_note
 from promptad.cli.flags import with_flags
 from promptad.cli.parser import Arguments
 from promptad.cli.values import names
+from promptad.data.corruptions import CORRUPTIONS, Corruption, corruptions_of
 from promptad.data.datasets import dataset_folder, default_data_root, read_class
 from promptad.data.demo import DEFECT_FOLDERS, make_demo_class, write_sheet
 from promptad.data.few_shot import choose_support, read_support_list
@@ -173,6 +174,15 @@ def _choose_support(given: Arguments, settings: Settings, images: ClassDataset) 
     if given["support_list"]:
         return read_support_list(given["support_list"], images.class_name, images.normal, k)
     return choose_support(images.normal, k, seed)
+
+
+def find_corruptions(given: Arguments) -> list[Corruption]:
+    """Return the disturbances that are asked for; none by default."""
+    if given["disturb"] is None:
+        return []
+    if not given["disturb"]:
+        raise InputError(f"`disturb` is empty: choose from {', '.join(CORRUPTIONS)}")
+    return corruptions_of(given["disturb"])
 
 
 def result_folder(given: Arguments, settings: Settings) -> ResultFolder:

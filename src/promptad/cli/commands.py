@@ -11,6 +11,7 @@ from promptad.cli.builders import (
     check_alone,
     draw_demo,
     draw_sheet,
+    find_corruptions,
     find_data,
     find_device,
     make_choice,
@@ -38,6 +39,7 @@ from promptad.cli.parser import Arguments, chosen_system, make_seeds, settings_o
 from promptad.data.datasets import class_names, no_classes, read_class
 from promptad.data.demo import DEMO_CLASSES
 from promptad.engine.context import RunContext
+from promptad.engine.robustness import measure_disturbed
 from promptad.engine.runs import evaluate_class, print_seeds, train_all, train_one
 from promptad.errors import InputError
 from promptad.export.base import STAGES, ExportOptions
@@ -164,6 +166,7 @@ def run_train_all(given: Arguments, console: Console) -> None:
 
 def run_test(given: Arguments, console: Console) -> None:
     """Evaluate a trained detector, or one of each seed, with the settings that it was trained with."""
+    corruptions = find_corruptions(given)
     dataset, device = read_one_class(given, console), find_device(given, console)
     context: RunContext | None = None
     tested: list[tuple[Settings, ResultFolder]] = []
@@ -184,7 +187,9 @@ def run_test(given: Arguments, console: Console) -> None:
         context = context or make_context(given, console, detector.backbone)
         detector, _ = in_region(detector, given["region"] or (), given["ignore"] or ())
         tested.append((settings, result_folder(given, settings)))
-        evaluate_class(detector, dataset, tested[-1][1], context)
+        record = evaluate_class(detector, dataset, tested[-1][1], context)
+        if corruptions:
+            measure_disturbed(record, corruptions, tested[-1][1], context)
     if len(tested) > 1:
         print_seeds(tested[0][0], [folder for _, folder in tested], {dataset.class_name}, console)
 

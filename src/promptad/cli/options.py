@@ -6,9 +6,16 @@ from promptad.cli.detector_options import CONFIRM, EXPORT, PREDICT, SERVE, SET_T
 from promptad.cli.learning_options import CPU, DATA, GPU, LEARNING, OWN
 from promptad.cli.option import Option
 from promptad.cli.values import folders, names, numbers, truth
+from promptad.data.corruptions import CORRUPTIONS
 from promptad.reports.comparison.rows import BASELINE, OURS
 
 CHECKPOINT = Option("--checkpoint", Path, "the detector to test (default: where train put it)")
+DISTURB = Option(
+    "--disturb",
+    names,
+    "measure on disturbed test pictures, too, each at three strengths: one or several, by commas, of"
+    f" {', '.join(CORRUPTIONS)} (default: none)",
+)
 TOGETHER = Option("--together", truth, "train all classes side by side (default: on a GPU)")
 CLASSES = Option("--classes", names, "classes, separated by commas (default: all)")
 DEMO = (
@@ -50,7 +57,7 @@ COMMANDS: dict[str, tuple[str, tuple[Option, ...]]] = {
     "watch": ("judge each picture that arrives in a folder once, also after a kill and a restart", WATCH),
     "export": ("write a detector as a file that runs without torch", EXPORT),
     "serve": ("answer over HTTP, with a page: judge pictures by exported detectors", SERVE),
-    "test": ("measure and diagnose a trained detector again", (*LEARNING, CHECKPOINT)),
+    "test": ("measure and diagnose a trained detector again", (*LEARNING, CHECKPOINT, DISTURB)),
     "train-all": ("train all classes of a data set; start it again and it goes on", (*LEARNING, CLASSES, TOGETHER)),
     "compare": ("compare two systems in saved results, class by class", COMPARE),
     "report": ("write saved results, or predictions, as one HTML page with figures and the worst pictures", REPORT),

@@ -19,7 +19,8 @@ JPEG_SUFFIXES = frozenset({".jpg", ".jpeg"})
 def read_mask(path: Path, shape: tuple[int, int], image: Path, box: PixelBox | None = None) -> NDArray[np.bool_]:
     """Where the mask shows a defect, resized to `[height, width]` by the nearest pixel; no defect vanishes.
 
-    Of a folder with a mask for each defect, where any of them does. With a box in its pixels, that part of it alone.
+    Of a folder with a mask for each defect, where any of them does. With a box in its pixels, that part of it alone;
+    beyond its edges nothing is marked.
 
     Few values are labels, and every visible one above 0 is a defect: VisA numbers its kinds 1, 2, 3, ... Many values
     are soft edges, which are cut at half of the largest. A defect that lies between the pixels of the resized mask gets
@@ -41,7 +42,7 @@ def _read_mask_file(path: Path, shape: tuple[int, int], image: Path, box: PixelB
             f"mask {path} has {mask.width} x {mask.height} pixels, its picture {image} {width} x {height}: "
             "export the mask at the picture's size"
         )
-    defect = _defect_pixels(mask if box is None else mask.crop(box), str(path))
+    defect = _defect_pixels(mask if box is None else _part_of(mask, box), str(path))
     (height, width), (rows, columns) = defect.shape, shape
     resized = np.array(Image.fromarray(defect).resize((columns, rows), Image.Resampling.NEAREST), dtype=np.bool_)
     if rows < height or columns < width:
@@ -53,6 +54,11 @@ def _read_mask_file(path: Path, shape: tuple[int, int], image: Path, box: PixelB
             down, across = np.nonzero(regions == number)
             resized[int((down.mean() + 0.5) * rows / height), int((across.mean() + 0.5) * columns / width)] = True
     return resized
+
+
+def _part_of(mask: Image.Image, box: PixelBox) -> Image.Image:
+    # What comes in beyond an edge has the value 0, which may be any colour of a palette.
+    return (mask.convert("RGBA") if mask.mode in ("P", "PA") else mask).crop(box)
 
 
 def _defect_pixels(mask: Image.Image, name: str) -> NDArray[np.bool_]:

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from promptad.data.corruptions import Corruption
 from promptad.data.fingerprints import image_sha256
-from promptad.data.images import ImageLike, read_image
-from promptad.data.region_of_interest import RegionOfInterest, read_own_region
+from promptad.data.images import ImageLike, image_size, read_image
+from promptad.data.region_of_interest import PixelBox, RegionOfInterest, read_own_region
 from promptad.data.tiles import Tiles
 from promptad.errors import InputError
 from promptad.settings import OWN_REGION, PictureSettings, Settings
@@ -25,6 +26,7 @@ class Reading:
     bit_depth: int | None = None  # bits that the pixels of 16-bit images fill
     picture: PictureSettings = field(default_factory=PictureSettings)
     masks: Path | None = None  # folder of the regions, where each picture has its own
+    corruption: Corruption | None = None  # what disturbs each picture, before its region is looked at
 
     @classmethod
     def of(cls, settings: Settings, masks: Path | None = None) -> "Reading":
@@ -47,7 +49,10 @@ class Reading:
         Raises:
             InputError: it cannot be read, or does not fit its region.
         """
-        return self.windows_of(read_image(image, self.bit_depth), image, self.region_of(image))
+        picture = read_image(image, self.bit_depth)
+        if self.corruption is not None:
+            picture = self.corruption.applied(picture, image_sha256(image, self.bit_depth))
+        return self.windows_of(picture, image, self.region_of(image))
 
     def windows_of(self, picture: Image.Image, image: ImageLike, region: RegionOfInterest | None) -> list[Image.Image]:
         """Return the windows of a picture that was read from an image, and whose region is known."""
@@ -72,6 +77,19 @@ class Reading:
             raise InputError("each picture has its own region, found by its file's name: give paths of pictures")
         return read_own_region(self.masks, Path(image))
 
+    def mask_box(self, image: Path) -> PixelBox | None:
+        """Return the box of a picture's true mask that shows what is looked at of the picture; None is all.
+
+        Where what is shown moves, the box moves the other way, and may reach beyond the mask.
+        """
+        box = None if self.region is None else self.region.box
+        if self.corruption is None or not self.corruption.moves:
+            return box
+        size = image_size(image)
+        across, down = self.corruption.offset(size, image_sha256(image, self.bit_depth))
+        left, top, right, bottom = box or (0, 0, *size)
+        return left - across, top - down, right - across, bottom - down
+
     def counted(self, maps: np.ndarray, images: Sequence[ImageLike]) -> np.ndarray:
         """Return maps [N, H, W] of images that are 0 where the images' own regions do not count."""
         if self.picture.region != OWN_REGION:
@@ -83,12 +101,13 @@ class Reading:
     def key(self, image: ImageLike) -> tuple[object, ...]:
         """Return what tells this image, read in this way, from all others."""
         digest = image_sha256(image, self.bit_depth)
+        disturbed = () if self.corruption is None else self.corruption.key
         if self.picture == PictureSettings():
-            return digest, self.bit_depth
+            return digest, self.bit_depth, *disturbed
         text = self.picture.region
         if text == OWN_REGION and (own := self.region_of(image)) is not None:
             text = own.to_text()
-        return digest, self.bit_depth, hashlib.sha256(text.encode()).hexdigest(), self.tiles
+        return digest, self.bit_depth, hashlib.sha256(text.encode()).hexdigest(), self.tiles, *disturbed
 
 
 def tiles_of(picture: PictureSettings) -> Tiles:

@@ -1,6 +1,6 @@
 """Jobs, and the context that they run in."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from promptad.data.reading import Reading
 from promptad.evaluation.evaluator import TestSplit, read_test_split
 from promptad.results.paths import ResultFolder
 from promptad.settings import BATCH_SIZE, Settings
-from promptad.structures import ClassDataset
+from promptad.structures import ClassDataset, TestImage
 from promptad.utils.progress import add_task, progress_bar
 
 
@@ -62,16 +62,24 @@ class RunContext:
         if self.splits.split is None or self.splits.key != key:
             with progress_bar(self.console) as progress:
                 bar = add_task(progress, f"read {dataset.class_name}", len(dataset.test))
-                self.splits.split = read_test_split(
-                    self.backbone,
-                    dataset.test,
-                    settings.scoring.resolution,
-                    self.batch_size,
-                    reading,
-                    lambda count: progress.advance(bar, count),
-                    settings.scoring.memory,
+                self.splits.split = self.encode_split(
+                    dataset.test, settings, reading, lambda count: progress.advance(bar, count)
                 )
             self.splits.key = key
             for note in self.splits.split.notes():
                 self.console.print(note, soft_wrap=True)
         return self.splits.split
+
+    def encode_split(
+        self, images: Sequence[TestImage], settings: Settings, reading: Reading, advance: Callable[[int], None]
+    ) -> TestSplit:
+        """Encode test images that are read so; `advance` takes how many are done."""
+        return read_test_split(
+            self.backbone,
+            images,
+            settings.scoring.resolution,
+            self.batch_size,
+            reading,
+            advance,
+            settings.scoring.memory,
+        )

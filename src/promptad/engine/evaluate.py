@@ -47,7 +47,7 @@ class RunRecord:
         """The id of its settings and support images in saved results."""
         return run_id(self.detector.settings, self.detector.subject.support_sha256)
 
-    def row(self, seconds: float) -> dict[str, Any]:
+    def row(self, seconds: float | None) -> dict[str, Any]:
         """Return its row in the table of results."""
         detector, settings = self.detector, self.detector.settings
         return {

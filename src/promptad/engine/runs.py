@@ -13,6 +13,7 @@ from promptad.data.reading import region_of, tiles_of
 from promptad.engine.context import Job, RunContext
 from promptad.engine.evaluate import (
     HASH_DIGITS,
+    RunRecord,
     configuration_of,
     diagnostics_of,
     draw_predictions,
@@ -31,7 +32,8 @@ from promptad.models.base import AnomalyDetector, Subject, TrainTask
 from promptad.models.registry import read_checkpoint
 from promptad.models.support import encode_support
 from promptad.results.paths import ResultFolder
-from promptad.results.table import read_results, results_tables, seeds_tables
+from promptad.results.table import read_results
+from promptad.results.terminal import results_tables, seeds_tables
 from promptad.settings import Settings
 from promptad.structures import ClassDataset
 from promptad.utils.progress import add_task, progress_bar
@@ -131,8 +133,8 @@ def _finish(
 
 def _evaluate(
     detector: AnomalyDetector, split: TestSplit, results: ResultFolder, context: RunContext, started: float
-) -> None:
-    """Evaluate a detector; save, draw and print the results. The row of results is written last."""
+) -> RunRecord:
+    """Evaluate a detector; save, draw, print and return the results. The row of results is written last."""
     record = evaluate_detector(detector, split)
     _diagnose(detector, split.features, results, context)
     if context.draw_predictions:
@@ -144,6 +146,7 @@ def _evaluate(
     seconds = time.monotonic() - started
     save_record(record, results, seconds)
     show_record(record, context.console)
+    return record
 
 
 def _diagnose(detector: AnomalyDetector, features: ImageFeatures, results: ResultFolder, context: RunContext) -> None:
@@ -160,8 +163,8 @@ def _diagnose(detector: AnomalyDetector, features: ImageFeatures, results: Resul
 
 def evaluate_class(
     detector: AnomalyDetector, dataset: ClassDataset, results: ResultFolder, context: RunContext
-) -> None:
-    """Evaluate the trained detector of one class again.
+) -> RunRecord:
+    """Evaluate the trained detector of one class again; save, draw, print and return the results.
 
     Raises:
         InputError: the class has no test split with normal and anomalous images.
@@ -172,7 +175,7 @@ def evaluate_class(
     if split is None:
         raise InputError(f"class {dataset.class_name!r} has no test split with good and defective pictures to test on")
     known = replace(split, features=detector.add_memory_distances(split.features))
-    _evaluate(detector, known, results, context, started)
+    return _evaluate(detector, known, results, context, started)
 
 
 def train_one(jobs: Sequence[Job], context: RunContext) -> None:

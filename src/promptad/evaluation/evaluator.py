@@ -91,11 +91,20 @@ def read_test_split(
             read = list(read_each(pool, masking, images, lambda image: image.path))
         masks = np.stack([mask for mask, _ in read])
         unmarked = tuple(number for number, (_, marked) in enumerate(read) if labels[number] and not marked)
-        if unmarked and len(unmarked) == labels.sum():
-            raise InputError(f"all masks are black, such as {images[unmarked[0]].mask_path}: mark the defects in them")
     if masks is not None and labels.any() and not masks.any():
-        raise InputError(f"`resolution` {resolution}: too small to show any of the defects; make it larger")
+        if reading.corruption is None:
+            raise _no_defects(images, labels, unmarked, resolution)
+        masks, unmarked = None, ()  # all have moved out of sight
     return TestSplit(tuple(images), features, labels, masks, files_sha256(images), reading, unmarked)
+
+
+def _no_defects(
+    images: Sequence[TestImage], labels: np.ndarray, unmarked: Sequence[int], resolution: int
+) -> InputError:
+    """Return the error of masks that show no defect at all."""
+    if len(unmarked) == labels.sum():
+        return InputError(f"all masks are black, such as {images[unmarked[0]].mask_path}: mark the defects in them")
+    return InputError(f"`resolution` {resolution}: too small to show any of the defects; make it larger")
 
 
 def true_mask(backbone: Backbone, reading: Reading, image: TestImage, shape: tuple[int, int]) -> np.ndarray:
@@ -111,7 +120,7 @@ def _mask_and_mark(
         return np.zeros(shape, dtype=bool), False
     height, width = (round(side * backbone.resize / backbone.image_encoder.image_size) for side in shape)
     own, common = reading.region_of(image.path), reading.region
-    mask = read_mask(image.mask_path, (height, width), image.path, None if common is None else common.box)
+    mask = read_mask(image.mask_path, (height, width), image.path, reading.mask_box(image.path))
     if own is not None:
         frame = WHOLE if common is None else common.frame
         mask &= own.at(frame, mask.shape)

@@ -47,6 +47,15 @@ class ResultFolder:
         """The table of results, a row a class."""
         return self.folder / "csv" / f"Seed_{self.seed}-results.csv"
 
+    @property
+    def disturbances(self) -> Path:
+        """The table of results on disturbed pictures, several rows a class."""
+        return self.csv.with_name(self.csv.name.replace("results", "disturbances"))
+
+    def disturbances_figure(self, class_name: str) -> Path:
+        """The same of a class, drawn."""
+        return self._of_system("disturbances") / f"{self._of_level(class_name)}.png"
+
     def checkpoint(self, class_name: str) -> Path:
         """The detector of a class."""
         check_plain_name("class_name", class_name or "any")
