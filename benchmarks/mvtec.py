@@ -17,7 +17,6 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, NoReturn
 
-import torch
 from paper_table import (
     Published,
     Results,
@@ -35,7 +34,7 @@ from rich.console import Console
 from rich.progress import Task
 
 from promptad.cli.builders import find_data, make_jobs, print_notes, result_folder
-from promptad.cli.main import FlagConsole
+from promptad.cli.main import FlagConsole, exit_code
 from promptad.cli.options import COMMANDS
 from promptad.cli.parser import Arguments, make_seeds, parse
 from promptad.cli.values import names, numbers
@@ -45,7 +44,7 @@ from promptad.data.fingerprints import support_sha256
 from promptad.engine.context import Job, RunContext, TestSplitCache
 from promptad.engine.evaluate import HASH_DIGITS, run_id
 from promptad.engine.runs import is_finished, train_all
-from promptad.errors import InputError, check_choice, in_words
+from promptad.errors import InputError, check_choice
 from promptad.evaluation.pixel_metrics import USUAL_LIMIT
 from promptad.reports.comparison.rows import BASELINE, MEMORY, OURS, package_in_words
 from promptad.results.table import read_results
@@ -82,23 +81,13 @@ class Plan:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark; return 0, or 2 after a user's mistake, which is printed in one line (130 after Ctrl-C)."""
-    try:
-        width = None if sys.stdout.isatty() else 100
-        console = FlagConsole(highlight=False, markup=False, width=width)
-        run(sys.argv[1:] if arguments is None else arguments, console)
-    except InputError as error:
-        return _complain(str(error), 2)
-    except OSError as error:
-        return _complain(in_words(error), 2)
-    except torch.OutOfMemoryError:
-        return _complain("the GPU is out of memory: lower `batch_size` or `resolution`, or use `use_cpu` True", 2)
-    except KeyboardInterrupt:
-        return _complain("interrupted; what was finished is kept: start it again and it goes on", 130)
-    return 0
+    width = None if sys.stdout.isatty() else 100
+    console = FlagConsole(highlight=False, markup=False, width=width)
+    return exit_code(lambda: run(sys.argv[1:] if arguments is None else arguments, console), "mvtec.py")
 
 
-def run(arguments: Sequence[str], console: Console) -> None:
-    """Train what is not finished, then print and write the table.
+def run(arguments: Sequence[str], console: Console) -> int:
+    """Train what is not finished, then print and write the table; return 0.
 
     Raises:
         InputError: a wrong option, or trainings that failed: the others are done, and the table is written.
@@ -117,6 +106,7 @@ def run(arguments: Sequence[str], console: Console) -> None:
     )
     if failures:
         raise InputError(f"{len(failures)} trainings failed; " + "; ".join(failures))
+    return 0
 
 
 def read_options(arguments: Sequence[str]) -> tuple[argparse.Namespace, Arguments]:
@@ -318,11 +308,6 @@ def _spelled(word: str) -> str:
     """Return a flag with - for _, in small letters, and any other word as it is."""
     flag, equals, value = word.partition("=")
     return flag.replace("_", "-").lower() + equals + value if flag.startswith("--") else word
-
-
-def _complain(line: str, code: int) -> int:
-    FlagConsole(stderr=True, highlight=False, markup=False).print(f"mvtec.py: {' '.join(line.split())}", soft_wrap=True)
-    return code
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import refusal
 from PIL import Image
 
 from promptad.backbones.clip import Backbone
@@ -81,3 +82,8 @@ def test_pixels_are_not_measured_where_all_defects_have_moved_out_of_sight(
     assert moved.masks is None
     assert moved.labels.tolist() == [False, True]
     assert moved.notes() == []
+
+
+def test_clean_masks_that_are_all_black_are_refused(tiny: Backbone, images: list[TestImage]) -> None:
+    Image.new("L", (SIDE, SIDE)).save(images[1].path.with_name("bad_mask.png"))
+    assert refusal(split_of, tiny, images, None).startswith("all masks are black, such as ")

@@ -5,7 +5,7 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from io import TextIOWrapper
 from typing import Any
 
@@ -56,21 +56,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     warnings.filterwarnings("ignore", module="PIL")  # of large or odd images, which are read or refused in words
     logging.getLogger("PIL").setLevel(logging.CRITICAL)
     console = FlagConsole(highlight=False, markup=False)
-    try:
+
+    def work() -> int:
         command, given = parse(sys.argv[1:] if arguments is None else arguments)
-        code = RUNNERS[command](applicable(given, console), console) or 0
+        return RUNNERS[command](applicable(given, console), console) or 0
+
+    return exit_code(work, "promptad")
+
+
+def exit_code(work: Callable[[], int], program: str) -> int:
+    """Return what `work` returns, or 2 after a user's mistake, which is printed in one line (130 after Ctrl-C)."""
+    try:
+        code = work()
         sys.stdout.flush()  # a full disk is an error here, not after the end
     except InputError as error:
-        return _complain(str(error), 2)
+        return _complain(str(error), 2, program)
     except OSError as error:
-        return _complain(in_words(error), 2)
+        return _complain(in_words(error), 2, program)
     except torch.OutOfMemoryError:
-        return _complain("the GPU is out of memory: lower `batch_size` or `resolution`, or use `use_cpu` True", 2)
+        line = "the GPU is out of memory: lower `batch_size` or `resolution`, or use `use_cpu` True"
+        return _complain(line, 2, program)
     except KeyboardInterrupt:
-        return _complain("interrupted; what was finished is kept", 130)
+        return _complain("interrupted; what was finished is kept", 130, program)
     return code
 
 
-def _complain(line: str, code: int) -> int:
-    FlagConsole(stderr=True, highlight=False, markup=False).print(f"promptad: {' '.join(line.split())}", soft_wrap=True)
+def _complain(line: str, code: int, program: str) -> int:
+    text = f"{program}: {' '.join(line.split())}"
+    FlagConsole(stderr=True, highlight=False, markup=False).print(text, soft_wrap=True)
     return code
