@@ -166,6 +166,20 @@ def test_images_are_read_without_torch(tmp_path: Path) -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False, cwd=tmp_path).returncode == 0
 
 
+@pytest.mark.parametrize(
+    "words",
+    [["--help"], ["train", "--help"], ["trian"], ["train", "--epochss", "1"], ["predict", "nothere.pt", "x.png"]],
+)
+def test_help_and_mistakes_load_little(words: list[str], tmp_path: Path) -> None:
+    """Torch and what it brings take seconds: no help, and no word about a misspelt name, waits for them."""
+    code = "import sys; from promptad.__main__ import main\n"
+    code += f"sys.argv[1:] = {words}\ntry:\n    main()\nexcept SystemExit:\n    pass\n"
+    code += f"loaded = {set(HEAVY) - {'rich'}} & set(sys.modules)\nsys.exit(str(loaded) if loaded else 0)"
+    found = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, cwd=tmp_path)
+    assert found.returncode == 0, found.stderr
+    assert found.stdout or found.stderr
+
+
 def test_the_public_names_are_loaded_when_they_are_used() -> None:
     assert set(dir(promptad)) == set(promptad.__all__)
     assert promptad.PromptAD.__module__ == "promptad.estimator"

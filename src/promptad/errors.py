@@ -12,6 +12,11 @@ class InputError(ValueError):
     """
 
 
+def no_checkpoint(path: object) -> InputError:
+    """Return the error of a checkpoint that is not there."""
+    return InputError(f"no checkpoint {path}: train the class first, with promptad train")
+
+
 def not_installed(package: str, install: str) -> InputError:
     """Return the error of a package that is missing; `install` is what pip is given."""
     return InputError(f"{package} is not installed: pip install {install}")

@@ -9,9 +9,9 @@ from helpers import LIGHT, TINY, Own, assert_refused, call, read_lines, refusal
 
 from promptad.backbones.clip import Backbone
 from promptad.data.reading import Reading
-from promptad.export.tower_encoder import TORCH, with_engine
+from promptad.export.tower_encoder import with_engine
 from promptad.models.registry import load_with_thresholds
-from promptad.runtime.engines import ENGINES, ONNXRUNTIME
+from promptad.runtime.engines import ENGINES, ONNXRUNTIME, TORCH
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -2,7 +2,7 @@
 
 import glob
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ from promptad.backbones.factory import choose_device, load_backbone
 from promptad.backbones.feature_cache import FeatureCache, default_cache_folder
 from promptad.backbones.open_clip_vit import weights_note
 from promptad.cli.flags import with_flags
-from promptad.cli.parser import Arguments
+from promptad.cli.learning_options import LEARNING
+from promptad.cli.parser import Arguments, chosen_system, setting_at
 from promptad.cli.values import names
 from promptad.data.corruptions import CORRUPTIONS, Corruption, corruptions_of
 from promptad.data.datasets import dataset_folder, default_data_root, read_class
@@ -27,6 +28,7 @@ from promptad.data.stray_masks import sort_out_masks
 from promptad.engine.context import Job, RunContext
 from promptad.errors import InputError, check_choice
 from promptad.export.tower_encoder import with_engine
+from promptad.models.registry import read_checkpoint
 from promptad.models.support import with_bit_depth, with_region, with_tiles
 from promptad.reports.comparison.rows import Choice
 from promptad.results.paths import PartFolder, ResultFolder, check_plain_name
@@ -192,6 +194,33 @@ def result_folder(given: Arguments, settings: Settings) -> ResultFolder:
         own = given["root_dir"] / "_".join(given["name"].split())
         return PartFolder(own, "own", k, seed, settings.system, settings.level)
     return ResultFolder(given["root_dir"], given["dataset"], k, seed, settings.system, settings.level)
+
+
+def settings_of(path: Path, given: Arguments, asked: Settings) -> Settings:
+    """Return the settings of a checkpoint, at the resolution, false-alarm rate and weights that are asked for now.
+
+    An upstream checkpoint holds none: those `asked` for on the command line count.
+
+    Raises:
+        InputError: the user gave another value for a setting that the detector was trained with.
+    """
+    checkpoint = read_checkpoint(path, chosen_system(given))
+    if "settings" not in checkpoint:
+        return asked
+    trained: Settings = checkpoint["settings"]
+    plain = asdict(trained)
+    free = ("scoring.resolution", "scoring.sigma", "scoring.false_alarm_rate", "backbone.pretrained")
+    for option in LEARNING:
+        if option.setting in free or not option.setting or option.name not in given:
+            continue
+        value = setting_at(plain, option.setting.split("."))
+        if given[option.name] not in (value, None):  # None of `tiles` is auto
+            raise InputError(
+                f"{option.flag} {given[option.name]}: {path} was trained with {value}; leave it out, or train again"
+            )
+    changed = ("resolution", "sigma", "false_alarm_rate")
+    scoring = {name: given.get(name, getattr(trained.scoring, name)) for name in changed}
+    return replace(trained, scoring=replace(trained.scoring, **scoring))
 
 
 def find_device(given: Arguments, console: Console) -> torch.device:

@@ -21,11 +21,11 @@ from promptad.cli.builders import (
     read_one_class,
     read_part,
     result_folder,
+    settings_of,
 )
 from promptad.cli.confirm import run_confirm
 from promptad.cli.detectors import (
     export_path,
-    find_checkpoint,
     find_support,
     load_decided,
     load_for_export,
@@ -35,7 +35,8 @@ from promptad.cli.detectors import (
 from promptad.cli.flags import with_flags
 from promptad.cli.judging import run_predict, run_watch
 from promptad.cli.options import CHOICE
-from promptad.cli.parser import Arguments, chosen_system, make_seeds, settings_of
+from promptad.cli.parser import Arguments, chosen_system, make_seeds
+from promptad.cli.places import find_checkpoint
 from promptad.data.datasets import class_names, no_classes, read_class
 from promptad.data.demo import DEMO_CLASSES
 from promptad.engine.context import RunContext

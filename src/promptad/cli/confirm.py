@@ -7,8 +7,9 @@ from rich.console import Console
 from rich.table import Table
 
 from promptad.cli.builders import check_batch_size, find_device
-from promptad.cli.detectors import find_checkpoint, save_again
+from promptad.cli.detectors import save_again
 from promptad.cli.parser import Arguments
+from promptad.cli.places import find_checkpoint
 from promptad.data.fingerprints import file_sha256
 from promptad.data.search import find_images
 from promptad.errors import InputError

@@ -17,9 +17,8 @@ from promptad.cli.learning_options import (
 )
 from promptad.cli.option import Option
 from promptad.cli.values import names, numbers, truth
-from promptad.export.registry import SUFFIXES
-from promptad.export.tower_encoder import TORCH
-from promptad.runtime.engines import ENGINES
+from promptad.export.formats import SUFFIXES
+from promptad.runtime.engines import ENGINES, TORCH
 from promptad.runtime.rejects import WAYS
 from promptad.runtime.watch_options import GIVE_UP, SETTLE
 from promptad.serve.server import HOST, MAX_MB, PORT, QUEUE, TOKEN_VARIABLE

@@ -13,36 +13,17 @@ from promptad.cli.builders import find_device
 from promptad.cli.parser import Arguments
 from promptad.data.search import find_images
 from promptad.errors import InputError, check_choice
-from promptad.export.registry import SUFFIXES
-from promptad.export.tower_encoder import TORCH, with_engine
+from promptad.export.formats import SUFFIXES
+from promptad.export.tower_encoder import with_engine
 from promptad.models.base import AnomalyDetector
 from promptad.models.multi_prototype.detector import MultiPrototypeDetector
 from promptad.models.registry import load_detector, load_with_thresholds
-from promptad.results.paths import OWN_CHECKPOINT
 from promptad.runtime.asked_region import in_region
 from promptad.runtime.engines import SUFFIXES as GRAPH_SUFFIXES
+from promptad.runtime.engines import TORCH
 from promptad.runtime.predict import Predictor
 from promptad.runtime.session import Session
 from promptad.settings import MULTI_PROTOTYPE
-
-
-def find_checkpoint(place: Path) -> Path:
-    """Return the checkpoint that a user names: its file, the folder of results that holds it, or a part in result/.
-
-    Raises:
-        InputError: the folder holds none, or several.
-    """
-    if not place.exists() and (part := Path("result") / "_".join(str(place).split()) / OWN_CHECKPOINT).is_file():
-        return part
-    if not place.is_dir():
-        return place
-    if (place / OWN_CHECKPOINT).is_file():
-        return place / OWN_CHECKPOINT
-    found = sorted(place.glob("checkpoint/*.pt")) or sorted(place.glob("*.pt"))
-    if len(found) != 1:
-        several = ", ".join(map(str, found or sorted(file.parent for file in place.glob(f"*/{OWN_CHECKPOINT}"))))
-        raise InputError(f"{place} holds {several or 'no checkpoint'}: name the file of one detector")
-    return found[0]
 
 
 def open_predictor(path: Path, given: Arguments, console: Console) -> tuple[Predictor, Path | None]:

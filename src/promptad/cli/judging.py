@@ -10,9 +10,10 @@ from PIL import Image
 from rich.console import Console
 
 from promptad.cli.builders import check_batch_size
-from promptad.cli.detectors import find_checkpoint, open_predictor
+from promptad.cli.detectors import open_predictor
 from promptad.cli.parser import Arguments
 from promptad.cli.parts import find_parts, open_parts
+from promptad.cli.places import find_checkpoint
 from promptad.data.search import find_images
 from promptad.runtime.judge import Listener, judge, reading_again
 from promptad.runtime.judge_parts import judge_parts, share_by_folder, share_by_look

@@ -6,8 +6,7 @@ from pathlib import Path
 from promptad.cli.option import Option
 from promptad.cli.values import names, numbers, phrases, rate, shares, tiles, truth
 from promptad.data.datasets import DATASETS
-from promptad.export.tower_encoder import TORCH
-from promptad.runtime.engines import ENGINES
+from promptad.runtime.engines import ENGINES, TORCH
 from promptad.settings import BATCH_SIZE, MULTI_PROTOTYPE, SINGLE_ANCHOR, Settings
 
 DATA = (

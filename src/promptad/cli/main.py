@@ -9,13 +9,12 @@ from collections.abc import Callable, Iterable, Sequence
 from io import TextIOWrapper
 from typing import Any
 
-import torch
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
-from promptad.cli.commands import RUNNERS
 from promptad.cli.flags import with_flags
 from promptad.cli.parser import applicable, parse
+from promptad.cli.places import check_detector
 from promptad.errors import InputError, in_words
 
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")  # a file's name may hold codes that command a terminal
@@ -59,6 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def work() -> int:
         command, given = parse(sys.argv[1:] if arguments is None else arguments)
+        check_detector(given)
+        from promptad.cli.commands import RUNNERS  # noqa: PLC0415 torch takes seconds, which no help should
+
         return RUNNERS[command](applicable(given, console), console) or 0
 
     return exit_code(work, "promptad")
@@ -73,7 +75,9 @@ def exit_code(work: Callable[[], int], program: str) -> int:
         return _complain(str(error), 2, program)
     except OSError as error:
         return _complain(in_words(error), 2, program)
-    except torch.OutOfMemoryError:
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":  # torch's, which need not be loaded
+            raise
         line = "the GPU is out of memory: lower `batch_size` or `resolution`, or use `use_cpu` True"
         return _complain(line, 2, program)
     except KeyboardInterrupt:

@@ -5,7 +5,6 @@ import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import reduce
-from pathlib import Path
 from typing import Any, NoReturn
 
 from rich.console import Console
@@ -15,7 +14,6 @@ from promptad.cli.option import Option
 from promptad.cli.options import COMMANDS
 from promptad.cli.values import truth
 from promptad.errors import InputError
-from promptad.models.registry import read_checkpoint
 from promptad.settings import MULTI_PROTOTYPE, TINY_BACKBONE, Settings, default_settings
 
 Arguments = dict[str, Any]
@@ -70,7 +68,7 @@ def make_settings(given: Mapping[str, Any]) -> Settings:
         plain["backbone"]["name"] = TINY_BACKBONE
     for path, value in _given_settings(given).items():
         *sections, name = path.split(".")
-        _setting(plain, sections)[name] = value
+        setting_at(plain, sections)[name] = value
     return Settings.from_dict(plain)
 
 
@@ -90,33 +88,6 @@ def make_seeds(given: Mapping[str, Any]) -> list[Settings]:
     return [replace(settings, training=replace(settings.training, seed=seed)) for seed in given["seeds"]]
 
 
-def settings_of(path: Path, given: Arguments, asked: Settings) -> Settings:
-    """Return the settings of a checkpoint, at the resolution, false-alarm rate and weights that are asked for now.
-
-    An upstream checkpoint holds none: those `asked` for on the command line count.
-
-    Raises:
-        InputError: the user gave another value for a setting that the detector was trained with.
-    """
-    checkpoint = read_checkpoint(path, chosen_system(given))
-    if "settings" not in checkpoint:
-        return asked
-    trained: Settings = checkpoint["settings"]
-    plain = asdict(trained)
-    free = ("scoring.resolution", "scoring.sigma", "scoring.false_alarm_rate", "backbone.pretrained")
-    for option in LEARNING:
-        if option.setting in free or not option.setting or option.name not in given:
-            continue
-        value = _setting(plain, option.setting.split("."))
-        if given[option.name] not in (value, None):  # None of `tiles` is auto
-            raise InputError(
-                f"{option.flag} {given[option.name]}: {path} was trained with {value}; leave it out, or train again"
-            )
-    changed = ("resolution", "sigma", "false_alarm_rate")
-    scoring = {name: given.get(name, getattr(trained.scoring, name)) for name in changed}
-    return replace(trained, scoring=replace(trained.scoring, **scoring))
-
-
 class _Parser(argparse.ArgumentParser):
     """A parser whose complaints are one line, like all others of ours."""
 
@@ -134,7 +105,7 @@ def _spelled(word: str) -> str:
 
 
 def _add_option(parser: argparse.ArgumentParser, option: Option) -> None:
-    default = _setting(asdict(Settings()), option.setting.split(".")) if option.setting else option.default
+    default = setting_at(asdict(Settings()), option.setting.split(".")) if option.setting else option.default
     typed = ",".join(map(str, default)) if isinstance(default, tuple) else default
     shown = "" if default in (None, ()) or "(default" in option.help else f" (default: {typed})"
     more: dict[str, Any] = {"nargs": "?", "const": True} if option.read is truth else {}
@@ -157,6 +128,6 @@ def _given_settings(given: Mapping[str, Any]) -> dict[str, Any]:
     return {option.setting: given[option.name] for option in LEARNING if option.setting and option.name in given}
 
 
-def _setting(plain: Mapping[str, Any], path: Sequence[str]) -> Any:
+def setting_at(plain: Mapping[str, Any], path: Sequence[str]) -> Any:
     """Look up a setting, such as "lr" in "training"."""
     return reduce(lambda section, name: section[name], path, plain)

@@ -14,10 +14,10 @@ from promptad.cli.builders import find_device
 from promptad.cli.detectors import check_as_exported, load_decided
 from promptad.cli.parser import Arguments
 from promptad.errors import InputError
-from promptad.export.tower_encoder import TORCH, with_engine
+from promptad.export.tower_encoder import with_engine
 from promptad.models.multi_prototype.detector import MultiPrototypeDetector
 from promptad.results.paths import OWN_CHECKPOINT
-from promptad.runtime.engines import SUFFIXES
+from promptad.runtime.engines import SUFFIXES, TORCH
 from promptad.runtime.exported_parts import exported_files, open_exported_parts
 from promptad.runtime.judge_parts import OpenedParts
 from promptad.runtime.parts import Finder, Part, make_finders, name_parts

@@ -10,9 +10,9 @@ from scipy import ndimage
 from promptad.data.images import check_pixels, decoding_in_words, image_size, open_upright
 from promptad.data.region_of_interest import PixelBox
 from promptad.data.search import mask_files
+from promptad.data.stray_masks import MAX_LABELS
 from promptad.errors import InputError
 
-MAX_LABELS = 17  # values of a mask of labels, 0 among them; a mask of more has soft edges
 JPEG_SUFFIXES = frozenset({".jpg", ".jpeg"})
 
 

@@ -9,10 +9,10 @@ import numpy as np
 from PIL import Image
 
 from promptad.data.images import FORMATS, open_upright
-from promptad.data.masks import MAX_LABELS
 from promptad.data.search import joined_names
 from promptad.errors import InputError
 
+MAX_LABELS = 17  # values of a mask of labels, 0 among them; a mask of more has soft edges
 MASK_ENDINGS = ("_mask", "-mask", "_gt", "_label", "_seg")  # of the stems of masks
 BYTES_PER_PIXEL = 0.15  # a file of fewer shows one or two values, or is worth a look
 EXTREME, MOST = 16, 0.99  # a mask with smeared edges: most of its pixels are this near to black or to white

@@ -16,13 +16,12 @@ from promptad.runtime.engines import ONNXRUNTIME, OPENVINO
 ONNX = GraphFormat(".onnx", ONNXRUNTIME, write_onnx)
 OPENVINO_IR = GraphFormat(".xml", OPENVINO, write_openvino)
 
-# To add an export format, add a line here, and its name in `SUFFIXES`.
+# To add an export format, add a line here, and its name in `formats.SUFFIXES`.
 EXPORTERS: dict[str, Callable[[AnomalyDetector, Path, ExportOptions], Exported]] = {
     ".onnx": partial(export_graphs, kind=ONNX),
     ".xml": partial(export_graphs, kind=OPENVINO_IR),
     ".safetensors": write_safetensors,
 }
-SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "safetensors": ".safetensors"}  # of formats by their names
 
 
 def export(detector: AnomalyDetector, path: Path, options: ExportOptions | None = None) -> Exported:

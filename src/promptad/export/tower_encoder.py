@@ -10,9 +10,7 @@ from promptad.backbones.clip import Backbone
 from promptad.errors import InputError, check_choice
 from promptad.export.onnx import encoder_graph, joined, preparation_graph, to_bytes
 from promptad.features import ImageFeatures
-from promptad.runtime.engines import ENGINES, Graph
-
-TORCH = "torch"  # the engine of a backbone's own image encoder
+from promptad.runtime.engines import ENGINES, TORCH, Graph
 
 
 @dataclass(eq=False)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from promptad.backbones.clip import Backbone
-from promptad.errors import InputError, in_words
+from promptad.errors import InputError, in_words, no_checkpoint
 from promptad.settings import BackboneSettings, Settings
 from promptad.utils.files import whole_file
 
@@ -53,7 +53,7 @@ def read_archive(path: Path) -> dict[str, Any]:
     except OSError as error:  # no right to look, or a name that cannot be
         raise InputError(in_words(error)) from error
     if not exists:
-        raise InputError(f"no checkpoint {path}: train the class first, with promptad train")
+        raise no_checkpoint(path)
     try:
         with zipfile.ZipFile(path) as records:
             damaged = records.testzip()  # torch writes checksums, but does not check them

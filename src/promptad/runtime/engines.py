@@ -12,6 +12,8 @@ import numpy as np
 from promptad.errors import InputError, check_choice, not_installed
 from promptad.runtime.metadata import CURE, KEY
 
+TORCH = "torch"  # the engine of checkpoints, which is none of those below
+
 ONNXRUNTIME, OPENVINO = "onnxruntime", "openvino"
 SUFFIXES = {".onnx": ONNXRUNTIME, ".xml": OPENVINO}  # of files, with their usual engine
 OPENVINO_PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}  # left alone, it takes bf16 where a processor has it
