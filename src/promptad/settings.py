@@ -192,7 +192,8 @@ class ScoringSettings:
         _whole(2, "resolution", self.resolution)
         if self.resolution > LARGEST_MAP:
             raise InputError(f"`resolution` {self.resolution}: must be at most {LARGEST_MAP}")
-        _at_least(0, "sigma", self.sigma)
+        if not 0 < self.sigma < math.inf:
+            raise InputError(f"`sigma` {self.sigma}: must be a number above 0")
         if self.sigma > self.resolution:
             raise InputError(f"`sigma` {self.sigma}: must be at most the `resolution`, {self.resolution}")
         if not 0 < self.false_alarm_rate < 1:

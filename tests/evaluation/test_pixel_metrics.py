@@ -54,24 +54,35 @@ def reference_aupro(maps: Array, masks: Array, max_fpr: float) -> float:
 
 
 def reference_aupimo(maps: Array, masks: Array, good: Array, limits: tuple[float, float]) -> float:
-    """Sweep the threshold down the scores of normal images; add each image's recall along the logarithm of the rate.
+    """Sweep every threshold; join the points of each image's curve over the logarithm of the rate on normal images.
 
-    Between two thresholds the rate is that of the higher one; tied scores count in the middle of their ramp.
+    Left of the first point with a false positive, the recall is that without any.
     """
-    least, most = np.log(limits)
     normal = [score for number in np.flatnonzero(good) for score in maps[number].ravel().tolist()]
     images = [number for number in range(len(maps)) if masks[number].any()]
     total = 0.0
     for number in images:
         marked = maps[number][masks[number]].tolist()
-        for score in marked:
-            for rate in (
-                sum(1 for other in normal if other > score) / len(normal),
-                sum(1 for other in normal if other >= score) / len(normal),
-            ):
-                start = least if rate <= limits[0] else most if rate >= limits[1] else np.log(rate)
-                total += (most - start) / (most - least) / 2 / len(marked) / len(images)
-    return total
+        curve = [(-50.0, 0.0)]  # a rate far below any
+        for threshold in sorted({*normal, *marked}, reverse=True):
+            rate = sum(1 for score in normal if score >= threshold) / len(normal)
+            recall = sum(1 for score in marked if score >= threshold) / len(marked)
+            if rate > 0 and curve[-1][0] == -50:
+                curve.append((float(np.log(rate)), curve[-1][1]))
+            curve.append((float(np.log(rate)) if rate > 0 else -50.0, recall))
+        for start, end in pairwise(curve):
+            total += _area_between(start, end, *np.log(limits)) / len(images)
+    return total / float(np.log(limits[1]) - np.log(limits[0]))
+
+
+def _area_between(start: tuple[float, float], end: tuple[float, float], least: float, most: float) -> float:
+    """The area under a line between two points, from `least` to `most`."""
+    (left, low), (right, high) = start, end
+    first, last = max(left, least), min(right, most)
+    if last <= first:
+        return 0.0
+    at_first, at_last = (low + (high - low) * (place - left) / (right - left) for place in (first, last))
+    return (last - first) * (at_first + at_last) / 2
 
 
 def swept_aupimo(maps: Array, masks: Array, good: Array, limits: tuple[float, float]) -> float:
@@ -152,6 +163,11 @@ def test_aupimo_is_what_a_fine_sweep_of_thresholds_integrates(monkeypatch: pytes
     swept = swept_aupimo(maps, masks, good, (0.01, 0.1))
     assert 0.3 < swept < 0.9
     assert pixel_metrics(maps.astype(np.float32), masks).aupimo == pytest.approx(swept, abs=2e-3)
+
+
+def test_aupimo_of_a_constant_map_is_nothing() -> None:
+    masks = draw_maps(0, None)[1]
+    assert pixel_metrics(np.ones(masks.shape), masks).aupimo == 0
 
 
 def test_aupimo_looks_at_good_images_alone() -> None:

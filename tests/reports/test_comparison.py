@@ -1,6 +1,7 @@
 """Comparisons: paired numbers against loops, refusals of mixed rows in one column, and whole files."""
 
 import csv
+import json
 import random
 from collections.abc import Callable, Iterator, Sequence
 from itertools import product
@@ -138,10 +139,10 @@ def test_each_k_has_a_block_of_its_own(tmp_path: Path) -> None:
 def test_differences_are_paired_by_seed(tmp_path: Path) -> None:
     for seed, level in zip(SEEDS, (0.5, 0.7, 0.9), strict=True):
         save_row(tmp_path, (BASELINE, "carpet", 2, seed), i_roc=level)
-        save_row(tmp_path, (OURS, "carpet", 2, seed), i_roc=level + 0.01)
+        save_row(tmp_path, (OURS, "carpet", 2, seed), i_roc=level + 0.01 + 0.001 * seed)
     pair = only_block(tmp_path).mean.pairs["i_roc"]
-    assert pair.ours.deviation == pytest.approx(20)
-    assert pair.difference.deviation == pytest.approx(0, abs=1e-9)
+    assert pair.ours.deviation == pytest.approx(20.1)
+    assert pair.difference.deviation == pytest.approx(0.1)
     assert pair.verdict == Verdict.BETTER
 
 
@@ -208,6 +209,25 @@ def test_results_of_another_version_are_marked(tmp_path: Path) -> None:
     assert "| **grid †** |" in (tmp_path / "out" / "comparison.md").read_text()
     marked = {row["class"] for row in csv_rows(tmp_path / "out" / "comparison.csv") if row["another_version"] == "True"}
     assert marked == {"grid", "mean over classes", "mean over images"}
+
+
+def test_rows_of_unlike_settings_are_refused(tmp_path: Path) -> None:
+    plain = {"training": {"lr": 0.002, "seed": 0, "k_shot": 2}, "bit_depth": None, "picture": {"region": "a"}}
+    save_rows(tmp_path, settings=json.dumps(plain))
+    drawn = plain | {"training": {"lr": 0.002, "seed": 5, "k_shot": 4}, "bit_depth": 12}
+    save_row(tmp_path, (OURS, "grid", 2, 1), i_roc=0.5, settings=json.dumps(drawn))
+    assert run(tmp_path).code == 0
+    save_row(tmp_path, (OURS, "grid", 2, 1), i_roc=0.5, settings=json.dumps(plain | {"training": {"lr": 0.5}}))
+    assert_refused(run(tmp_path), "different --lr of multi-prototype: 0.002 (carpet of", "0.5 (grid of", "again")
+    save_row(tmp_path, (OURS, "grid", 2, 1), i_roc=0.5, settings=json.dumps(plain | {"picture": {"region": "b"}}))
+    assert_refused(run(tmp_path), "different regions or tiles of grid")
+
+
+def test_a_class_without_masks_is_named_where_means_leave_it_out(tmp_path: Path) -> None:
+    save_rows(tmp_path)
+    for place in product(SYSTEMS, ["grid"], [2], SEEDS):
+        save_row(tmp_path, place, **{name: value for name, value in numbers_of(place).items() if name != "p_pro"})
+    assert "P-PRO: not measured of grid: its means are over 2 classes" in only_block(tmp_path).notes
 
 
 def test_commits_and_unlike_support_images_are_named(tmp_path: Path) -> None:

@@ -68,6 +68,7 @@ def test_one_class_has_the_interval_of_its_draws() -> None:
     assert draws_interval(draws) == pytest.approx(expected, rel=1e-6)
     assert classes_interval(np.array([draws]), np.ones(1)) == pytest.approx(expected, rel=1e-6)
     assert draws_interval([1.0]) is None
+    assert draws_interval([5.0, 5.0, 5.0]) is None  # no spread is no proof
 
 
 @pytest.mark.parametrize(

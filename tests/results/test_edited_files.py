@@ -115,6 +115,6 @@ def test_edited_rows_are_refused_or_read(copied: Trained, cell: str) -> None:
         csv.writer(text, lineterminator="\n").writerows([header, [*row[:number], cell, *row[number + 1 :]]])
         refused = assert_read_or_refused(lambda: read_rows(folder), file, text.getvalue())
         if cell == DIGITS:
-            assert refused == (column in ("dataset", "k", "seed", "test_images", *METRIC_TITLES))
+            assert refused == (column in ("dataset", "k", "seed", "test_images", "seconds", "settings", *METRIC_TITLES))
     outcome = call("compare", "--dataset", "demo", "--root-dir", copied.results)
     assert outcome.code in (0, 2)

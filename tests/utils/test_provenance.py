@@ -25,9 +25,11 @@ class Installed:
 
 @pytest.fixture(autouse=True)
 def asked_anew() -> Iterator[None]:
-    package_commit.cache_clear()
+    for asked in (package_commit, package_version):
+        asked.cache_clear()
     yield
-    package_commit.cache_clear()
+    for asked in (package_commit, package_version):
+        asked.cache_clear()
 
 
 @pytest.fixture
@@ -85,11 +87,27 @@ def test_no_git_is_no_error(package: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert package_commit() == ""
 
 
-def test_the_version_is_that_of_the_installed_package(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_state_that_git_cannot_tell_counts_as_changed(package: Path) -> None:
+    made = commit(package.parents[1])
+    (package.parents[1] / ".git" / "index").write_bytes(b"no index")
+    assert package_commit() == f"{made[:12]}+"
+
+
+def test_the_version_is_that_of_the_checkout_where_the_package_runs_from_one(package: Path) -> None:
+    commit(package.parents[1])
+    (package.parents[1] / "pyproject.toml").write_text('[project]\nversion = "9.9.9"\n')
+    assert package_version() == "9.9.9"
+
+
+def test_the_version_is_that_of_the_installed_package_elsewhere(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert package.exists()
+    monkeypatch.undo()
     assert package_version() == version("promptad")
 
     def missing(_: str) -> None:
         raise PackageNotFoundError
 
+    monkeypatch.setattr(provenance, "PACKAGE", package)
     monkeypatch.setattr(provenance, "distribution", missing)
+    package_version.cache_clear()
     assert package_version() == ""

@@ -1,6 +1,6 @@
 """Metrics of anomaly maps, in [0, 1], exact: each is a sum over anomalous pixels, whose ranks one sort gives."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ Ascending = NDArray[np.float32]
 TOUCHING = np.ones((3, 3), dtype=bool)  # 8-connectivity: pixels that meet at a corner belong to one region
 USUAL_LIMIT, STRICT_LIMIT = 0.3, 0.05  # false-positive rates that the AUPRO is taken up to
 PIMO_RANGE = (1e-5, 1e-4)  # false-positive rates on normal images that the AUPIMO is taken between
+NO_PIXEL = 1e-9  # in the place of no false positive at all, of which there is no logarithm
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class RankedPixels(NamedTuple):
 
     normal: Ascending
     anomalous: Ascending
-    highest_good: Ascending  # of normal images: as many of the highest as PIMO_RANGE reaches, and one more
+    highest_good: Ascending  # of normal images: all down to the first one beyond PIMO_RANGE
     good_count: int  # pixels of normal images
 
 
@@ -65,7 +66,8 @@ def pixel_metrics(maps: Scores, masks: Labels, good: Labels | None = None) -> Pi
       Source: Bertoldo et al., "AUPIMO: Redefining Visual Anomaly Detection Benchmarks with High Speed and Low
       Tolerance", BMVC 2024. `good [N]` tells which images are normal; if not given, those with an empty mask.
 
-    Ties are interpolated: a curve rises linearly where pixels have one score.
+    Ties are interpolated: a curve rises linearly where pixels have one score, that of the AUPIMO along its logarithmic
+    axis, on which nothing is known below the first rate.
 
     Memory: one float32 copy of the pixels and one mask, 5 bytes a pixel: for MVTec AD's 1,725 maps of 256 x 256,
     0.56 GB beside the maps (0.45 GB) and masks (0.11 GB) themselves, as measured.
@@ -79,13 +81,18 @@ def pixel_metrics(maps: Scores, masks: Labels, good: Labels | None = None) -> Pi
     sums = [image_sums(ranked, maps[number], masks[number]) for number in np.flatnonzero(defective)]
     pixels, regions, roc, pro, pro_05, precision, _, overlap = np.sum(sums, axis=0).tolist()
     return PixelMetrics(
-        auroc=roc / pixels,
-        ap=precision / pixels,
+        auroc=share_of(roc, pixels),
+        ap=share_of(precision, pixels),
         f1_max=max(own.f1_max for own in sums),
-        aupro=pro / (regions * USUAL_LIMIT),
-        aupro_05=pro_05 / (regions * STRICT_LIMIT),
-        aupimo=overlap / len(sums) if ranked.good_count else None,
+        aupro=share_of(pro, regions * USUAL_LIMIT),
+        aupro_05=share_of(pro_05, regions * STRICT_LIMIT),
+        aupimo=share_of(overlap, len(sums)) if ranked.good_count else None,
     )
+
+
+def share_of(total: float, whole: float) -> float:
+    """Return a share in [0, 1], from which rounding may lead."""
+    return float(min(1.0, max(0.0, total / whole)))
 
 
 def segmentation_f1(maps: Scores, masks: Labels, threshold: float) -> float:
@@ -108,7 +115,7 @@ def segmentation_f1(maps: Scores, masks: Labels, threshold: float) -> float:
 def rank_pixels(maps: Scores, masks: Labels, good: Labels) -> RankedPixels:
     """Sort the scores of a test split's pixels; `good [N]` are its normal images."""
     good_count = int(np.count_nonzero(good)) * maps[0].size
-    good_maps = (anomaly_map for anomaly_map, is_good in zip(maps, good, strict=True) if is_good)
+    good_maps = [anomaly_map for anomaly_map, is_good in zip(maps, good, strict=True) if is_good]  # views
     return RankedPixels(
         ascending(maps[~masks]),
         ascending(maps[masks]),
@@ -124,14 +131,21 @@ def ascending(scores: Scores) -> Ascending:
     return copy
 
 
-def highest(maps: Iterable[Scores], count: int) -> Ascending:
-    """Return the `count` highest scores of some maps, sorted, without a copy of all."""
+def highest(maps: Sequence[Scores], count: int) -> Ascending:
+    """Return the `count` highest scores of some maps and all that are as high as the last, without a copy of all."""
     kept = np.empty(0, np.float32)
     for anomaly_map in maps:
-        kept = np.concatenate([kept, anomaly_map.astype(np.float32, copy=False).ravel()])
+        kept = np.concatenate([kept, _as_row(anomaly_map)])
         if len(kept) > count:
             kept = np.partition(kept, -count)[-count:]
-    return ascending(kept)
+    if not len(kept):
+        return kept
+    least = kept.min()
+    return ascending(np.concatenate([flat[flat >= least] for flat in map(_as_row, maps)]))
+
+
+def _as_row(anomaly_map: Scores) -> NDArray[np.float32]:
+    return anomaly_map.astype(np.float32, copy=False).ravel()
 
 
 def image_sums(ranked: RankedPixels, anomaly_map: Scores, mask: Labels) -> ImageSums:
@@ -156,17 +170,18 @@ def image_sums(ranked: RankedPixels, anomaly_map: Scores, mask: Labels) -> Image
 def per_image_overlap(ranked: RankedPixels, scores: Scores) -> float:
     """Return the AUPIMO of an image by the scores of its anomalous pixels [P]; 0 without a normal image.
 
-    A pixel is found from the false-positive rate of its own score on: it adds the share of the range, on the
-    logarithmic axis, that lies above this rate.
+    A pixel is found from the false-positive rate of its own score on, which is counted from the lower end of the range
+    on the logarithmic axis here.
     """
     if not ranked.good_count:
         return 0.0
-    least, most = np.log(PIMO_RANGE)
-    shares = [
-        (most - np.log(np.clip(count / ranked.good_count, *PIMO_RANGE))) / (most - least)
-        for count in counts_above(ranked.highest_good, scores)
-    ]
-    return float(np.mean(shares))
+    above, at_or_above = counts_above(ranked.highest_good, scores)
+    reached = np.maximum(at_or_above, NO_PIXEL)
+    upper = np.log(reached / ranked.good_count / PIMO_RANGE[0])
+    lower = np.where(above > 0, np.log(np.maximum(above, NO_PIXEL) / ranked.good_count / PIMO_RANGE[0]), upper)
+    length, each = float(np.log(PIMO_RANGE[1] / PIMO_RANGE[0])), np.full(len(scores), 1 / len(scores))
+    below_end, below_start = (weighted_partial_area(lower, upper, each, limit) for limit in (length, 0.0))
+    return (below_end - below_start) / length
 
 
 def counts_above(ranked: Ascending, scores: Scores) -> tuple[Counts, Counts]:

@@ -115,9 +115,12 @@ def protocol_of(summary: RunSummary) -> dict[str, str]:
 
 
 def provenance(summary: RunSummary) -> list[tuple[str, ...]]:
-    """Return what each result is of: class, seed, and the hashes and versions of its row; "-" where it is not known."""
+    """Return what each result is of: class, system, seed, hashes and version of its row; "-" where it is not known."""
     return [
-        tuple(cell or "-" for cell in (row.class_name, str(row.seed), row.support, row.data, row.run, row.package))
+        tuple(
+            cell or "-"
+            for cell in (row.class_name, row.system, str(row.seed), row.support, row.data, row.run, row.package)
+        )
         for row in summary.rows
     ]
 

@@ -112,7 +112,7 @@ class RunSummary:
     """What is known of a run: one system on one data set, with one k and one seed or several."""
 
     choice: Choice
-    rows: tuple[SavedRow, ...]
+    rows: tuple[SavedRow, ...]  # that the page's numbers are from, of both systems where they are compared
     own: Comparison  # of the system with itself: its own numbers in the form of a comparison
     versus: Comparison | None  # with the baseline
     why_alone: str  # why there is no comparison
@@ -161,17 +161,19 @@ def summarize_run(choice: Choice) -> RunSummary:
         raise InputError(f"there are results of k = {', '.join(map(str, ks))}: choose one with `k_shot` {ks[-1]}")
     choice, alone = replace(choice, k_shot=(ks[0],)), replace(alone, k_shot=(ks[0],))
     own = compare(rows, alone)
-    versus, why_alone = _compared(choice)
+    versus, why_alone, shown = _compared(choice, rows)
     (block,) = own.blocks
     measured = tuple(_measured(line, [row for row in rows if row.class_name == line.name]) for line in block.classes)
-    return RunSummary(choice, rows, own, versus, why_alone, measured + _unmeasured(alone))
+    return RunSummary(choice, shown, own, versus, why_alone, measured + _unmeasured(alone))
 
 
-def _compared(choice: Choice) -> tuple[Comparison | None, str]:
+def _compared(choice: Choice, own: tuple[SavedRow, ...]) -> tuple[Comparison | None, str, tuple[SavedRow, ...]]:
+    """Return the comparison with the baseline, or why there is none, and the rows of all that is shown."""
     try:
-        return compare(comparable_rows(choice), choice), ""
+        rows = comparable_rows(choice)
+        return compare(rows, choice), "", rows
     except InputError as error:
-        return None, str(error)
+        return None, str(error), own
 
 
 def _measured(line: Line, rows: Sequence[SavedRow]) -> ClassSummary:

@@ -1,6 +1,7 @@
 """The results of runs: one row per class and configuration, in a CSV file that several processes may write at once."""
 
 import csv
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from promptad.errors import InputError
 from promptad.results.columns import METRIC_TITLES, METRICS
 from promptad.structures import Evaluation
 from promptad.utils.files import whole_file, writable_folder
+from promptad.utils.json_text import parse_json
 
 KEY_COLUMNS = ("class", "system", "level", "memory", "select")
 RUN_COLUMNS = ("dataset", "data", "k", "seed", "n_pro", "n_pro_ab", "epochs", "backbone", "weights", "run")
@@ -148,7 +150,10 @@ def is_result(header: Sequence[str], line: Sequence[str]) -> bool:
     whole = [cells[column] for column in WHOLE_COLUMNS if column in cells]
     measured = [cells[column] for column in PERCENT_COLUMNS if column in cells]
     try:
+        if cells.get("settings"):
+            parse_json(cells["settings"])
         counted = all(len(cell) < MAX_DIGITS and int(cell or 0) >= 0 for cell in whole)
-        return bool(cells["class"]) and counted and all(0 <= float(cell or 0) <= 100 for cell in measured)
+        timed = 0 <= float(cells["seconds"] or 0) < math.inf
+        return bool(cells["class"]) and counted and timed and all(0 <= float(cell or 0) <= 100 for cell in measured)
     except ValueError:
         return False

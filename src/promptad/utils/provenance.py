@@ -3,6 +3,8 @@
 import json
 import shutil
 import subprocess
+import tomllib
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -13,8 +15,12 @@ CHANGED = "+"  # behind a commit, where files of the package differ from it
 GIT_TIMEOUT = 20  # seconds; it takes milliseconds
 
 
+@cache
 def package_version() -> str:
-    """Return the version of the installed package; empty if it is not installed."""
+    """Return the version of the package that runs: of its checkout, or as it is installed; empty if neither tells."""
+    with suppress(OSError, ValueError, KeyError):
+        if project := _checkout():
+            return str(tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"])
     try:
         return distribution("promptad").version
     except PackageNotFoundError:
@@ -27,11 +33,18 @@ def package_commit() -> str:
     return _checked_out_commit() or _installed_commit()
 
 
+def _checkout() -> Path | None:
+    """Return the folder of the repository that the package is run from, if it is; one above is of something else."""
+    project = PACKAGE.parents[1]
+    return project if (project / ".git").exists() else None
+
+
 def _checked_out_commit() -> str:
     """Return the commit of the checkout that the package is run from, if it is."""
-    if not (PACKAGE.parents[1] / ".git").exists():  # a repository above may be of something else
+    if not _checkout() or not (commit := _git("rev-parse", "HEAD")):
         return ""
-    return _git("rev-parse", "HEAD")[:COMMIT_DIGITS] + CHANGED * bool(_git("status", "-s", "."))
+    changes = _git("status", "-s", ".")
+    return commit[:COMMIT_DIGITS] + CHANGED * (changes is None or changes != "")
 
 
 def _installed_commit() -> str:
@@ -43,15 +56,15 @@ def _installed_commit() -> str:
         return ""
 
 
-def _git(*words: str) -> str:
-    """Return what git answers in the package's folder; empty if it does not."""
+def _git(*words: str) -> str | None:
+    """Return what git answers in the package's folder; None if it does not."""
     git = shutil.which("git")
     if git is None:
-        return ""
+        return None
     try:
         answer = subprocess.run(
             [git, "-C", str(PACKAGE), *words], capture_output=True, text=True, timeout=GIT_TIMEOUT, check=True
         )
     except (OSError, subprocess.SubprocessError):
-        return ""
+        return None
     return answer.stdout.strip()

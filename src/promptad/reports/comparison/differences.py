@@ -152,6 +152,11 @@ def compare_k(rows: Sequence[SavedRow], choice: Choice, level: str) -> Block:
             image_means[metric.column] = pair_of(metric, baseline, ours, seeds, counts)
         for note in notes_on(baseline, ours, choice):
             notes[note].append(metric.column)
+    for metric in METRICS:
+        without = [name for name in sorted(pairs) if metric.column not in pairs[name]]
+        if 0 < len(without) < len(pairs):
+            left = f"its means are over {len(pairs) - len(without)} classes"
+            notes[f"not measured of {', '.join(without)}: {left}"].append(metric.column)
     marked = {row.class_name for row in rows if row.is_of_another_version}
     classes = tuple(Line(name, pairs[name], images[name], name in marked) for name in sorted(pairs))
     total, is_marked = sum(line.test_images for line in classes), any(line.marked for line in classes)

@@ -1,9 +1,12 @@
 """Read and choose the saved rows of a comparison, and check that they agree in what must be equal."""
 
+import hashlib
+import json
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +16,15 @@ from promptad.results.columns import METRIC_TITLES
 from promptad.results.paths import ResultFolder
 from promptad.results.table import read_results
 from promptad.settings import MULTI_PROTOTYPE, SINGLE_ANCHOR, TEST_ORACLE
+from promptad.utils.json_text import parse_json
 from promptad.utils.provenance import package_version
 
 MEMORY = "+memory"  # suffix of the name of a system with a memory bank
 BASELINE, OURS = SINGLE_ANCHOR + MEMORY, MULTI_PROTOTYPE
 MAX_NAMED = 3  # values in an error
+HASH_DIGITS = 12
+# Draws, what is checked by itself, and what follows from the images.
+FREE = ("training.seed", "training.k_shot", "training.select", "backbone.pretrained", "bit_depth")
 MARK = "\N{DAGGER}"  # beside results of another version
 
 
@@ -58,6 +65,8 @@ class SavedRow:
     version: str
     commit: str
     protocol: str  # how pixels were counted
+    configuration: Mapping[str, str]  # by path, what else must agree within a system: it is no draw and no image
+    picture: str  # names region and tiles
 
     @property
     def is_of_another_version(self) -> bool:
@@ -133,7 +142,8 @@ def read_rows(folder: ResultFolder) -> list[SavedRow]:
     rows = []
     for cells in read_results(folder.csv):
         place = (folder.dataset, str(folder.k), str(folder.seed))
-        if (cells["dataset"], cells["k"], cells["seed"]) != place or not cells["test_images"].isdecimal():
+        counted = cells["test_images"].isdecimal() and int(cells["test_images"]) > 0
+        if (cells["dataset"], cells["k"], cells["seed"]) != place or not counted:
             raise InputError(
                 f"{str(folder.csv)!r}: the row of {cells['class']} does not belong there, by its data set, k, seed or "
                 "test_images: delete the row, and train again"
@@ -224,21 +234,35 @@ def check_mixtures(rows: Sequence[SavedRow]) -> None:
     for column in sorted({(row.system, row.level) for row in rows}):
         alike = [row for row in rows if (row.system, row.level) == column]
         check_mixture(f"settings (n_pro, n_pro_ab, epochs) of {column[0]}", alike, "settings")
+        check_configurations(column[0], [row for row in alike if row.configuration])
     for name in sorted({row.class_name for row in rows}):
         alike = [row for row in rows if row.class_name == name]
         check_mixture(f"test pictures of {name}", alike, "data")
         check_mixture(f"maps of {name}", [row for row in alike if row.protocol], "protocol")
+        check_mixture(f"regions or tiles of {name}", [row for row in alike if row.picture], "picture")
 
 
-def check_mixture(what: str, rows: Sequence[SavedRow], column: str, setting: str = "") -> None:
-    """Check that rows agree in `column`; `setting` picks one of its values, if one does.
+def check_configurations(system: str, rows: Sequence[SavedRow]) -> None:
+    """Check that the rows of a system agree in all settings; those of an older version did not write them."""
+    for path in dict.fromkeys(path for row in rows for path in row.configuration):
+        check_mixture(f"`{path}` of {system}", rows, partial(_setting_of, path))
+
+
+def _setting_of(path: str, row: SavedRow) -> str:
+    return row.configuration.get(path, "none")
+
+
+def check_mixture(
+    what: str, rows: Sequence[SavedRow], column: str | Callable[[SavedRow], Any], setting: str = ""
+) -> None:
+    """Check that rows agree in `column`, or in what it returns; `setting` picks one of its values, if one does.
 
     Raises:
         InputError: what differs, where, and how to pick rows that agree.
     """
     groups: dict[Any, list[SavedRow]] = defaultdict(list)
     for row in rows:
-        groups[getattr(row, column)].append(row)
+        groups[getattr(row, column) if isinstance(column, str) else column(row)].append(row)
     if len(groups) < 2:
         return
     found = [f"{_words(value)} ({group[0]})" for value, group in groups.items()]
@@ -265,7 +289,9 @@ def picking_setting(wanted: Sequence[SavedRow], rows: Sequence[SavedRow]) -> str
 
 def package_in_words(version: str, commit: str) -> str:
     """Return which promptad a row is of; versions before 0.2 did not write theirs."""
-    return f"promptad {version}{f' (commit {commit})' if commit else ''}" if version else "promptad before 0.2"
+    if not (version or commit):
+        return "promptad before 0.2"
+    return f"promptad {version or 'of unknown version'}{f' (commit {commit})' if commit else ''}"
 
 
 def _folders_in(root: Path, dataset: str) -> list[ResultFolder]:
@@ -275,6 +301,8 @@ def _folders_in(root: Path, dataset: str) -> list[ResultFolder]:
 
 
 def _typed(cells: Mapping[str, str], folder: ResultFolder) -> SavedRow:
+    settings = {path: str(value) for path, value in flat_paths(parse_json(cells["settings"] or "{}"))}
+    picture = {path: value for path, value in settings.items() if path.startswith("picture.")}
     return SavedRow(
         root=folder.root,
         folder=replace(folder, system=cells["system"], level=cells["level"]),
@@ -292,7 +320,24 @@ def _typed(cells: Mapping[str, str], folder: ResultFolder) -> SavedRow:
         test_images=int(cells["test_images"]),
         metrics={metric: float(cells[metric]) for metric in METRIC_TITLES if cells[metric]},
         **{name: cells[name] for name in ("support", "version", "commit", "protocol")},
+        configuration={path: value for path, value in settings.items() if path not in (*FREE, *picture)},
+        picture=_digest(picture),
     )
+
+
+def _digest(values: Mapping[str, str]) -> str:
+    """Return a name of some settings; empty for none."""
+    text = json.dumps(values, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:HASH_DIGITS] if values else ""
+
+
+def flat_paths(settings: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield path and value of each setting, such as "training.lr" and 0.002."""
+    if not isinstance(settings, Mapping):
+        yield path, settings
+        return
+    for name, value in settings.items():
+        yield from flat_paths(value, f"{path}.{name}" if path else name)
 
 
 def _listed(values: Any, separator: str = ", ") -> str:

@@ -8,6 +8,7 @@ from scipy import special, stats
 
 CONFIDENCE = 0.95
 RESAMPLES = 10_000
+NO_SPREAD = 1e-9  # of percent, which rounding leaves
 SEED = 0  # of the resamples, so that the same rows give the same interval
 LEAST_CLASSES = 6  # of fewer no signed-rank test can tell anything at this level, whatever their differences
 
@@ -30,11 +31,12 @@ def verdict_of(difference: float, interval: Interval | None, p_value: float | No
 
 
 def draws_interval(differences: Sequence[float]) -> Interval | None:
-    """Return Student's interval of the mean difference of one class over draws; None for a single draw.
+    """Return Student's interval of the mean difference of one class over draws.
 
+    None for a single draw, and for draws that do not differ, as of rounded or of full marks: they show no spread.
     A bootstrap of so few draws as are usual, 3 to 5, would be far too narrow.
     """
-    if len(differences) < 2:
+    if np.ptp(differences) < NO_SPREAD:
         return None
     mean, error = float(np.mean(differences)), float(stats.sem(differences))
     reach = float(special.stdtrit(len(differences) - 1, (1 + CONFIDENCE) / 2)) * error

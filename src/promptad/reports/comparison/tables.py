@@ -166,7 +166,7 @@ def measured_metrics(comparison: Comparison) -> list[tuple[str, tuple[Metric, ..
 def verdict_cells(pair: Pair) -> tuple[str, ...]:
     """The cells of a line of verdicts, behind its metric: both systems, difference, interval, p and verdict."""
     interval = "-" if pair.interval is None else " to ".join(map(signed, pair.interval))
-    p_value = "-" if pair.p_value is None else f"{pair.p_value:.3f}"
+    p_value = "-" if pair.p_value is None else f"{pair.p_value:.4f}"
     return *(cell(pair, side) for side in SIDES), interval, p_value, str(pair.verdict)
 
 
