@@ -27,6 +27,7 @@ from paper_table import (
     read_published,
     remarks,
     terminal_table,
+    title_of,
     write_csv,
     write_markdown,
 )
@@ -46,15 +47,14 @@ from promptad.engine.evaluate import HASH_DIGITS, run_id
 from promptad.engine.runs import is_finished, train_all
 from promptad.errors import InputError, check_choice
 from promptad.evaluation.pixel_metrics import USUAL_LIMIT
-from promptad.reports.comparison.rows import BASELINE, MEMORY, OURS, package_in_words
+from promptad.reports.comparison.rows import BASELINE, FREE, MEMORY, OURS, flat_paths, package_in_words
 from promptad.results.table import read_results
-from promptad.settings import METHODS, TEST_ORACLE, Settings
+from promptad.settings import METHODS, TEST_ORACLE, Settings, default_settings
 from promptad.structures import ClassDataset
 from promptad.utils.files import whole_file
 from promptad.utils.progress import add_task, progress_bar
 
 SYSTEMS = (OURS, BASELINE)
-TITLE = "{}: mean over classes in % ± deviation over seeds"
 PASSED = {  # options that `promptad train-all` reads, with the benchmark's own defaults
     "--dataset": "mvtec",
     "--data-root": None,
@@ -67,6 +67,11 @@ PASSED = {  # options that `promptad train-all` reads, with the benchmark's own 
     "--use-cpu": None,
 }
 SPELLINGS = {"--Epoch": ("--epochs", "--epoch"), "--pretrained-dataset": ("--pretrained-dataset", "--pretrained")}
+TOLD = (*FREE, "system", "training.epochs", "backbone.name", "scoring.memory")  # settings, elsewhere in the protocol
+OWN_MEASURES = {
+    "mvtec2": "of its public test alone; it asks for SegF1 and AUPRO to 5 %, which are in the saved rows",
+    "loco": "sPRO, which counts a set area of a defect as all of it, is not taken: AUPRO counts every marked pixel",
+}
 OWN_WAYS = {"seed": "--seeds", "system": "--systems", "memory_bank": "--systems", "class_name": "--classes"}
 
 
@@ -216,6 +221,7 @@ def protocol_of(plan: Plan, results: Results) -> dict[str, str]:
     backbone, settings = plan.context.backbone, [job.settings for job in plan.jobs]
     images = {row["class"]: int(row["test_images"]) for row in results.rows}
     selected = _each(own.training.select for own in settings)
+    unusual = unusual_of(settings)
     labels = "CHOSE THE EPOCH" if TEST_ORACLE in selected else "selected nothing: they are read by the metrics alone"
     return {
         "data set": f"{plan.dataset}, {sum(images.values())} test images of {len(images)} classes",
@@ -225,19 +231,32 @@ def protocol_of(plan: Plan, results: Results) -> dict[str, str]:
         "epoch kept": f"{selected}, of {_each(own.training.epochs for own in settings)}",
         "test labels": labels,
         "detectors": "one of each class, system, k and seed, for images and pixels alike",
-        "maps": f"{_each(own.scoring.resolution for own in settings)} pixels a side, and masks with them",
+        "pixels": f"{_each(row['protocol'] or 'not told' for row in results.rows)}; masks with them",
         "pixel metrics": f"over all test images of a class; AUPRO to {100 * USUAL_LIMIT:.0f} % of false positives",
         "backbone": f"{backbone.settings.name}, {backbone.settings.without_folders().pretrained}",
         "weights": f"SHA-256 {backbone.weights_sha256[:HASH_DIGITS]}",
+        "settings": f"the default ones{f', but for {_each(unusual)}' if unusual else ''}",
+        "test data": ", ".join(dict.fromkeys(f"{row['class']} {row['data']}" for row in results.rows)) + " (SHA-256)",
+        **({"data set's own measures": OWN_MEASURES[plan.dataset]} if plan.dataset in OWN_MEASURES else {}),
         "measured by": _each(package_in_words(row["version"], row["commit"]) for row in results.rows),
     }
+
+
+def unusual_of(settings: Sequence[Settings]) -> list[str]:
+    """Return each setting that is not the method's default and is told nowhere else, with its value."""
+    found = []
+    for own in settings:
+        usual = dict(flat_paths(default_settings(own.system).to_dict()))
+        given = flat_paths(own.to_dict())
+        found += [f"{path} {value}" for path, value in given if value != usual[path] and path not in TOLD]
+    return list(dict.fromkeys(found))
 
 
 def print_tables(results: Results, published: Published, protocol: Mapping[str, str], console: Console) -> None:
     """Print the tables, what they count, and the protocol."""
     for k in dict.fromkeys(training.k for training in results.asked):
         console.print(terminal_table(f"{results.dataset} by class, k = {k}, in %", class_rows(results, k)))
-    console.print(terminal_table(TITLE.format(results.dataset), means_rows(results, published)))
+    console.print(terminal_table(title_of(results), means_rows(results, published)))
     for line in (*remarks(results, published), *(f"{name}: {value}" for name, value in protocol.items())):
         console.print(line, soft_wrap=True)
 
@@ -247,7 +266,7 @@ def write_files(
 ) -> None:
     """Write the tables, and the results as JSON, where that is asked for."""
     if options.output:
-        write_markdown(options.output / "table.md", TITLE.format(results.dataset), results, published, protocol)
+        write_markdown(options.output / "table.md", title_of(results), results, published, protocol)
         write_csv(options.output / "table.csv", results, published)
     if options.json:
         written = {

@@ -20,6 +20,7 @@ from rich.table import Table
 from promptad.data.demo import DEMO_CLASSES
 from promptad.reports.comparison.rows import MEMORY
 from promptad.results.terminal import mean_of
+from promptad.settings import TEST_ORACLE
 from promptad.utils.files import whole_file
 
 PUBLISHED = Path(__file__).parent / "published.json"
@@ -191,28 +192,33 @@ def cells(line: Line) -> list[str]:
     return ["-" if (found := line.figures[metric]) is None else str(found) for metric in METRICS]
 
 
+def title_of(results: Results) -> str:
+    """Return what the means are, with a warning where test labels chose the epoch."""
+    warning = "TEST LABELS CHOSE THE EPOCH: " if any(row["select"] == TEST_ORACLE for row in results.rows) else ""
+    return f"{warning}{results.dataset}: mean over classes in % ± deviation over seeds"
+
+
 def means_rows(results: Results, published: Published) -> list[tuple[str, ...]]:
     """Return the rows of the means, header first: of each k what was measured, then what is quoted."""
     own, mark = [line for line in results.lines() if line.class_name == MEAN], marks(published.lines)
     rows: list[tuple[str, ...]] = [("k", "method", *METRICS.values(), "")]
+    all_classes = len(results.classes) + len(results.left_out)
+    measured = f"{MEASURED}, {len(results.classes)} of {all_classes} CLASSES" if results.left_out else MEASURED
     for k in dict.fromkeys(line.k for line in own):
         for line in (*own, *published.lines):
             if line.k == k:
-                told = MEASURED if line.kind == MEASURED else f"{QUOTED} {mark[line.source]}"
+                told = measured if line.kind == MEASURED else f"{QUOTED} {mark[line.source]}"
                 rows.append((str(k), line.method, *cells(line), told))
     return rows
 
 
 def class_rows(results: Results, k: int) -> list[tuple[str, ...]]:
-    """Return the rows of each class at one k, header first: three metrics of each system."""
+    """Return the rows of each class at one k, header first: a line for each system."""
     lines = [line for line in results.lines() if line.k == k]
-    systems = list(dict.fromkeys(line.method for line in lines))
-    rows: list[tuple[str, ...]] = [
-        ("class", *(f"{system} {title}" for system in systems for title in METRICS.values()))
-    ]
+    rows: list[tuple[str, ...]] = [("class", "method", *METRICS.values())]
     for name in (*results.classes, MEAN):
         own = [line for line in lines if line.class_name == name]
-        rows.append((name, *(cell for line in own for cell in cells(line))))
+        rows += [(name if line is own[0] else "", line.method, *cells(line)) for line in own]
     return rows
 
 
@@ -243,7 +249,7 @@ def terminal_table(title: str, rows: Sequence[Sequence[str]]) -> Table:
     for row, after in pairwise([*lines, ()]):
         table.add_row(
             *(cell.replace(" ± ", "±") for cell in row),
-            end_section=bool(after) and header[0] == "k" and row[0] != after[0],
+            end_section=bool(after) and bool(after[0]) and row[0] != after[0],
         )
     return table
 

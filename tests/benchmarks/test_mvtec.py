@@ -91,7 +91,8 @@ def test_classes_of_the_data_set_that_were_not_asked_for_are_named() -> None:
 def test_without_any_row_the_table_is_empty_and_says_so() -> None:
     results = results_with([])
     rows = paper_table.means_rows(results, paper_table.read_published("visa", ()))
-    assert rows[1:] == [("1", system, "-", "-", "-", MEASURED) for system in benchmark.SYSTEMS]
+    partly = f"{MEASURED}, 0 of {len(results.left_out)} CLASSES"
+    assert rows[1:] == [("1", system, "-", "-", "-", partly) for system in benchmark.SYSTEMS]
     assert "Means are over 0 classes" in paper_table.remarks(results, Published((), {}, {}))[0]
 
 
@@ -108,8 +109,9 @@ def test_quoted_rows_change_no_mean_and_are_marked(complete: list[dict[str, str]
     results, published = results_with(complete), paper_table.read_published("mvtec", (1, 2))
     alone = paper_table.means_rows(results, Published((), {}, {}))
     together = paper_table.means_rows(results, published)
-    assert [own for own in together if own[-1] == MEASURED] == alone[1:]
-    quoted = [own for own in together[1:] if own[-1] != MEASURED]
+    assert [own for own in together if own[-1].startswith(MEASURED)] == alone[1:]
+    assert alone[1][-1] == "measured, 2 of 17 CLASSES"
+    quoted = [own for own in together[1:] if not own[-1].startswith(MEASURED)]
     assert [own[1] for own in quoted] == list(METHODS)
     assert all(own[-1].startswith(f"{QUOTED} [") for own in quoted)
     told = paper_table.remarks(results, published)

@@ -165,6 +165,22 @@ def test_train_all_of_several_seeds_resumes(drawn: Path, tmp_path: Path) -> None
     ]
 
 
+def shown(rows: list[dict[str, str]]) -> str:
+    """The tables of seeds in a terminal of 80 columns."""
+    console = Console(width=80)
+    with console.capture() as capture:
+        console.print(*seeds_tables(rows))
+    return capture.get()
+
+
+def test_the_widest_table_of_seeds_fits_a_terminal() -> None:
+    full, low = dict.fromkeys(METRIC_TITLES, "100.00"), dict.fromkeys(METRIC_TITLES, "50.00")
+    rows = [
+        {"class": "toothbrush", "seed": str(seed), "select": "last", **cells} for seed, cells in enumerate((full, low))
+    ]
+    assert shown(rows).count("75.0±35.4") == len(METRIC_TITLES)
+
+
 def test_the_table_of_seeds_shows_means_over_classes_for_each_seed() -> None:
     cells = {("a", 0): 90, ("a", 1): 94, ("b", 0): 70, ("b", 1): 80}
     blank = dict.fromkeys(METRIC_TITLES, "")
@@ -172,10 +188,7 @@ def test_the_table_of_seeds_shows_means_over_classes_for_each_seed() -> None:
         {"class": name, "seed": str(seed), "select": "last", **blank, "i_roc": str(i_roc)}
         for (name, seed), i_roc in cells.items()
     ]
-    console = Console(width=80)
-    with console.capture() as capture:
-        console.print(*seeds_tables(rows))
-    text = capture.get()
+    text = shown(rows)
     assert "92.0±2.8" in text
     assert "75.0±7.1" in text
     assert "83.5±4.9" in text  # of 80 and 87

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.table import Table
 
 from promptad.data.corruptions import Corruption
@@ -46,7 +47,8 @@ def read_disturbances(csv_file: Path) -> list[dict[str, str]]:
 def disturbances_table(rows: Sequence[Row]) -> Table:
     """Return the rows of one detector, the first of clean pictures, for the terminal: with what each value changed."""
     clean, *disturbed = rows
-    table = Table(title=f"{clean['class']}: disturbed pictures, in % (change)")
+    title = f"{clean['class']}: disturbed pictures, in % (change)"
+    table = Table(title=title, box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("disturbance", no_wrap=True)
     table.add_column("level")
     for title in SHOWN.values():

@@ -85,7 +85,7 @@ def metrics_table(title: str, first: Sequence[str], columns: Sequence[str]) -> T
     for name in first:
         table.add_column(name, overflow="fold", min_width=CLASS_WIDTH if name == first[0] else None)
     for column in columns:
-        table.add_column(METRIC_TITLES[column], justify="right", overflow="fold")
+        table.add_column(METRIC_TITLES[column].replace(" ", "\n"), justify="right", overflow="fold")
     return table
 
 

@@ -192,8 +192,10 @@ def no_results(choice: Choice) -> InputError:
             f"no class in {places} was measured, though some are trained: that needs test pictures, good and defective"
             " ones; with them, measure by promptad test"
         )
+    measured = sorted({file.parts[-4] for root in choice.roots for file in root.glob("*/k_*/csv/Seed_*-results.csv")})
     commands = [training_command(choice, system) for system in dict.fromkeys((choice.baseline, choice.ours))]
-    return InputError(f"no such results in {places}: make them with {' and '.join(commands)}")
+    other = f", or choose those of {_listed(measured)} with `dataset`" if measured else ""
+    return InputError(f"no such results in {places}: make them with {' and '.join(commands)}{other}")
 
 
 def training_command(choice: Choice, system: str) -> str:

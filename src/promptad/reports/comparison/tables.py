@@ -188,7 +188,7 @@ def _terminal_table(title: str, metrics: Sequence[Metric]) -> Table:
     table.add_column("class", overflow="fold", min_width=10)
     table.add_column("", no_wrap=True)
     for metric in metrics:
-        table.add_column(metric.title, justify="right", overflow="fold")
+        table.add_column(metric.title.replace(" ", "\n"), justify="right", overflow="fold")
     return table
 
 
