@@ -6,7 +6,7 @@ from enum import StrEnum
 import numpy as np
 from scipy import special, stats
 
-CONFIDENCE = 0.95
+CONFIDENCE, LEVEL = 0.95, 0.05  # of intervals, and of tests
 RESAMPLES = 10_000
 NO_SPREAD = 1e-9  # of percent, which rounding leaves
 SEED = 0  # of the resamples, so that the same rows give the same interval
@@ -25,7 +25,7 @@ class Verdict(StrEnum):
 
 def verdict_of(difference: float, interval: Interval | None, p_value: float | None, lower_is_better: bool) -> Verdict:
     """Return better or worse where the interval leaves out 0, and so does the test if there is one."""
-    if interval is None or interval[0] <= 0 <= interval[1] or (p_value is not None and p_value >= 1 - CONFIDENCE):
+    if interval is None or interval[0] <= 0 <= interval[1] or (p_value is not None and p_value >= LEVEL):
         return Verdict.NOT_TOLD_APART
     return Verdict.WORSE if (difference > 0) == lower_is_better else Verdict.BETTER
 

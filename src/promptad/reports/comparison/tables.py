@@ -13,7 +13,7 @@ from rich.text import Text
 
 from promptad.reports.comparison.differences import Block, Comparison, Line, Pair, Spread
 from promptad.reports.comparison.rows import MARK
-from promptad.reports.comparison.significance import CONFIDENCE, LEAST_CLASSES, Verdict
+from promptad.reports.comparison.significance import CONFIDENCE, LEAST_CLASSES, LEVEL, Verdict
 from promptad.results.columns import Metric
 from promptad.settings import TEST_ORACLE
 from promptad.utils.files import whole_file
@@ -75,7 +75,7 @@ def explanation(comparison: Comparison) -> str:
         sentences.append(
             f"Of a mean, the {100 * CONFIDENCE:.0f} % interval is a bootstrap over classes and draws, p of Wilcoxon's"
             f" signed-rank test over classes: ours is better or worse where the interval leaves out 0 and p is below"
-            f" {1 - CONFIDENCE:.2f}; of fewer than {LEAST_CLASSES} classes no such test can tell anything."
+            f" {LEVEL}; of fewer than {LEAST_CLASSES} classes no such test can tell anything."
         )
     if len(comparison.seeds) > 1:
         sentences.append(
