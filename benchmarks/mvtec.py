@@ -47,11 +47,12 @@ from promptad.engine.evaluate import HASH_DIGITS, run_id
 from promptad.engine.runs import is_finished, train_all
 from promptad.errors import InputError, check_choice
 from promptad.evaluation.pixel_metrics import USUAL_LIMIT
-from promptad.reports.comparison.rows import BASELINE, FREE, MEMORY, OURS, flat_paths, package_in_words
+from promptad.reports.comparison.rows import BASELINE, FREE, MEMORY, OURS, package_in_words
 from promptad.results.table import read_results
 from promptad.settings import METHODS, TEST_ORACLE, Settings, default_settings
 from promptad.structures import ClassDataset
 from promptad.utils.files import whole_file
+from promptad.utils.json_text import flat_paths
 from promptad.utils.progress import add_task, progress_bar
 
 SYSTEMS = (OURS, BASELINE)

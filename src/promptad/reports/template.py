@@ -13,6 +13,7 @@ from markupsafe import Markup
 from promptad.data.region_of_interest import RegionOfInterest
 from promptad.settings import OWN_REGION
 from promptad.utils.files import whole_file
+from promptad.utils.json_text import flat_paths
 from promptad.visualization.figures import number_text
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # no page may hold these
@@ -44,15 +45,13 @@ def write_page(text: str, file: Path) -> None:
         temporary.write_text(CONTROL.sub("\ufffd", text), encoding="utf-8", errors="replace", newline="\n")
 
 
-def flat(settings: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
+def flat(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield path and value of each setting, such as "training.lr" and "0.002"; masks are in words."""
-    for name, value in settings.items():
-        if isinstance(value, Mapping):
-            yield from flat(value, f"{path}{name}.")
-        elif name == "region":
-            yield path + name, region_in_words(value)
+    for path, value in flat_paths(settings):
+        if path.endswith("region"):
+            yield path, region_in_words(value)
         else:
-            yield path + name, ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+            yield path, ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
 def region_in_words(region: str) -> str:

@@ -1,7 +1,8 @@
-"""Read JSON that someone may have cut or edited."""
+"""Read JSON that someone may have cut or edited, and walk through what it held."""
 
 import json
 import math
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 MAX_DIGITS = 20  # of a whole number
@@ -39,3 +40,12 @@ def _finite(text: str) -> float:
     if not math.isfinite(value):
         raise ValueError(f"{text[:20]} is too large")
     return value
+
+
+def flat_paths(nested: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield path and value of each leaf of nested mappings, such as "training.lr" and 0.002."""
+    if not isinstance(nested, Mapping):
+        yield path, nested
+        return
+    for name, value in nested.items():
+        yield from flat_paths(value, f"{path}.{name}" if path else name)

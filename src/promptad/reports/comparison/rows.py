@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from promptad.results.columns import METRIC_TITLES
 from promptad.results.paths import ResultFolder
 from promptad.results.table import read_results
 from promptad.settings import MULTI_PROTOTYPE, SINGLE_ANCHOR, TEST_ORACLE
-from promptad.utils.json_text import parse_json
+from promptad.utils.json_text import flat_paths, parse_json
 from promptad.utils.provenance import package_version
 
 MEMORY = "+memory"  # suffix of the name of a system with a memory bank
@@ -331,15 +331,6 @@ def _digest(values: Mapping[str, str]) -> str:
     """Return a name of some settings; empty for none."""
     text = json.dumps(values, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:HASH_DIGITS] if values else ""
-
-
-def flat_paths(settings: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield path and value of each setting, such as "training.lr" and 0.002."""
-    if not isinstance(settings, Mapping):
-        yield path, settings
-        return
-    for name, value in settings.items():
-        yield from flat_paths(value, f"{path}.{name}" if path else name)
 
 
 def _listed(values: Any, separator: str = ", ") -> str:
