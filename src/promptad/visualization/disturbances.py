@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
-from promptad.visualization.figures import BLUE, DPI, GREEN, INK, ORANGE, panel_title, plain_frame, save
+from promptad.visualization.figures import BLUE, DPI, GREEN, INK, ORANGE, panel_title, percent_text, plain_frame, save
 
 PURPLE, BROWN = "#CC79A7", "#7F4F24"
 STYLES = ((BLUE, "o"), (ORANGE, "s"), (GREEN, "^"), (PURPLE, "D"), (BROWN, "v"))  # shapes and colours differ
@@ -47,6 +47,7 @@ def draw_curves(axes: Axes, curves: Curves) -> None:
         middle = (low + high) / 2
         axes.set_ylim(middle - LEAST_RANGE / 2, middle + LEAST_RANGE / 2)
     axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    axes.yaxis.set_major_formatter(percent_text)
     axes.grid(axis="y", color="#E4E4E4", lw=0.8)
     axes.set_axisbelow(True)
     plain_frame(axes)

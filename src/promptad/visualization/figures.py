@@ -236,6 +236,15 @@ def plain_frame(axes: Axes) -> None:
     axes.tick_params(labelsize=10, colors=INK)
 
 
+def percent_text(value: float, _: object = None) -> str:
+    """The label of a tick on a scale in percent: none where there can be no value.
+
+    >>> percent_text(97.5), percent_text(101), percent_text(-2)
+    ('97.5', '', '')
+    """
+    return f"{value:g}" if 0 <= value <= 100 else ""
+
+
 def number_text(value: object) -> str:
     """A short text of a verdict's value or limit: a number, a range of two, or nothing."""
     if value is None:

@@ -16,7 +16,18 @@ from promptad.reports.comparison.differences import Block, Comparison, Line, Pai
 from promptad.reports.comparison.significance import Verdict
 from promptad.reports.comparison.tables import cell, comparison_title, explanation, protocol
 from promptad.results.columns import METRIC_TITLES
-from promptad.visualization.figures import BLUE, DPI, GREY, INK, ORANGE, TOP_LEFT, panel_title, plain_frame, save
+from promptad.visualization.figures import (
+    BLUE,
+    DPI,
+    GREY,
+    INK,
+    ORANGE,
+    TOP_LEFT,
+    panel_title,
+    percent_text,
+    plain_frame,
+    save,
+)
 
 DRAWN = ("i_roc", "p_pro")
 ROW_HEIGHT = 0.27  # inches
@@ -119,6 +130,7 @@ def draw_panel(axes: Axes, block: Block, metric: str, order: Sequence[str], with
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_yticks(range(len(rows)), [MEAN, *order] if with_names else [])
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_formatter(percent_text)
     axes.grid(axis="x", color="#E4E4E4", lw=0.8)
     axes.set_axisbelow(True)
     plain_frame(axes)
