@@ -43,12 +43,12 @@ from promptad.data.datasets import DATASETS, class_names, read_class
 from promptad.data.demo import DEMO_CLASSES
 from promptad.data.fingerprints import support_sha256
 from promptad.engine.context import Job, RunContext, TestSplitCache
-from promptad.engine.evaluate import HASH_DIGITS, run_id
+from promptad.engine.evaluate import run_id
 from promptad.engine.runs import is_finished, train_all
 from promptad.errors import InputError, check_choice
 from promptad.evaluation.pixel_metrics import USUAL_LIMIT
 from promptad.reports.comparison.rows import BASELINE, FREE, MEMORY, OURS, package_in_words
-from promptad.results.table import read_results
+from promptad.results.table import HASH_DIGITS, read_results
 from promptad.settings import METHODS, TEST_ORACLE, Settings, default_settings
 from promptad.structures import ClassDataset
 from promptad.utils.files import whole_file

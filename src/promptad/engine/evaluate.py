@@ -18,7 +18,7 @@ from promptad.models.multi_prototype.detector import MultiPrototypeDetector
 from promptad.results.columns import METRICS
 from promptad.results.paths import ResultFolder
 from promptad.results.scores import write_scores
-from promptad.results.table import metric_cells, write_result
+from promptad.results.table import HASH_DIGITS, metric_cells, write_result
 from promptad.runtime.overlay import faded, framed
 from promptad.settings import TEST_ORACLE, Settings
 from promptad.structures import Evaluation, Prediction
@@ -26,7 +26,6 @@ from promptad.utils.files import whole_file
 from promptad.utils.provenance import package_commit, package_version
 from promptad.visualization.figures import draw_diagnostics, draw_prediction
 
-HASH_DIGITS = 12  # of a SHA-256, as saved and shown
 ORACLE_WARNING = (
     "WARNING: test-oracle chooses the epoch by TEST LABELS, as the original PromptAD did: its results are too good to"
     " be compared with those of an honest choice (last or train-loss)"

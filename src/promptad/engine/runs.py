@@ -12,7 +12,6 @@ from promptad.data.images import image_size
 from promptad.data.reading import region_of, tiles_of
 from promptad.engine.context import Job, RunContext
 from promptad.engine.evaluate import (
-    HASH_DIGITS,
     RunRecord,
     configuration_of,
     diagnostics_of,
@@ -32,7 +31,7 @@ from promptad.models.base import AnomalyDetector, Subject, TrainTask
 from promptad.models.registry import read_checkpoint
 from promptad.models.support import encode_support
 from promptad.results.paths import ResultFolder
-from promptad.results.table import read_results
+from promptad.results.table import HASH_DIGITS, read_results
 from promptad.results.terminal import results_tables, seeds_tables
 from promptad.settings import Settings
 from promptad.structures import ClassDataset

@@ -41,15 +41,10 @@ class TestSplit:
 
     def pixel_metrics(self, anomaly_maps: np.ndarray) -> PixelMetrics:
         """Return the metrics of maps [N, H, W], where there are masks."""
-        maps, masks, labels = self._marked(anomaly_maps)
+        maps, masks, labels = self.marked(anomaly_maps)
         return pixel_metrics(maps, masks, ~labels)
 
-    def segmentation_f1(self, anomaly_maps: np.ndarray) -> float:
-        """Return the F1 of the pixels of normalised maps [N, H, W] that are above their threshold."""
-        maps, masks, _ = self._marked(anomaly_maps)
-        return segmentation_f1(maps, masks, SCORE_THRESHOLD)
-
-    def _marked(self, anomaly_maps: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def marked(self, anomaly_maps: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the maps, masks and labels of the images that pixels are measured on."""
         assert self.masks is not None
         if not self.unmarked:
@@ -161,14 +156,15 @@ def _of_pixels(prediction: Prediction, split: TestSplit) -> dict[str, float | No
     """Return the results of maps, by their names; none without masks."""
     if split.masks is None:
         return {}
-    found = split.pixel_metrics(prediction.anomaly_map)
+    maps, masks, labels = split.marked(prediction.anomaly_map)
+    found = pixel_metrics(maps, masks, ~labels)
     return {
         "pixel_auroc": found.auroc,
         "pixel_ap": found.ap,
         "pixel_f1_max": found.f1_max,
         "aupro": found.aupro,
         "aupro_05": found.aupro_05,
-        "seg_f1": None if prediction.threshold is None else split.segmentation_f1(prediction.anomaly_map),
+        "seg_f1": None if prediction.threshold is None else segmentation_f1(maps, masks, SCORE_THRESHOLD),
         "aupimo": found.aupimo,
     }
 

@@ -23,6 +23,7 @@ FIRST_COLUMNS = {*KEY_COLUMNS, *RUN_COLUMNS, *("i_roc", "i_ap", "i_f1", "p_roc",
 DISTURBED_COLUMNS = ("disturbance", "strength", "false_alarms", "misses")  # more of the table of disturbed pictures
 PERCENT_COLUMNS = (*METRIC_TITLES, "false_alarms", "misses")
 WHOLE_COLUMNS = ("k", "seed", "test_images", "strength")
+HASH_DIGITS = 12  # of a SHA-256, as saved and shown
 MAX_DIGITS = 20  # of a whole number
 LOCK_TIMEOUT = 60  # seconds; a row takes milliseconds
 

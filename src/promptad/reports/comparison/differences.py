@@ -194,11 +194,14 @@ def pair_of(metric: Metric, baseline: Values, ours: Values, seeds: tuple[int, ..
     """Pair the means over classes, which count by their weights, seed by seed."""
     shares = np.array(list(weights.values()), dtype=float)
     first, second = (np.array([[side[name][seed] for seed in seeds] for name in weights]) for side in (baseline, ours))
-    difference = spread(np.average(second - first, axis=0, weights=shares).tolist())
-    interval, p_value = classes_interval(second - first, shares), signed_rank_p(second - first)
+    differences = second - first  # [class, seed]
+    before, now, difference = (
+        spread(np.average(values, axis=0, weights=shares).tolist()) for values in (first, second, differences)
+    )
+    interval, p_value = classes_interval(differences, shares), signed_rank_p(differences)
     return Pair(
-        spread(np.average(first, axis=0, weights=shares).tolist()),
-        spread(np.average(second, axis=0, weights=shares).tolist()),
+        before,
+        now,
         difference,
         seeds,
         interval,

@@ -14,7 +14,7 @@ from promptad.data.datasets import DATASETS
 from promptad.errors import InputError, check_choice
 from promptad.results.columns import METRIC_TITLES
 from promptad.results.paths import ResultFolder
-from promptad.results.table import read_results
+from promptad.results.table import HASH_DIGITS, read_results
 from promptad.settings import MULTI_PROTOTYPE, SINGLE_ANCHOR, TEST_ORACLE
 from promptad.utils.json_text import flat_paths, parse_json
 from promptad.utils.provenance import package_version
@@ -22,7 +22,6 @@ from promptad.utils.provenance import package_version
 MEMORY = "+memory"  # suffix of the name of a system with a memory bank
 BASELINE, OURS = SINGLE_ANCHOR + MEMORY, MULTI_PROTOTYPE
 MAX_NAMED = 3  # values in an error
-HASH_DIGITS = 12
 # Draws, what is checked by itself, and what follows from the images.
 FREE = ("training.seed", "training.k_shot", "training.select", "backbone.pretrained", "bit_depth")
 MARK = "\N{DAGGER}"  # beside results of another version

@@ -15,6 +15,7 @@ from promptad.reports.comparison.differences import Block, Comparison, Line, Pai
 from promptad.reports.comparison.rows import MARK
 from promptad.reports.comparison.significance import CONFIDENCE, LEAST_CLASSES, LEVEL, Verdict
 from promptad.results.columns import Metric
+from promptad.results.terminal import metrics_table
 from promptad.settings import TEST_ORACLE
 from promptad.utils.files import whole_file
 
@@ -90,7 +91,8 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
     title = comparison_title(comparison)
     for block in comparison.blocks:
         for measured, metrics in measured_metrics(comparison):
-            table = _terminal_table(f"{title}, k = {block.k}, {measured} in %", metrics)
+            columns = [metric.column for metric in metrics]
+            table = metrics_table(f"{title}, k = {block.k}, {measured} in %", ("class", ""), columns)
             for line in block.lines:
                 _add_line(table, line, metrics, "bold" if line in (block.mean, block.image_mean) else "")
             console.print(table, "")
@@ -181,15 +183,6 @@ def _images_in_words(blocks: Sequence[Block]) -> str:
     if len(set(counts)) == 1:
         return counts[0]
     return "; ".join(f"{count} at k = {block.k}" for count, block in zip(counts, blocks, strict=True))
-
-
-def _terminal_table(title: str, metrics: Sequence[Metric]) -> Table:
-    table = Table(title=title, box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=0)
-    table.add_column("class", overflow="fold", min_width=10)
-    table.add_column("", no_wrap=True)
-    for metric in metrics:
-        table.add_column(metric.title.replace(" ", "\n"), justify="right", overflow="fold")
-    return table
 
 
 def _add_line(table: Table, line: Line, metrics: Sequence[Metric], style: str) -> None:
