@@ -140,7 +140,7 @@ def test_a_class_that_fails_does_not_stop_the_others(mvtec: Path, drawn: Path, t
 def killable() -> Callable[[list[str], Callable[[], bool]], None]:
     """Starts a command in a process of its own, imports done, and kills it as soon as a condition holds."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["promptad.cli.main"])
+    context.set_forkserver_preload(["promptad.cli.main", "promptad.cli.commands"])
 
     def start_and_kill(arguments: list[str], is_time: Callable[[], bool]) -> None:
         process = context.Process(target=main, args=(arguments,))
