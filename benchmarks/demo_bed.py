@@ -20,7 +20,7 @@ from rich.console import Console
 import promptad
 from promptad.backbones.clip import Backbone
 from promptad.backbones.factory import load_backbone
-from promptad.backbones.open_clip_vit import clip_of, make_backbone
+from promptad.backbones.frozen_clip import clip_of, make_backbone
 from promptad.backbones.tiny_clip import load_tiny_clip, tiny_config
 from promptad.cli.values import names, numbers
 from promptad.data.datasets import read_class

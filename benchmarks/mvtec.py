@@ -34,7 +34,8 @@ from paper_table import (
 from rich.console import Console
 from rich.progress import Task
 
-from promptad.cli.builders import find_data, make_jobs, print_notes, result_folder
+from promptad.cli.datasets import find_data, print_notes
+from promptad.cli.jobs import make_jobs, result_folder
 from promptad.cli.main import FlagConsole, exit_code
 from promptad.cli.options import COMMANDS
 from promptad.cli.parser import Arguments, make_seeds, parse

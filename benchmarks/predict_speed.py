@@ -22,7 +22,7 @@ from rich.console import Console
 from train_speed import ARCHITECTURE, random_backbone
 
 from promptad.backbones.clip import Backbone
-from promptad.backbones.open_clip_vit import clip_of
+from promptad.backbones.open_clip_vit import open_clip_of
 from promptad.data.demo.writer import draw_good
 from promptad.models.base import AnomalyDetector, Subject, TrainTask
 from promptad.models.registry import train
@@ -46,7 +46,7 @@ def main() -> None:
     with progress_bar(console) as progress, torch.inference_mode():
         task = add_task(progress, "turns", options.turns)
         for _ in range(options.turns):
-            rates["bare"].append(rate(lambda: clip_of(backbone).encode_image(pixels), len(images)))
+            rates["bare"].append(rate(lambda: open_clip_of(backbone).encode_image(pixels), len(images)))
             rates["image"].append(rate(lambda: by_token.score_images(images, len(images)), len(images)))
             rates["map"].append(rate(lambda: with_map.predict(images, len(images)), len(images)))
             progress.advance(task)

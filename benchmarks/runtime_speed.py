@@ -26,7 +26,7 @@ from predict_speed import CLASS, image_of
 from rich.console import Console
 from train_speed import ARCHITECTURE, random_backbone
 
-from promptad.backbones.open_clip_vit import clip_of
+from promptad.backbones.open_clip_vit import open_clip_of
 from promptad.data.fingerprints import support_sha256
 from promptad.export.base import ExportOptions
 from promptad.export.registry import export
@@ -151,7 +151,7 @@ def work_of(name: str, own: Contestant, folder: Path, options: argparse.Namespac
     if name == "predict":
         detector, _ = untrained(options)
         return lambda batch: timed(lambda: detector.predict(images[:batch], batch))
-    pixels, clip = backbone.pixels(images), clip_of(backbone)
+    pixels, clip = backbone.pixels(images), open_clip_of(backbone)
 
     def encode(batch: int) -> float:
         with torch.inference_mode():

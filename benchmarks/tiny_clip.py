@@ -26,7 +26,7 @@ from torch import Tensor
 
 from promptad.backbones.base import ImageEncoder
 from promptad.backbones.clip import Backbone
-from promptad.backbones.open_clip_vit import clip_of
+from promptad.backbones.open_clip_vit import open_clip_of
 from promptad.backbones.tiny_clip import tiny_config
 from promptad.cli.values import numbers
 from promptad.data.demo import DEFECT_FOLDERS, DEMO_CLASSES
@@ -132,7 +132,7 @@ def measure(
 
 def class_path_patches(backbone: Backbone, pixels: Tensor) -> Tensor:
     """Return the patch tokens [N, patch, D] that CLIP's own path ends with, which no loss of a real CLIP reaches."""
-    visual = cast(VisionTransformer, clip_of(backbone).visual)
+    visual = cast(VisionTransformer, open_clip_of(backbone).visual)
     tokens = visual.transformer(visual._embeds(pixels))[:, 1:]
     return F.normalize(visual.ln_post(tokens) @ visual.proj, dim=-1)
 

@@ -30,7 +30,8 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from promptad.backbones.clip import Backbone
-from promptad.backbones.open_clip_vit import clip_of, make_backbone
+from promptad.backbones.frozen_clip import make_backbone
+from promptad.backbones.open_clip_vit import open_clip_of
 from promptad.data.datasets import read_class
 from promptad.data.demo import DEFECT_FOLDERS
 from promptad.data.demo.canvas import Mask, RGBImage
@@ -188,7 +189,7 @@ class OriginalLoop:
     def encode(self, files: Sequence[Path]) -> ImageFeatures:
         """Read and encode images, with both paths through all blocks."""
         pixels = self.backbone.pixels([read_image(file) for file in files])
-        return encode_whole(clip_of(self.backbone).visual, pixels, self.backbone.image_encoder.layer_indices)
+        return encode_whole(open_clip_of(self.backbone).visual, pixels, self.backbone.image_encoder.layer_indices)
 
     def _measure(self, images: ClassDataset, anchors: Tensor, bank: tuple[Tensor, ...]) -> float:
         resolution, scores = self.settings.scoring.resolution, []
@@ -208,7 +209,7 @@ class WholePrompts(nn.Module):
         self, backbone: Backbone, tokens: PromptTokens, normal_context: Tensor, abnormal_context: Tensor
     ) -> None:
         super().__init__()
-        self.clip, self.text_encoder = clip_of(backbone), backbone.text_encoder
+        self.clip, self.text_encoder = open_clip_of(backbone), backbone.text_encoder
         self.normal_context, self.abnormal_context = nn.Parameter(normal_context), nn.Parameter(abnormal_context)
         kinds = (tokens.normal, tokens.manual, tokens.learned)
         self.counts = [len(kind) for kind in kinds]

@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from promptad.backbones.clip import Backbone
-from promptad.backbones.open_clip_vit import clip_of
+from promptad.backbones.open_clip_vit import open_clip_of
 from promptad.cli.main import main
 from promptad.data.demo import DEFECT_FOLDERS, make_demo_class
 from promptad.errors import InputError
@@ -214,7 +214,7 @@ def smooth_best(similarities: Sequence[float]) -> float:
 
 def reference_text_feature(backbone: Backbone, vectors: Tensor) -> Tensor:
     """The feature [D], of any length, of one prompt [token, width], over all 77 tokens by open_clip's transformer."""
-    clip, end = clip_of(backbone), len(vectors) - 1
+    clip, end = open_clip_of(backbone), len(vectors) - 1
     padded = torch.cat([vectors, backbone.text_encoder.embed(torch.zeros(77 - len(vectors), dtype=torch.long))])
     hidden = clip.transformer((padded + clip.positional_embedding)[None], attn_mask=clip.attn_mask)
     feature: Tensor = clip.ln_final(hidden)[0, end] @ clip.text_projection

@@ -17,7 +17,7 @@ from open_clip.model import CLIP
 from torch import Tensor
 
 from promptad.backbones.clip import Backbone
-from promptad.backbones.open_clip_vit import make_backbone
+from promptad.backbones.frozen_clip import make_backbone
 from promptad.errors import InputError
 from promptad.models.anomaly_map import smooth_maps
 from promptad.models.memory_bank import MemoryBank

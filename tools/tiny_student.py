@@ -6,14 +6,14 @@ from functools import cache
 from pathlib import Path
 
 import torch
-from open_clip.model import CLIP
 from open_clip.tokenizer import SimpleTokenizer
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from promptad.backbones.frozen_clip import blocks_at
 from promptad.backbones.image_encoder import ViTImageEncoder
-from promptad.backbones.open_clip_vit import blocks_at
+from promptad.backbones.plain_clip import PlainClip
 from promptad.backbones.prompt_trees import PromptTrees
 from promptad.backbones.text_encoder import CausalTextEncoder
 from promptad.features import ImageFeatures
@@ -30,7 +30,7 @@ class Words(nn.Module):
 
     ids: Tensor  # [row], tokens
 
-    def __init__(self, clip: CLIP, tokenizer: SimpleTokenizer, texts: Iterable[str]) -> None:
+    def __init__(self, clip: PlainClip, tokenizer: SimpleTokenizer, texts: Iterable[str]) -> None:
         super().__init__()
         ids = sorted({token for text in texts for token in _prompt_ids(tokenizer, text)})
         self.register_buffer("ids", torch.tensor(ids))
@@ -44,7 +44,7 @@ class Words(nn.Module):
 class Student(nn.Module):
     """A CLIP in training: its encoders as the package runs them, and its word embeddings."""
 
-    def __init__(self, clip: CLIP, precision: torch.dtype, texts: Iterable[str]) -> None:
+    def __init__(self, clip: PlainClip, precision: torch.dtype, texts: Iterable[str]) -> None:
         """Train the word embeddings of all words in `texts`."""
         super().__init__()
         self.clip, self.tokenizer, self.precision = clip, SimpleTokenizer(), precision

@@ -44,7 +44,9 @@ def main() -> None:
     console = Console(highlight=False)
     torch.manual_seed(options.seed)
     config = tiny_config()
-    clip = load_tiny_clip(config["vision_cfg"]["image_size"]) if options.start == "embedded" else CLIP(**config)
+    clip = load_tiny_clip(config["vision_cfg"]["image_size"])
+    if options.start != "embedded":
+        clip.load_state_dict(CLIP(**config).state_dict())  # open_clip's random ones
     texts = uncued_captions.caption_texts() if options.captions_only else caption_texts()
     if options.captions_only:
         nn.init.constant_(clip.logit_scale, HOT)  # where a real CLIP's ends: so its features crowd

@@ -17,8 +17,9 @@ from torch import Tensor
 from promptad.backbones import image_encoder, tiny_clip
 from promptad.backbones.clip import Backbone
 from promptad.backbones.factory import choose_device, load_backbone
+from promptad.backbones.frozen_clip import clip_of, make_backbone
 from promptad.backbones.image_encoder import ViTImageEncoder
-from promptad.backbones.open_clip_vit import clip_of, make_backbone
+from promptad.backbones.open_clip_vit import open_clip_of
 from promptad.data.images import ImageLike, read_image
 from promptad.errors import InputError
 from promptad.features import ImageFeatures
@@ -102,7 +103,7 @@ def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> BackboneSettings:
 def test_the_class_token_is_clips_own(tiny: Backbone) -> None:
     pixels = random_pixels(tiny, 2)
     with torch.no_grad():
-        expected = clip_of(tiny).encode_image(pixels, normalize=True)
+        expected = open_clip_of(tiny).encode_image(pixels, normalize=True)
     torch.testing.assert_close(tiny.image_encoder.encode(pixels).class_token, expected, rtol=0, atol=1e-6)
 
 
@@ -110,7 +111,7 @@ def test_the_local_path_equals_its_reference() -> None:
     backbone = load_backbone(BackboneSettings(name="tiny", resize=40), CPU)
     pixels = random_pixels(backbone, 2)
     with torch.no_grad():
-        expected = reference_patch_tokens(clip_of(backbone), pixels)
+        expected = reference_patch_tokens(open_clip_of(backbone), pixels)
     torch.testing.assert_close(backbone.image_encoder.encode(pixels).patch_tokens, expected, rtol=0, atol=1e-5)
 
 

@@ -10,8 +10,8 @@ import torch
 from promptad import PromptAD, Settings
 from promptad.backbones.clip import Backbone
 from promptad.backbones.factory import BACKBONES, load_backbone
+from promptad.backbones.frozen_clip import clip_of
 from promptad.backbones.image_encoder import ViTImageEncoder
-from promptad.backbones.open_clip_vit import clip_of
 from promptad.backbones.tiny_clip import load_tiny
 from promptad.data.demo import draw_image
 from promptad.settings import BackboneSettings, ScoringSettings, TrainingSettings, default_settings

@@ -11,7 +11,8 @@ from open_clip.tokenizer import SimpleTokenizer
 from torch import Tensor
 
 from promptad.backbones.clip import Backbone
-from promptad.backbones.open_clip_vit import clip_of, make_backbone
+from promptad.backbones.frozen_clip import make_backbone
+from promptad.backbones.open_clip_vit import open_clip_of
 from promptad.backbones.prompt_trees import PromptTrees
 from promptad.prompts.encode import encode_texts
 from promptad.prompts.prompt_learner import PromptLearner
@@ -81,7 +82,7 @@ def test_text_features_equal_those_of_all_77_tokens(backbone: str, request: pyte
     loaded: Backbone = request.getfixturevalue(backbone)
     tokens = SimpleTokenizer()(TEXTS)  # [prompt, 77]
     with torch.no_grad():
-        expected = clip_of(loaded).encode_text(tokens, normalize=True)
+        expected = open_clip_of(loaded).encode_text(tokens, normalize=True)
     found = encode_texts(loaded, TEXTS)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
     assert (found[0] - found[5]).abs().max() > 1e-3

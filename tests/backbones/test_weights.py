@@ -11,7 +11,8 @@ from open_clip.factory import create_model
 from torch import nn
 
 from promptad.backbones.factory import load_backbone
-from promptad.backbones.open_clip_vit import clip_of, offline_without_hub, weights_note
+from promptad.backbones.frozen_clip import clip_of
+from promptad.backbones.open_clip_vit import offline_without_hub, weights_note
 from promptad.settings import BackboneSettings
 
 CPU = torch.device("cpu")

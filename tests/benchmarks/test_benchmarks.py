@@ -13,7 +13,7 @@ from rich.console import Console
 from supervised_probe import halves, learn_probe, measure, measure_halves, patch_labels, score
 
 from promptad.backbones.clip import Backbone
-from promptad.backbones.open_clip_vit import clip_of
+from promptad.backbones.frozen_clip import clip_of
 from promptad.evaluation.evaluator import TestSplit
 from promptad.features import ImageFeatures
 from promptad.prompts.encode import encode_texts

@@ -8,7 +8,7 @@ import torch
 from train_speed import CLASS, OriginalLoop, encode_whole
 
 from promptad.backbones.clip import Backbone
-from promptad.backbones.open_clip_vit import clip_of
+from promptad.backbones.open_clip_vit import open_clip_of
 from promptad.data.datasets import read_class
 from promptad.evaluation.evaluator import evaluate, read_test_split
 from promptad.models.base import Subject, TrainTask
@@ -24,7 +24,7 @@ def test_both_paths_run_to_their_ends_give_the_same_features(tiny: Backbone) -> 
     pixels = torch.randn(2, 3, 112, 112, generator=torch.Generator().manual_seed(0))
     found = tiny.image_encoder.encode(pixels, layers=True)
     with torch.no_grad():
-        expected = encode_whole(clip_of(tiny).visual, pixels, tiny.image_encoder.layer_indices)
+        expected = encode_whole(open_clip_of(tiny).visual, pixels, tiny.image_encoder.layer_indices)
     assert found.layers
     assert expected.layers
     for one, other in zip(found.layers, expected.layers, strict=True):

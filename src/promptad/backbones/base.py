@@ -28,8 +28,13 @@ class ImageEncoder(Protocol):
 class Tokenizer(Protocol):
     """The tokenizer of a text encoder, as open_clip's are."""
 
-    sot_token_id: int  # the token that starts a prompt
-    eot_token_id: int  # the token that ends it
+    @property
+    def sot_token_id(self) -> int:
+        """The token that starts a prompt."""
+
+    @property
+    def eot_token_id(self) -> int:
+        """The token that ends a prompt."""
 
     def encode(self, text: str) -> list[int]:
         """Return the tokens of a text, without start and end."""

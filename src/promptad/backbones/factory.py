@@ -1,15 +1,21 @@
 """Open a backbone by its name, and choose the device."""
 
 from collections.abc import Callable
-from contextlib import nullcontext
 
 import torch
 
 from promptad.backbones.clip import Backbone
-from promptad.backbones.open_clip_vit import load_open_clip, local_weights_only
 from promptad.backbones.tiny_clip import load_tiny
 from promptad.errors import InputError
 from promptad.settings import TINY_BACKBONE, BackboneSettings
+
+
+def load_open_clip(settings: BackboneSettings, device: torch.device) -> Backbone:
+    """Load a backbone of open_clip, which is imported here, for `tiny` does without it."""
+    from promptad.backbones import open_clip_vit  # noqa: PLC0415
+
+    return open_clip_vit.load_open_clip(settings, device)
+
 
 # To add a family of backbones, add a line. A name is "family" or "family:name"; any other name is open_clip's.
 BACKBONES: dict[str, Callable[[BackboneSettings, torch.device], Backbone]] = {
@@ -27,8 +33,13 @@ def load_backbone(settings: BackboneSettings, device: torch.device, *, download:
         InputError: an unknown architecture, one that is not a plain-ViT CLIP, an unknown tag, weights that are missing
             or do not fit, or an image size that is not a multiple of the patch size.
     """
-    with nullcontext() if download else local_weights_only():
-        return BACKBONES.get(settings.name.partition(":")[0], load_open_clip)(settings, device)
+    load = BACKBONES.get(settings.name.partition(":")[0], load_open_clip)
+    if download or load is load_tiny:
+        return load(settings, device)
+    from promptad.backbones.open_clip_vit import local_weights_only  # noqa: PLC0415 as above
+
+    with local_weights_only():
+        return load(settings, device)
 
 
 def choose_device(gpu: int | None) -> tuple[torch.device, str | None]:

@@ -5,10 +5,10 @@ from typing import cast
 
 import torch
 import torch.nn.functional as F
-from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from torch import Tensor
 
 from promptad.backbones.attention import add_mlp, attend, in_precision, project
+from promptad.backbones.plain_clip import Block, VisionTransformer
 from promptad.features import ImageFeatures
 
 # Elements of the hidden states of the images that go through a block together on a CPU. An MLP makes four times as
@@ -39,7 +39,7 @@ class ViTImageEncoder:
         precision: torch.dtype = torch.float32,
     ) -> None:
         self.visual, self.precision = visual, precision
-        self.blocks = cast(list[ResidualAttentionBlock], list(visual.transformer.resblocks))
+        self.blocks = cast(list[Block], list(visual.transformer.resblocks))
         self.image_size = int(visual.image_size[0])
         self.width, self.dimensions = (int(size) for size in cast(Tensor, visual.proj).shape)
         self.layer_indices = tuple(layer_indices)  # counted from 0
@@ -58,7 +58,11 @@ class ViTImageEncoder:
 
     def embed(self, pixels: Tensor) -> Tensor:
         """Return the input of the first block: class and patch embeddings [N, 1 + side², width], positions added."""
-        return self.visual._embeds(pixels)
+        visual = self.visual
+        patches = visual.conv1(pixels).flatten(2).transpose(1, 2)  # [image, patch, width]
+        tokens = torch.cat([visual.class_embedding.expand(len(patches), 1, -1), patches], 1)
+        normed: Tensor = visual.ln_pre(tokens + visual.positional_embedding)
+        return normed
 
     def run_blocks(self, tokens: Tensor, layers: bool = False, local: bool = True) -> ImageFeatures:
         """Run the class path and, if `local`, the local path on embeddings [N, 1 + P, width] of all or some patches."""

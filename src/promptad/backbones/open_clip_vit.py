@@ -1,13 +1,12 @@
-"""Load open_clip's plain-ViT CLIPs: find them by name, build them, load their weights and freeze them."""
+"""Load open_clip's plain-ViT CLIPs: find them by name, build them and load their weights."""
 
 import difflib
-import hashlib
 import os
 import re
 import tempfile
 import warnings
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from pathlib import Path
@@ -15,15 +14,12 @@ from typing import Any, cast
 
 import huggingface_hub
 import torch
-from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from open_clip.factory import create_model, get_model_config, list_models
 from open_clip.model import CLIP
 from open_clip.pretrained import get_pretrained_cfg, list_pretrained_tags_by_model
-from open_clip.tokenizer import SimpleTokenizer
 
 from promptad.backbones.clip import Backbone
-from promptad.backbones.image_encoder import ViTImageEncoder
-from promptad.backbones.text_encoder import CausalTextEncoder
+from promptad.backbones.frozen_clip import MEAN, STD, clip_of, input_size, make_backbone
 from promptad.errors import InputError
 from promptad.settings import TINY_BACKBONE, BackboneSettings
 from promptad.utils.quiet import quiet_logging
@@ -40,57 +36,19 @@ def load_open_clip(settings: BackboneSettings, device: torch.device) -> Backbone
         InputError: as `load_backbone`.
     """
     config = _architecture(settings.name)
-    return make_backbone(_create_model(settings, input_size(settings, config["vision_cfg"])), settings, device)
-
-
-def input_size(settings: BackboneSettings, vision: dict[str, Any]) -> int:
-    """Return the image size, in pixels a side, that a ViT of this configuration is built for.
-
-    Raises:
-        InputError: it is not a multiple of the patch size, or the crop is larger than the image.
-    """
-    _check_image_size(settings, vision["patch_size"])
-    return settings.crop or settings.resize or int(vision["image_size"])
-
-
-def make_backbone(clip: CLIP, settings: BackboneSettings, device: torch.device) -> Backbone:
-    """Freeze a CLIP as the backbone named in `settings`, with the normalisation that its weights were trained with.
-
-    Raises:
-        InputError: a weight is NaN or infinite.
-    """
-    for name, value in clip.state_dict().items():
-        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
-            raise InputError(
-                f"`pretrained` {settings.pretrained}: {name} holds NaN or infinite numbers; give other weights"
-            )
-    clip = clip.eval().requires_grad_(requires_grad=False).to(device)
-    precision = getattr(torch, settings.precision)
+    clip = _create_model(settings, input_size(settings, config["vision_cfg"]))
     source = get_pretrained_cfg(settings.name, settings.pretrained)
-    mean, std = source.get("mean", OPENAI_DATASET_MEAN), source.get("std", OPENAI_DATASET_STD)
-    return Backbone(
-        settings=settings,
-        image_encoder=ViTImageEncoder(clip.visual, blocks_at(settings.memory_layers, clip), precision),
-        text_encoder=CausalTextEncoder(clip, precision),
-        tokenizer=SimpleTokenizer(),
-        mean=torch.tensor(mean, device=device).view(3, 1, 1),
-        std=torch.tensor(std, device=device).view(3, 1, 1),
-        temperature=float(clip.logit_scale.exp()),
-        weights_sha256=_hash_weights(clip),
-        device=device,
-    )
+    return make_backbone(clip, settings, device, source.get("mean", MEAN), source.get("std", STD))
 
 
-def blocks_at(depths: Sequence[float], clip: CLIP) -> tuple[int, ...]:
-    """Return the numbers of the image encoder's blocks, from 0, at these shares of its depth."""
-    count = len(clip.visual.transformer.resblocks)
-    return tuple(dict.fromkeys(int(depth * count) for depth in depths))
-
-
-def clip_of(backbone: Backbone) -> CLIP:
-    """Return the CLIP model of a backbone made by `make_backbone`."""
-    assert isinstance(backbone.text_encoder, CausalTextEncoder)
-    return backbone.text_encoder.clip
+def open_clip_of(backbone: Backbone) -> CLIP:
+    """Return open_clip's model with the weights of a plain CLIP: its own one, or one made of those of `tiny`."""
+    clip = clip_of(backbone)
+    if isinstance(clip, CLIP):
+        return clip
+    made = CLIP(**clip.config)
+    made.load_state_dict(clip.state_dict())
+    return made.eval().requires_grad_(requires_grad=False).to(backbone.device)
 
 
 def _architecture(name: str) -> dict[str, Any]:
@@ -108,18 +66,6 @@ def _architecture(name: str) -> dict[str, Any]:
     if not plain or extras:
         raise InputError(f"backbone {name!r} is no plain-ViT CLIP; use one such as ViT-B-16-plus-240, ViT-L-14 or tiny")
     return config
-
-
-def _check_image_size(settings: BackboneSettings, patch: int) -> None:
-    name = "crop" if settings.crop else "resize"
-    size = settings.crop or settings.resize
-    if size and (size % patch or size < patch):
-        below = max(size // patch, 1) * patch
-        raise InputError(
-            f"`{name}` {size}: {settings.name} needs a multiple of {patch}, such as {below} or {below + patch}"
-        )
-    if settings.crop and settings.resize and settings.crop > settings.resize:
-        raise InputError(f"`crop` {settings.crop} is larger than `resize` {settings.resize}; make it smaller")
 
 
 def _create_model(settings: BackboneSettings, size: int) -> CLIP:
@@ -228,12 +174,3 @@ def offline_without_hub() -> Iterator[None]:
     finally:
         os.environ.update(proxies)
         huggingface_hub.constants.HF_HUB_OFFLINE = before
-
-
-def _hash_weights(clip: CLIP) -> str:
-    """Return the SHA-256 of names, shapes and bytes of all weights."""
-    digest = hashlib.sha256()
-    for name, value in clip.state_dict().items():
-        digest.update(f"{name}{tuple(value.shape)}".encode())
-        digest.update(value.detach().cpu().contiguous().numpy().data)
-    return digest.hexdigest()

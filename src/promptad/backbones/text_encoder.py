@@ -4,11 +4,10 @@ from typing import cast
 
 import torch
 import torch.nn.functional as F
-from open_clip.model import CLIP
-from open_clip.transformer import ResidualAttentionBlock
 from torch import Tensor
 
 from promptad.backbones.attention import add_mlp, attend, in_precision, project
+from promptad.backbones.plain_clip import Block, PlainClip
 from promptad.backbones.prompt_trees import PromptTrees
 
 
@@ -20,9 +19,9 @@ class CausalTextEncoder:
     the end tokens only.
     """
 
-    def __init__(self, clip: CLIP, precision: torch.dtype = torch.float32) -> None:
+    def __init__(self, clip: PlainClip, precision: torch.dtype = torch.float32) -> None:
         self.clip, self.precision = clip, precision
-        self.blocks = cast(list[ResidualAttentionBlock], list(clip.transformer.resblocks))
+        self.blocks = cast(list[Block], list(clip.transformer.resblocks))
         self.width = int(clip.token_embedding.weight.shape[1])
         self.context_length = int(clip.context_length)
 

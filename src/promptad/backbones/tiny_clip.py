@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from open_clip.model import CLIP, resize_pos_embed
 from safetensors.torch import load_file
 from torch import Tensor
 
 from promptad.backbones.clip import Backbone
-from promptad.backbones.open_clip_vit import input_size, make_backbone
+from promptad.backbones.frozen_clip import input_size, make_backbone
+from promptad.backbones.plain_clip import PlainClip
 from promptad.settings import BackboneSettings
 
 
@@ -31,17 +31,20 @@ def tiny_config() -> dict[str, Any]:
     return config
 
 
-def load_tiny_clip(image_size: int, weights: Path | None = None) -> CLIP:
+def load_tiny_clip(image_size: int, weights: Path | None = None) -> PlainClip:
     """Build `tiny` for images of `image_size` pixels; for another size than its own, positions are interpolated.
 
     `weights` are those of the package, or a file of the same format.
     """
     config = tiny_config()
     config["vision_cfg"]["image_size"] = image_size
-    model = CLIP(**config)
+    model = PlainClip(config)
     with nullcontext(weights) if weights else as_file(files(__package__) / "tiny" / "weights.safetensors") as file:
         state = expand_vocabulary(load_file(file), model.vocab_size)
-    resize_pos_embed(state, model)
+    if state["visual.positional_embedding"].shape != model.visual.positional_embedding.shape:
+        from open_clip.model import resize_pos_embed  # noqa: PLC0415 it takes longer than a picture
+
+        resize_pos_embed(state, model)
     model.load_state_dict(state)
     return model
 

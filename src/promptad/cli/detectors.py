@@ -1,7 +1,7 @@
-"""From options to the detector that a command works on, and to what it is exported to and with."""
+"""From options to the detector that a command works on."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,21 +9,18 @@ import torch
 from rich.console import Console
 
 from promptad.backbones.clip import Backbone
-from promptad.cli.builders import find_device
+from promptad.cli.machine import find_device
 from promptad.cli.parser import Arguments
-from promptad.data.search import find_images
-from promptad.errors import InputError, check_choice
-from promptad.export.formats import SUFFIXES
+from promptad.errors import InputError
 from promptad.export.tower_encoder import with_engine
 from promptad.models.base import AnomalyDetector
 from promptad.models.multi_prototype.detector import MultiPrototypeDetector
-from promptad.models.registry import load_detector, load_with_thresholds
+from promptad.models.registry import load_with_thresholds
 from promptad.runtime.asked_region import in_region
 from promptad.runtime.engines import SUFFIXES as GRAPH_SUFFIXES
 from promptad.runtime.engines import TORCH
 from promptad.runtime.predict import Predictor
 from promptad.runtime.session import Session
-from promptad.settings import MULTI_PROTOTYPE
 
 
 def open_predictor(path: Path, given: Arguments, console: Console) -> tuple[Predictor, Path | None]:
@@ -86,51 +83,3 @@ def save_again(detector: AnomalyDetector, path: Path) -> None:
         raise InputError(
             f"{path} cannot be written anew ({reason}) and stays as it was: free space, or check rights"
         ) from error
-
-
-def export_path(checkpoint: Path, given: Arguments) -> Path:
-    """Return the file to export to: the one that is asked for, or one beside the checkpoint.
-
-    Raises:
-        InputError: an unknown format, or one that does not agree with the file's name.
-    """
-    output, to = given["output"], given["to"]
-    check_choice("to", to or "onnx", SUFFIXES)
-    if output is None:
-        return checkpoint.with_suffix(SUFFIXES[to or "onnx"])
-    if to is not None and output.suffix != SUFFIXES[to]:
-        raise InputError(f"`output` {output}: end its name in {SUFFIXES[to]}, for {to}")
-    return Path(output)
-
-
-def load_for_export(path: Path, given: Arguments, console: Console) -> AnomalyDetector:
-    """Load the detector of a checkpoint, with its thresholds if its method has any."""
-    device, weights = find_device(given, console), given["pretrained_dataset"]
-    if given["system"] == MULTI_PROTOTYPE:
-        return load_decided(path, device, given)
-    return load_detector(path, device, given["system"], weights=weights)
-
-
-def find_support(detector: AnomalyDetector, named: Sequence[str]) -> tuple[Path, ...]:
-    """Return, of the images that are named, those that a detector learned from, in its order, if it knows their names.
-
-    Raises:
-        InputError: there are none.
-    """
-    if not named:
-        return ()
-    found = find_images(list(named)).images
-    by_name = {image.name: image for image in found}
-    learned = detector.subject.support_images
-    if missing := [name for name in learned if Path(name).name not in by_name]:
-        raise InputError(f"`good`: {missing[0]}, which {detector.class_name!r} learned from, is not among them")
-    return tuple(by_name[Path(name).name] for name in learned) or found
-
-
-def size_in_words(count: int) -> str:
-    """Return bytes in words.
-
-    >>> size_in_words(30_500), size_in_words(469_222_752)
-    ('30 kB', '469.2 MB')
-    """
-    return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.0f} kB"

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from promptad.backbones.clip import Backbone
 from promptad.errors import InputError, check_choice
-from promptad.export.onnx import encoder_graph, joined, preparation_graph, to_bytes
 from promptad.features import ImageFeatures
 from promptad.runtime.engines import ENGINES, TORCH, Graph
 
@@ -44,7 +43,8 @@ class TowerEncoder:
 def with_engine(backbone: Backbone, engine: str) -> Backbone:
     """Return a backbone whose images are encoded by an engine: "torch" is its own.
 
-    Its image encoder is exported in memory, which takes some seconds. OpenVINO computes in the backbone's precision.
+    Its image encoder is exported in memory; that, and the import of what exports, take some seconds. OpenVINO computes
+    in the backbone's precision.
 
     Raises:
         InputError: an unknown engine, one that is not installed, a GPU, or a backbone that cannot be exported.
@@ -54,6 +54,8 @@ def with_engine(backbone: Backbone, engine: str) -> Backbone:
         return backbone
     if backbone.device.type != "cpu":
         raise InputError(f"`engine` {engine} works on the CPU: leave it out, or use `use_cpu` True")
+    from promptad.export.onnx import encoder_graph, joined, preparation_graph, to_bytes  # noqa: PLC0415 as above
+
     tower = joined(preparation_graph(backbone), encoder_graph(backbone, layers=True))
     graph = ENGINES[engine](to_bytes(tower), backbone.settings.precision, None)
     return TowerEncoder.in_place_of(backbone, graph, engine)

@@ -32,6 +32,7 @@ MAX_NAMED = 20  # anomalous or unreadable images that are named in the terminal
 MAX_STEM = 60  # letters of an image's name that the name of its overlay has
 
 Draw = Callable[[PredictionRecord, np.ndarray, Path], PredictionRecord]  # of a record with its map, into a file
+Drawing = Callable[[Metadata, PredictionRecord, Image.Image, np.ndarray, Path], None]  # the same, of the image too
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Listener:
 
 def reading_again(
     known: Metadata,
-    draw: Callable[[Metadata, PredictionRecord, Image.Image, np.ndarray, Path], None],
+    draw: Drawing,
     masks: Path | None = None,
 ) -> Draw:
     """Return what reads a record's image again and draws it into a file, by `draw`; what does not count is faded."""

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from promptad.backbones.clip import Backbone
-from promptad.backbones.open_clip_vit import clip_of
+from promptad.backbones.frozen_clip import clip_of
 from promptad.features import DisturbedFeatures, ImageFeatures, SupportFeatures
 from promptad.models import losses
 from promptad.models.multi_prototype.assignment import balanced_assignment, balancing_bias, similarity_std

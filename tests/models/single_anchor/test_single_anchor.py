@@ -13,7 +13,7 @@ from torch import Tensor
 
 from promptad import PromptAD
 from promptad.backbones.clip import Backbone
-from promptad.backbones.open_clip_vit import clip_of
+from promptad.backbones.frozen_clip import clip_of
 from promptad.data.demo import draw_image
 from promptad.features import ImageFeatures
 from promptad.models.base import Subject

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy.stats import beta  # type: ignore[attr-defined]  # it has no type stubs
+from scipy.special import betaincinv
 from torch import Tensor
 
 from promptad.features import ImageFeatures
@@ -212,7 +212,7 @@ class NormalScoreDistribution:
             return low, high
         count = self.counted
         above = count + 1 - conformal_rank(count, rate)
-        low, high = beta.ppf(SURE, above, count + 1 - above)
+        low, high = betaincinv(above, count + 1 - above, SURE)
         return float(low), float(high)
 
 

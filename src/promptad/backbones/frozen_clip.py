@@ -1,0 +1,93 @@
+"""Freeze a plain CLIP as a backbone."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from promptad.backbones.clip import Backbone
+from promptad.backbones.image_encoder import ViTImageEncoder
+from promptad.backbones.plain_clip import PlainClip
+from promptad.backbones.text_encoder import CausalTextEncoder
+from promptad.backbones.tokenizer import LazyTokenizer
+from promptad.errors import InputError
+from promptad.settings import BackboneSettings
+
+MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # CLIP's own, of RGB in [0, 1]
+
+
+def input_size(settings: BackboneSettings, vision: dict[str, Any]) -> int:
+    """Return the image size, in pixels a side, that a ViT of this configuration is built for.
+
+    Raises:
+        InputError: it is not a multiple of the patch size, or the crop is larger than the image.
+    """
+    _check_image_size(settings, vision["patch_size"])
+    return settings.crop or settings.resize or int(vision["image_size"])
+
+
+def make_backbone(
+    clip: nn.Module,
+    settings: BackboneSettings,
+    device: torch.device,
+    mean: Sequence[float] = MEAN,
+    std: Sequence[float] = STD,
+) -> Backbone:
+    """Freeze a plain CLIP as the backbone named in `settings`, with the normalisation of pixels that it learned with.
+
+    Raises:
+        InputError: a weight is NaN or infinite.
+    """
+    for name, value in clip.state_dict().items():
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise InputError(
+                f"`pretrained` {settings.pretrained}: {name} holds NaN or infinite numbers; give other weights"
+            )
+    frozen = cast(PlainClip, clip.eval().requires_grad_(requires_grad=False).to(device))
+    precision = getattr(torch, settings.precision)
+    return Backbone(
+        settings=settings,
+        image_encoder=ViTImageEncoder(frozen.visual, blocks_at(settings.memory_layers, frozen), precision),
+        text_encoder=CausalTextEncoder(frozen, precision),
+        tokenizer=LazyTokenizer(),
+        mean=torch.tensor(mean, device=device).view(3, 1, 1),
+        std=torch.tensor(std, device=device).view(3, 1, 1),
+        temperature=float(frozen.logit_scale.exp()),
+        weights_sha256=_hash_weights(frozen),
+        device=device,
+    )
+
+
+def blocks_at(depths: Sequence[float], clip: PlainClip) -> tuple[int, ...]:
+    """Return the numbers of the image encoder's blocks, from 0, at these shares of its depth."""
+    count = len(clip.visual.transformer.resblocks)
+    return tuple(dict.fromkeys(int(depth * count) for depth in depths))
+
+
+def clip_of(backbone: Backbone) -> PlainClip:
+    """Return the modules of a backbone that `make_backbone` made; open_clip's where it is open_clip's."""
+    assert isinstance(backbone.text_encoder, CausalTextEncoder)
+    return backbone.text_encoder.clip
+
+
+def _check_image_size(settings: BackboneSettings, patch: int) -> None:
+    name = "crop" if settings.crop else "resize"
+    size = settings.crop or settings.resize
+    if size and (size % patch or size < patch):
+        below = max(size // patch, 1) * patch
+        raise InputError(
+            f"`{name}` {size}: {settings.name} needs a multiple of {patch}, such as {below} or {below + patch}"
+        )
+    if settings.crop and settings.resize and settings.crop > settings.resize:
+        raise InputError(f"`crop` {settings.crop} is larger than `resize` {settings.resize}; make it smaller")
+
+
+def _hash_weights(clip: nn.Module) -> str:
+    """Return the SHA-256 of names, shapes and bytes of all weights."""
+    digest = hashlib.sha256()
+    for name, value in clip.state_dict().items():
+        digest.update(f"{name}{tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().numpy().data)
+    return digest.hexdigest()

@@ -1,0 +1,56 @@
+"""The commands train and train-all: detectors from support images."""
+
+import shlex
+
+from rich.console import Console
+
+from promptad.cli.datasets import find_data, print_notes, read_one_class, read_part
+from promptad.cli.jobs import make_jobs, result_folder
+from promptad.cli.parser import Arguments, make_seeds
+from promptad.data.datasets import class_names, no_classes, read_class
+from promptad.data.demo import DEMO_CLASSES
+from promptad.engine.runs import train_all, train_one
+from promptad.errors import InputError
+from promptad.results.paths import check_plain_name
+from promptad.runtime.predictions import ONE_IMAGE
+from promptad.settings import MULTI_PROTOTYPE
+
+
+def run_train(given: Arguments, console: Console) -> None:
+    """Train one class, or a part of the user's own."""
+    part = None
+    if given["good"]:
+        part, given = read_part(given, console)
+    elif given["name"]:
+        raise InputError(f"`name` {given['name']!r} is of your own pictures: give them with `good`")
+    seeds = make_seeds(given)
+    for settings in seeds:
+        result_folder(given, settings).check_writable()
+    jobs, context = make_jobs(given, seeds, [part or read_one_class(given, console)], console)
+    train_one(jobs, context)
+    if part:
+        folder = result_folder(given, seeds[0]).folder
+        if seeds[0].training.k_shot == 1:
+            console.print(ONE_IMAGE, soft_wrap=True)
+        if seeds[0].system == MULTI_PROTOTYPE:  # the baseline decides nothing
+            console.print(f"judge pictures with: promptad predict {shlex.quote(str(folder))} PICTURES", soft_wrap=True)
+
+
+def run_train_all(given: Arguments, console: Console) -> None:
+    """Train all classes of a data set."""
+    seeds = make_seeds(given)
+    if given["class_name"]:
+        raise InputError(f"`class_name` {given['class_name']}: train-all takes `classes` {given['class_name']}")
+    for settings in seeds:
+        result_folder(given, settings).check_writable()
+    folder = find_data(given, given["classes"] or DEMO_CLASSES, console)
+    found = given["classes"] or class_names(given["dataset"], folder)
+    if left_out := no_classes(given["dataset"], folder):
+        console.print(f"left out, for they hold no good/: {', '.join(left_out)}", soft_wrap=True)
+    for name in found:
+        check_plain_name("classes", name)
+    classes = [read_class(given["dataset"], folder, name) for name in found]
+    print_notes(classes, console)
+    jobs, context = make_jobs(given, seeds, classes, console)
+    on_gpu = context.backbone.device.type == "cuda"
+    train_all(jobs, context, together=on_gpu if given["together"] is None else given["together"])
