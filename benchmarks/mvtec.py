@@ -35,10 +35,11 @@ from rich.console import Console
 from rich.progress import Task
 
 from promptad.cli.datasets import find_data, print_notes
+from promptad.cli.given import Arguments, make_seeds
 from promptad.cli.jobs import make_jobs, result_folder
 from promptad.cli.main import FlagConsole, exit_code
 from promptad.cli.options import COMMANDS
-from promptad.cli.parser import Arguments, make_seeds, parse
+from promptad.cli.parser import parse
 from promptad.cli.values import names, numbers
 from promptad.data.datasets import DATASETS, class_names, read_class
 from promptad.data.demo import DEMO_CLASSES
@@ -63,12 +64,12 @@ PASSED = {  # options that `promptad train-all` reads, with the benchmark's own 
     "--root-dir": str(Path("result") / "mvtec"),
     "--classes": None,
     "--seeds": "0-2",
-    "--Epoch": None,
+    "--epochs": None,
     "--backbone": None,
     "--pretrained-dataset": None,
     "--use-cpu": None,
 }
-SPELLINGS = {"--Epoch": ("--epochs", "--epoch"), "--pretrained-dataset": ("--pretrained-dataset", "--pretrained")}
+SPELLINGS = {"--epochs": ("--epochs", "--epoch"), "--pretrained-dataset": ("--pretrained-dataset", "--pretrained")}
 TOLD = (*FREE, "system", "training.epochs", "backbone.name", "scoring.memory")  # settings, elsewhere in the protocol
 OWN_MEASURES = {
     "mvtec2": "of its public test alone; it asks for SegF1 and AUPRO to 5 %, which are in the saved rows",
@@ -314,7 +315,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(description=__doc__.splitlines()[0], allow_abbrev=False)
-    told = {option.flag: option.help for option in COMMANDS["train-all"][1]}
+    told = {option.flag: option.help for option in COMMANDS["train-all"].options}
     for flag, default in PASSED.items():
         shown = told[flag] + (f" (default: {default})" if default else "")
         parser.add_argument(*SPELLINGS.get(flag, (flag,)), dest=flag, default=default, metavar="VALUE", help=shown)

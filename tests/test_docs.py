@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from promptad.cli.options import COMMANDS
+from promptad.cli.values import truth
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -71,15 +72,18 @@ WITH_OPTIONS = [name for name in DOCS if not name.startswith(("benchmarks", "CHA
 
 @pytest.mark.parametrize("doc", WITH_OPTIONS)
 def test_every_option_that_is_named_exists(doc: str) -> None:
-    flags = {option.flag.replace("_", "-") for _, options in COMMANDS.values() for option in options}
+    flags = {option.flag.replace("_", "-") for command in COMMANDS.values() for option in command.options}
     named = {flag.replace("_", "-") for flag in re.findall(r"--[A-Za-z][\w-]*", DOCS[doc])}
+    flags |= {
+        f"--no-{option.flag[2:]}" for command in COMMANDS.values() for option in command.options if option.read is truth
+    }
     allowed = flags | OTHER_TOOLS | SOAK | {"--help", "--shots", "--weight-", "--weight-shrinking"}
     assert named <= allowed
 
 
 def test_every_option_of_a_training_is_explained() -> None:
     explained = {flag.replace("_", "-") for flag in re.findall(r"--[A-Za-z][\w-]*", DOCS["docs/settings.md"])}
-    for option in COMMANDS["train"][1]:
+    for option in COMMANDS["train"].options:
         assert option.flag.replace("_", "-") in explained or option.flag.startswith("--weight-"), option.flag
 
 

@@ -4,10 +4,12 @@ import ast
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib.util import resolve_name
 from pathlib import Path
 
 import pytest
+from helpers import Own
 
 import promptad
 
@@ -166,18 +168,47 @@ def test_images_are_read_without_torch(tmp_path: Path) -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False, cwd=tmp_path).returncode == 0
 
 
+def loaded_by(words: Sequence[str], folder: Path) -> tuple[set[str], str]:
+    """The modules that a command has loaded at its end, in a process of its own, and what it has printed."""
+    code = "import sys; from promptad.__main__ import main\n"
+    code += f"sys.argv[1:] = {list(words)}\ntry:\n    main()\nexcept SystemExit:\n    pass\n"
+    code += "open('modules', 'w').write(' '.join(sys.modules))"
+    found = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, cwd=folder)
+    assert found.returncode == 0, found.stderr
+    return set((folder / "modules").read_text().split()), found.stdout + found.stderr
+
+
 @pytest.mark.parametrize(
     "words",
-    [["--help"], ["train", "--help"], ["trian"], ["train", "--epochss", "1"], ["predict", "nothere.pt", "x.png"]],
+    [
+        *(["--help"], ["--version"], ["train", "--help"], ["trian"], ["train", "--epochss", "1"]),
+        *(["predict", "nothere.pt", "x.png"], ["predict", ".", "nothere.png"], ["train", "--good", "nothere"]),
+        *(["train", "--class-name", "carpet", "--data-root", "nothere"], ["train", "--n_pro", "0"], ["train", " "]),
+    ],
 )
 def test_help_and_mistakes_load_little(words: list[str], tmp_path: Path) -> None:
     """Torch and what it brings take seconds: no help, and no word about a misspelt name, waits for them."""
-    code = "import sys; from promptad.__main__ import main\n"
-    code += f"sys.argv[1:] = {words}\ntry:\n    main()\nexcept SystemExit:\n    pass\n"
-    code += f"loaded = {set(HEAVY) - {'rich'}} & set(sys.modules)\nsys.exit(str(loaded) if loaded else 0)"
-    found = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, cwd=tmp_path)
-    assert found.returncode == 0, found.stderr
-    assert found.stdout or found.stderr
+    modules, printed = loaded_by(words, tmp_path)
+    assert not modules & set(HEAVY) - {"rich"}
+    assert printed
+
+
+def test_a_prediction_loads_torch_and_little_beside(own: Own, tmp_path: Path) -> None:
+    """Each of these takes a quarter of a second to a whole one; `tiny` needs none to judge a picture."""
+    slow = {
+        "open_clip",
+        "torchvision",
+        "timm",
+        "torch._dynamo",
+        "sklearn",
+        "scipy.stats",
+        "matplotlib",
+        "huggingface_hub",
+    }
+    modules, printed = loaded_by(["predict", str(own.part), str(own.new / "good.png")], tmp_path)
+    assert "1 good" in printed
+    assert "torch" in modules
+    assert not modules & (slow | {"huggingface_hub"})
 
 
 def test_the_public_names_are_loaded_when_they_are_used() -> None:

@@ -235,6 +235,13 @@ def test_tiny_has_the_bundled_weights(tiny: Backbone) -> None:
     assert (table[others] == packed["token_embedding.other_row"].float()).all()
 
 
+def test_tinys_weights_have_the_names_order_and_hash_of_open_clips_model(tiny: Backbone) -> None:
+    """Checkpoints hold the hash, so another order of the same weights would be another backbone."""
+    own, reference = clip_of(tiny).state_dict(), open_clip_of(tiny).state_dict()
+    assert list(own) == list(reference)
+    assert make_backbone(open_clip_of(tiny), tiny.settings, CPU).weights_sha256 == tiny.weights_sha256
+
+
 def test_another_image_size_interpolates_the_position_embedding(tiny: Backbone) -> None:
     backbone = load_backbone(BackboneSettings(name="tiny", resize=128), CPU)
     config = tiny_clip.tiny_config()

@@ -49,7 +49,7 @@ from promptad.estimator import PromptAD
         pytest.param(("--n_pro_ab", "-1"), ("--n_pro_ab -1", "at least 1"), id="n_pro_ab"),
         pytest.param(("--n_ctx", "99"), ("exceed CLIP's 77", "lower --n_ctx"), id="n_ctx"),
         pytest.param(("--resolution", "0"), ("--resolution 0", "at least 2"), id="resolution"),
-        pytest.param(("--Epoch", "-1"), ("--Epoch -1", "at least 0"), id="epochs"),
+        pytest.param(("--epochs", "-1"), ("--epochs -1", "at least 0"), id="epochs"),
         pytest.param(("--lr", "-0.1"), ("--lr -0.1", "at least 0"), id="lr"),
         pytest.param(("--lr", "nan"), ("--lr nan",), id="lr nan"),
         pytest.param(("--momentum", "1"), ("--momentum 1.0", "below 1"), id="momentum"),
@@ -136,14 +136,14 @@ def test_an_interrupted_command_ends_in_one_line(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setitem(RUNNERS, "train", interrupt)
     try:
-        outcome = call("train")
+        outcome = call("train", "--dataset", "demo", "--class-name", "carpet")
     except KeyboardInterrupt:
         pytest.fail("a traceback")
     assert outcome.code == 130
     assert outcome.errors.count("\n") == 1
 
 
-@pytest.mark.parametrize(("arguments", "word"), [((), "COMMAND"), (("trian",), "'train'")])
+@pytest.mark.parametrize(("arguments", "word"), [((), "COMMAND"), (("trian",), "did you mean train?")])
 def test_a_wrong_command_is_refused(arguments: tuple[str, ...], word: str) -> None:
     assert_refused(call(*arguments), word)
 

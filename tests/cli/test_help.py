@@ -17,11 +17,11 @@ def test_help_shows_meaning_and_default_of_each_option(command: str, monkeypatch
     with redirect_stdout(output), pytest.raises(SystemExit, match=r"^0$"):
         main([command, "--help"])
     printed = " ".join(output.getvalue().split())
-    for option in COMMANDS[command][1]:
+    for option in COMMANDS[command].options:
         if not option.flag.startswith("-"):
             assert f"{option.flag} {option.help}" in printed
             continue
-        line = rf"{option.flag} \[?{option.name.upper()}\]? {re.escape(option.help)}(?P<default> \(default: [^()]+\))?"
+        line = rf"{option.flag} \S+( \S+ \S+)? {re.escape(option.help)}(?P<default> \(default: [^()]+\))?"
         match = re.search(line, printed)
         assert match, option.flag
         has_default = option.default is not None or option.setting not in ("", "prompts.states")

@@ -40,7 +40,7 @@ from promptad.structures import Prediction
         (("--checkpoint", "none.pt"), ("no checkpoint none.pt",)),
         (("--n_pro", "4"), ("--n_pro 4", "was trained with 3")),
         (("--backbone", "ViT-B-32"), ("--backbone ViT-B-32", "was trained with tiny")),
-        (("--Epoch", "3"), ("--Epoch 3", "was trained with 2")),
+        (("--Epoch", "3"), ("--epochs 3", "was trained with 2")),
     ],
 )
 def test_settings_that_differ_from_the_checkpoint_are_refused(

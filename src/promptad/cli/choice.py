@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from promptad.cli.parser import Arguments
+from promptad.cli.given import Arguments
 from promptad.errors import InputError
 from promptad.reports.comparison.rows import Choice
 

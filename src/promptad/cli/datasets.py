@@ -1,13 +1,12 @@
 """From options to the images of classes, or of the user's own part."""
 
-import glob
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
 from promptad.cli.choice import check_alone
-from promptad.cli.parser import Arguments
+from promptad.cli.given import Arguments
 from promptad.cli.values import names
 from promptad.data.datasets import dataset_folder, default_data_root, read_class
 from promptad.data.demo import DEFECT_FOLDERS, make_demo_class, write_sheet
@@ -31,9 +30,6 @@ def read_part(given: Arguments, console: Console) -> tuple[ClassDataset, Argumen
         raise InputError("`name` is missing: say what the part is, such as `name` 'metal bracket'")
     check_plain_name("name", given["name"])
     named = [part for word in given["good"] for part in ([word] if Path(word).exists() else names(word))]
-    for word in named:
-        if not (Path(word).exists() or glob.has_magic(word)):
-            raise InputError(f"`good` {word}: there is no such file or folder")
     found = find_images([str(_good_folder(Path(word)) or word) for word in named])
     sorted_out = sort_out_masks(found.images)
     images = sorted_out.images
@@ -60,9 +56,6 @@ def _good_folder(folder: Path) -> Path | None:
 def read_one_class(given: Arguments, console: Console) -> ClassDataset:
     """Return the images of the class that is asked for."""
     name = given["class_name"]
-    if name is None:
-        raise InputError("`class_name` is missing: name the part, such as `class_name` carpet")
-    check_plain_name("class_name", name)
     dataset = read_class(given["dataset"], find_data(given, (name,), console), name)
     print_notes([dataset], console)
     return dataset

@@ -30,41 +30,74 @@ THRESHOLD = Option("--threshold", float, "raw score above which a picture is rej
 MOVED = (replace(WEIGHTS, setting="", help="the weight file, if it has moved (default: as trained)"), GPU, CPU)
 TRAINED = Option("CHECKPOINT", Path, "the trained detector: its file, or the folder of a part of your own")
 ANY_DETECTOR = "the trained detector: its file, the folder of a part of your own, or an exported detector"
-PREDICT = (
-    Option("CHECKPOINT", Path, f"{ANY_DETECTOR}; or a folder of several of them, a part each"),
-    Option("PICTURES", str, "pictures to judge: files, folders (with all below them) or patterns", several=True),
-    Option("--output", Path, "folder to write predictions.jsonl to, and overlays/", default=Path("predictions")),
-    Option("--overlays", truth, "draw each picture with its map and the regions that are anomalous", default=False),
-    Option(
-        "--fail-on-anomaly",
-        truth,
-        "exit with 3 if a picture is rejected or cannot be read, with 4 if one is unsure",
-        default=False,
+OVERLAYS = Option(
+    "--overlays", truth, "draw each picture with its map and the regions that are anomalous", default=False
+)
+FAILING = Option(
+    "--fail-on-anomaly",
+    truth,
+    "exit with 3 if a picture is rejected or cannot be read, with 4 if one is unsure",
+    default=False,
+)
+DECIDED_NOW = {
+    "the decision": (RATE_NOW, THRESHOLD, UNSURE_NOW),
+    "what counts of a picture": (
+        replace(REGION, help=f"{REGION.help} (default: as it learned)"),
+        replace(IGNORE, help=f"{IGNORE.help} (default: as it learned)"),
     ),
-    Option("--which", truth, "of several parts: find the part by the pictures, not by sub-folders", default=False),
-    RATE_NOW,
-    THRESHOLD,
-    UNSURE_NOW,
-    replace(REGION, help=f"{REGION.help} (default: as it learned)"),
-    replace(IGNORE, help=f"{IGNORE.help} (default: as it learned)"),
-    *MOVED,
-    replace(ENGINE, default=None, help=f"{ENGINE.help} (default: {TORCH}, or the usual one of an exported detector)"),
-    BATCH,
-)
-WATCH = (
-    Option("DETECTOR", Path, ANY_DETECTOR),
-    Option("FOLDER", Path, "folder that pictures arrive in, with all below it"),
-    replace(PREDICT[2], help="folder to append to predictions.jsonl in, with overlays/ and what a restart needs"),
-    Option("--once", truth, "judge what is there and not yet judged, and end, for cron", default=False),
-    Option("--settle", float, "seconds without a change after which a picture is complete", default=SETTLE),
-    Option("--give-up", float, "seconds without a change until one that cannot be read is an error", default=GIVE_UP),
-    Option("--poll", float, "seconds between looks at a folder of a network (default: the system tells of changes)"),
-    Option("--rejected", str, f"what is done with rejected pictures: {' or '.join(WAYS)} them (default: nothing)"),
-    Option("--rejected-to", Path, "folder that rejected pictures are copied or moved to"),
-    Option("--webhook", str, "address, http or https, that the lines of rejected pictures are sent to"),
-    Option("--webhook-all", truth, "send the lines of all pictures", default=False),
-    *(option for option in PREDICT[3:] if option.flag != "--which"),
-)
+    "machine": (
+        *MOVED,
+        replace(
+            ENGINE, default=None, help=f"{ENGINE.help} (default: {TORCH}, or the usual one of an exported detector)"
+        ),
+        BATCH,
+    ),
+}
+PREDICT_GROUPS = {
+    "what is judged": (
+        Option("CHECKPOINT", Path, f"{ANY_DETECTOR}; or a folder of several of them, a part each"),
+        Option("PICTURES", str, "pictures to judge: files, folders (with all below them) or patterns", several=True),
+        Option("--which", truth, "of several parts: find the part by the pictures, not by sub-folders", default=False),
+    ),
+    "output": (
+        Option("--output", Path, "folder to write predictions.jsonl to, and overlays/", default=Path("predictions")),
+        OVERLAYS,
+        FAILING,
+    ),
+} | DECIDED_NOW
+WATCH_GROUPS = {
+    "what is watched": (
+        Option("DETECTOR", Path, ANY_DETECTOR),
+        Option("FOLDER", Path, "folder that pictures arrive in, with all below it"),
+        Option("--once", truth, "judge what is there and not yet judged, and end, for cron", default=False),
+        Option("--settle", float, "seconds without a change after which a picture is complete", default=SETTLE),
+        Option(
+            "--give-up", float, "seconds without a change until one that cannot be read is an error", default=GIVE_UP
+        ),
+        Option(
+            "--poll", float, "seconds between looks at a folder of a network (default: the system tells of changes)"
+        ),
+    ),
+    "output": (
+        Option(
+            "--output",
+            Path,
+            "folder to append to predictions.jsonl in, with overlays/ and what a restart needs",
+            default=Path("predictions"),
+        ),
+        OVERLAYS,
+        FAILING,
+        Option(
+            "--rejected",
+            str,
+            f"what is done with rejected pictures: {' or '.join(WAYS)} them (default: nothing)",
+            choices=tuple(WAYS),
+        ),
+        Option("--rejected-to", Path, "folder that rejected pictures are copied or moved to"),
+        Option("--webhook", str, "address, http or https, that the lines of rejected pictures are sent to"),
+        Option("--webhook-all", truth, "send the lines of all pictures", default=False),
+    ),
+} | DECIDED_NOW
 
 EXPORT = (
     TRAINED,
@@ -72,6 +105,7 @@ EXPORT = (
         "--to",
         str,
         f"format: {', '.join(SUFFIXES)}; the last holds the head alone (default: by the output's name, else onnx)",
+        choices=tuple(SUFFIXES),
     ),
     Option("--output", Path, "file to write (default: beside the checkpoint)"),
     Option(
@@ -79,13 +113,13 @@ EXPORT = (
         str,
         "of the image encoder: float32, float16 (half the file) or int8 (a third, and faster)",
         default="float32",
+        choices=("float32", "float16", "int8"),
     ),
     Option("--tower", Path, "file of its own for the image encoder, which several detectors share (default: none)"),
     Option("--good", str, "for int8: the pictures that the detector learned from, or their folder", several=True),
     Option("--system", str, "of the checkpoint", default=MULTI_PROTOTYPE),
     RATE_NOW,
     UNSURE_NOW,
-    *MOVED,
 )
 
 SERVE = (
@@ -104,7 +138,6 @@ SET_THRESHOLD = (
     RATE_NOW,
     THRESHOLD,
     UNSURE_NOW,
-    *MOVED,
 )
 
 CONFIRM = (
@@ -118,6 +151,4 @@ CONFIRM = (
     Option("--list", truth, "show all verdicts that the detector was taught", default=False),
     Option("--undo", names, "verdicts to take back, by names of files or beginnings of hashes, or all"),
     Option("--region", Path, "folder of masks, where the detector learned from pictures with a region each"),
-    *MOVED,
-    BATCH,
 )

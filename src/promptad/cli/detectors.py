@@ -9,8 +9,8 @@ import torch
 from rich.console import Console
 
 from promptad.backbones.clip import Backbone
+from promptad.cli.given import Arguments
 from promptad.cli.machine import find_device
-from promptad.cli.parser import Arguments
 from promptad.errors import InputError
 from promptad.export.tower_encoder import with_engine
 from promptad.models.base import AnomalyDetector

@@ -1,6 +1,6 @@
 """From options to what draws overlays."""
 
-from promptad.cli.parser import Arguments
+from promptad.cli.given import Arguments
 from promptad.runtime.judge import Drawing
 
 

@@ -6,7 +6,9 @@ from promptad.cli.learning_options import GPU, LEARNING
 from promptad.cli.options import COMMANDS
 
 # What messages name in backticks, as flags: options by their names, and settings by theirs or by their paths.
-FLAGS = {option.name: option.flag for _, options in COMMANDS.values() for option in options if option.flag[0] == "-"}
+FLAGS = {
+    option.name: option.flag for command in COMMANDS.values() for option in command.options if not option.is_positional
+}
 FLAGS |= {"gpu": GPU.flag}
 FLAGS |= {
     ".".join(path): option.flag
@@ -20,6 +22,6 @@ def with_flags(message: str) -> str:
     """Return a message with a flag for each setting that it names in backticks.
 
     >>> with_flags("`n_pro` 0: must be at least 1"), with_flags("`weights.margin`, `epochs` and `backbone`")
-    ('--n_pro 0: must be at least 1', '--weight-margin, --Epoch and --backbone')
+    ('--n_pro 0: must be at least 1', '--weight-margin, --epochs and --backbone')
     """
     return re.sub(r"`([a-z_0-9.]+)`", lambda named: FLAGS.get(named[1], named[0]), message)

@@ -11,8 +11,8 @@ from promptad.backbones.factory import load_backbone
 from promptad.backbones.feature_cache import FeatureCache, default_cache_folder
 from promptad.backbones.open_clip_vit import weights_note
 from promptad.cli.flags import with_flags
+from promptad.cli.given import Arguments
 from promptad.cli.machine import check_batch_size, find_device
-from promptad.cli.parser import Arguments
 from promptad.data.few_shot import choose_support, read_support_list
 from promptad.data.region_of_interest import masks_folder
 from promptad.engine.context import Job, RunContext

@@ -7,10 +7,12 @@ from promptad.cli.option import Option
 from promptad.cli.values import names, numbers, phrases, rate, shares, tiles, truth
 from promptad.data.datasets import DATASETS
 from promptad.runtime.engines import ENGINES, TORCH
-from promptad.settings import BATCH_SIZE, MULTI_PROTOTYPE, SINGLE_ANCHOR, Settings
+from promptad.settings import BATCH_SIZE, MULTI_PROTOTYPE, SINGLE_ANCHOR, TINY_BACKBONE, Settings
 
 DATA = (
-    Option("--dataset", str, f"where pictures come from: {', '.join(DATASETS)}", default="mvtec"),
+    Option(
+        "--dataset", str, f"where pictures come from: {', '.join(DATASETS)}", default="mvtec", choices=tuple(DATASETS)
+    ),
     Option("--class-name", str, "the part: a folder of the data set, and what it is called in the prompts"),
     Option("--data-root", Path, "folder above the data sets (default: $PROMPTAD_DATA, else data)"),
     Option("--root-dir", Path, "folder that results go to", default=Path("result")),
@@ -21,13 +23,6 @@ DATA = (
     ),
 )
 METHOD = (
-    Option("--system", str, f"'{MULTI_PROTOTYPE}', or the baseline '{SINGLE_ANCHOR}'", "system"),
-    Option(
-        "--level",
-        str,
-        "what is learned from: 'image' for class and patch tokens, 'pixel' for patch tokens alone",
-        "level",
-    ),
     Option(
         "--k-shot",
         int,
@@ -36,6 +31,21 @@ METHOD = (
     ),
     Option("--n_pro", int, "normal prototypes; several cover a part that looks good in several ways", "prompts.n_pro"),
     Option("--n_pro_ab", int, "abnormal prototypes; several cover several ways to be bad", "prompts.n_pro_ab"),
+    Option("--states", phrases, "your own part's defects, such as 'with hole, with scratch'", "prompts.states"),
+    Option(
+        "--system",
+        str,
+        f"'{MULTI_PROTOTYPE}', or the baseline '{SINGLE_ANCHOR}'",
+        "system",
+        choices=(MULTI_PROTOTYPE, SINGLE_ANCHOR),
+    ),
+    Option(
+        "--level",
+        str,
+        "what is learned from: 'image' for class and patch tokens, 'pixel' for patch tokens alone",
+        "level",
+        choices=("image", "pixel"),
+    ),
     Option("--n_ctx", int, "learned vectors in a normal context", "prompts.n_ctx"),
     Option("--n_ctx_ab", int, "learned vectors in an abnormal context", "prompts.n_ctx_ab"),
     Option(
@@ -43,6 +53,7 @@ METHOD = (
         str,
         f"contexts start from real 'words' or at 'random' (default: words; {SINGLE_ANCHOR}: random)",
         "prompts.start",
+        choices=("words", "random"),
     ),
     Option(
         "--normal-states",
@@ -51,22 +62,22 @@ METHOD = (
         "prompts.normal_states",
         system=MULTI_PROTOTYPE,
     ),
-    Option("--states", phrases, "your own part's defects, such as 'with hole, with scratch'", "prompts.states"),
 )
 TRAINING = (
-    Option("--Epoch", int, "epochs, of one step each", "training.epochs"),
+    Option("--epochs", int, "epochs, of one step each", "training.epochs", aliases=("--Epoch",)),
+    Option("--seed", int, "of the choice of support images, their views and random starts", "training.seed"),
+    Option("--seeds", numbers, "several seeds, such as 0-4 or 111,112: prints mean and deviation"),
     Option(
         "--select",
         str,
         "the epoch that is kept: the 'last', that of the least 'train-loss', or 'test-oracle', which looks at the test"
         " labels as the original PromptAD does",
         "training.select",
+        choices=("last", "train-loss", "test-oracle"),
     ),
     Option("--lr", float, "learning rate; lower it if the loss rises", "training.lr"),
     Option("--momentum", float, "decay of the optimiser's mean gradient", "training.momentum"),
     Option("--weight-decay", float, "decay of the contexts", "training.weight_decay"),
-    Option("--seed", int, "of the choice of support images, their views and random starts", "training.seed"),
-    Option("--seeds", numbers, "several seeds, such as 0-4 or 111,112: prints mean and deviation"),
     Option("--views", int, "label-free views of each support image", "training.views", system=MULTI_PROTOTYPE),
     Option(
         "--turn",
@@ -109,6 +120,7 @@ BACKBONE = (
         str,
         "a plain-ViT CLIP of open_clip, or 'tiny', which is bundled and the demo's own",
         "backbone.name",
+        choices=(TINY_BACKBONE, "ViT-B-16-plus-240", "ViT-L-14"),
     ),
     Option("--pretrained-dataset", str, "open_clip's tag of the weights, or a weight file", "backbone.pretrained"),
     Option(
@@ -116,6 +128,7 @@ BACKBONE = (
         str,
         "of the backbone's matrix products: float32, or bfloat16 or float16, faster where the processor has them",
         "backbone.precision",
+        choices=("float32", "bfloat16", "float16"),
     ),
     Option(
         "--img-resize", int, "pixels a side that pictures are resized to (default: the backbone's)", "backbone.resize"
@@ -147,6 +160,12 @@ REGION = Option(
 )
 IGNORE = replace(REGION, flag="--ignore", help="what does not count: boxes or masks as for the region")
 SCORING = (
+    Option(
+        "--memory-bank",
+        truth,
+        f"compare patches with those of the support images too (default: False; {SINGLE_ANCHOR}: True)",
+        "scoring.memory",
+    ),
     Option("--resolution", int, "pixels a side of the anomaly map", "scoring.resolution"),
     Option("--sigma", float, "pixels; the Gaussian that smooths the map", "scoring.sigma"),
     Option(
@@ -155,6 +174,7 @@ SCORING = (
         "of scores: by 'position' in the picture, by 'prototype', or 'none'",
         "scoring.calibration",
         system=MULTI_PROTOTYPE,
+        choices=("position", "prototype", "none"),
     ),
     Option(
         "--image-score",
@@ -162,6 +182,7 @@ SCORING = (
         "what an image score is made of: 'class-token', 'patches' or 'both'",
         "scoring.image_score",
         system=MULTI_PROTOTYPE,
+        choices=("class-token", "patches", "both"),
     ),
     Option(
         "--top-share",
@@ -172,18 +193,13 @@ SCORING = (
         system=MULTI_PROTOTYPE,
     ),
     Option(
-        "--memory-bank",
-        truth,
-        f"compare patches with those of the support images too (default: False; {SINGLE_ANCHOR}: True)",
-        "scoring.memory",
-    ),
-    Option(
         "--fusion",
         str,
         "what words and layers count for in and beside a memory bank: by their 'reaction' to disturbed views, or all"
         " as much: 'sum'",
         "scoring.fusion",
         system=MULTI_PROTOTYPE,
+        choices=("reaction", "sum"),
     ),
     Option(
         "--far-views",
@@ -242,6 +258,7 @@ ENGINE = Option(
     f"what encodes pictures on a CPU: {', '.join((TORCH, *ENGINES))}; the last two need some seconds to start, and are"
     " faster from then on",
     default=TORCH,
+    choices=(TORCH, *ENGINES),
 )
 MACHINE = (
     GPU,
@@ -259,17 +276,15 @@ OWN = (
     Option("--good", str, "your own pictures of good parts: a folder, or files, by commas or repeated", several=True),
     Option("--name", str, "what your own part is called in the prompts, such as 'metal bracket'"),
 )
-LEARNING = (
-    *DATA,
-    *METHOD,
-    *TRAINING,
-    *BACKBONE,
-    *PICTURE,
-    REGION,
-    IGNORE,
-    *SCORING,
-    FALSE_ALARM_RATE,
-    UNSURE,
-    *MACHINE,
-    *OUTPUT,
-)
+LEARNING_GROUPS = {
+    "a class of a data set": DATA,
+    "the method": METHOD,
+    "the decision": (FALSE_ALARM_RATE, UNSURE),
+    "what counts of a picture": (REGION, IGNORE, *PICTURE),
+    "training": TRAINING,
+    "output": OUTPUT,
+    "machine": MACHINE,
+    "backbone and pictures": BACKBONE,
+    "scores and maps": SCORING,
+}  # most used first
+LEARNING = tuple(option for group in LEARNING_GROUPS.values() for option in group)

@@ -4,7 +4,7 @@ import torch
 from rich.console import Console
 
 from promptad.backbones.factory import choose_device
-from promptad.cli.parser import Arguments
+from promptad.cli.given import Arguments
 from promptad.errors import InputError
 
 

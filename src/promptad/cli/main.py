@@ -13,8 +13,9 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
 from promptad.cli.flags import with_flags
-from promptad.cli.parser import applicable, parse
-from promptad.cli.places import check_detector
+from promptad.cli.given import applicable
+from promptad.cli.parser import parse
+from promptad.cli.places import check_given
 from promptad.errors import InputError, in_words
 
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")  # a file's name may hold codes that command a terminal
@@ -58,10 +59,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def work() -> int:
         command, given = parse(sys.argv[1:] if arguments is None else arguments)
-        check_detector(given)
+        given = applicable(given, console)
+        check_given(command, given)
         from promptad.cli.commands import RUNNERS  # noqa: PLC0415 torch takes seconds, which no help should
 
-        return RUNNERS[command](applicable(given, console), console) or 0
+        return RUNNERS[command](given, console) or 0
 
     return exit_code(work, "promptad")
 

@@ -1,10 +1,10 @@
-"""The commands, with their options."""
+"""The commands, with their options and examples, in groups."""
 
 from pathlib import Path
 
-from promptad.cli.detector_options import CONFIRM, EXPORT, PREDICT, SERVE, SET_THRESHOLD, WATCH
-from promptad.cli.learning_options import CPU, DATA, GPU, LEARNING, OWN
-from promptad.cli.option import Option
+from promptad.cli.detector_options import CONFIRM, EXPORT, MOVED, PREDICT_GROUPS, SERVE, SET_THRESHOLD, WATCH_GROUPS
+from promptad.cli.learning_options import BATCH, CPU, DATA, GPU, LEARNING_GROUPS, OWN
+from promptad.cli.option import Command, Option
 from promptad.cli.values import folders, names, numbers, truth
 from promptad.data.corruptions import CORRUPTIONS
 from promptad.reports.comparison.rows import BASELINE, OURS
@@ -39,27 +39,118 @@ COMPARE = (
 
 ONE_K = Option("--k-shot", int, "number of support images (default: the only one that has results)")
 CHOICE = tuple(ONE_K if option.name == ONE_K.name else option for option in COMPARE if option.name != "output")
-REPORT = (
-    *CHOICE,
-    Option("--predictions", Path, "what predict wrote of pictures without labels, in the place of saved results"),
+PAGE = (
     Option("--output", Path, "the page to write", default=Path("report.html")),
-    GPU,
-    CPU,
+    Option("--predictions", Path, "what predict wrote of pictures without labels, in the place of saved results"),
 )
-COMMANDS: dict[str, tuple[str, tuple[Option, ...]]] = {
-    "train": ("train, measure and diagnose the detector of one class", (*LEARNING, *OWN)),
-    "predict": ("judge pictures without labels: a decision, and where the defect is", PREDICT),
-    "threshold": ("show a detector's threshold, and what others would ask; or set it", SET_THRESHOLD),
-    "confirm": (
-        "tell a detector where it was wrong: it learns in seconds, and that can be undone",
-        CONFIRM,
-    ),
-    "watch": ("judge each picture that arrives in a folder once, also after a kill and a restart", WATCH),
-    "export": ("write a detector as a file that runs without torch", EXPORT),
-    "serve": ("answer over HTTP, with a page: judge pictures by exported detectors", SERVE),
-    "test": ("measure and diagnose a trained detector again", (*LEARNING, CHECKPOINT, DISTURB)),
-    "train-all": ("train all classes of a data set; start it again and it goes on", (*LEARNING, CLASSES, TOGETHER)),
-    "compare": ("compare two systems in saved results, class by class", COMPARE),
-    "report": ("write saved results, or predictions, as one HTML page with figures and the worst pictures", REPORT),
-    "demo-data": ("draw the demo data set", DEMO),
+SHELLS = ("bash", "zsh", "fish", "powershell", "tcsh")
+SHELL = Option("SHELL", str, f"the shell: {', '.join(SHELLS)}", choices=SHELLS)
+
+_OWN = {"your own part": OWN}
+COMMAND_GROUPS: dict[str, dict[str, Command]] = {
+    "learn": {
+        "train": Command(
+            "train, measure and diagnose the detector of one class",
+            _OWN | LEARNING_GROUPS,
+            (
+                "promptad train --good parts/bracket --name 'metal bracket'",
+                "promptad train --class-name carpet --k-shot 2 --n_pro 3 --n_pro_ab 6 --epochs 100",
+                "promptad train --dataset demo --class-name carpet --seeds 0-2 --memory-bank",
+            ),
+        ),
+        "train-all": Command(
+            "train all classes of a data set; start it again and it goes on",
+            {"which classes": (CLASSES, TOGETHER)} | LEARNING_GROUPS,
+            (
+                "promptad train-all --k-shot 4 --seeds 0-4",
+                "promptad train-all --dataset folder --data-root parts --classes bracket,gear",
+            ),
+        ),
+    },
+    "judge": {
+        "predict": Command(
+            "judge pictures without labels: a decision, and where the defect is",
+            PREDICT_GROUPS,
+            (
+                "promptad predict result/metal_bracket new_pictures --overlays",
+                "promptad predict result/metal_bracket 'line3/*.png' --false-alarm-rate 0.1% --output monday",
+                "promptad predict bracket.onnx new_pictures --fail-on-anomaly",
+            ),
+        ),
+        "watch": Command(
+            "judge each picture that arrives in a folder once, also after a kill and a restart",
+            WATCH_GROUPS,
+            (
+                "promptad watch result/metal_bracket arriving --output watched",
+                "promptad watch result/metal_bracket arriving --rejected move --rejected-to rejects",
+            ),
+        ),
+        "serve": Command(
+            "answer over HTTP, with a page: judge pictures by exported detectors",
+            {"the service": SERVE},
+            ("promptad serve bracket.onnx gear.onnx --port 8000",),
+        ),
+    },
+    "decide, and correct": {
+        "threshold": Command(
+            "show a detector's threshold, and what others would ask; or set it",
+            {"the decision": SET_THRESHOLD, "machine": MOVED},
+            (
+                "promptad threshold result/metal_bracket",
+                "promptad threshold result/metal_bracket --false-alarm-rate 1%",
+            ),
+        ),
+        "confirm": Command(
+            "tell a detector where it was wrong: it learns in seconds, and that can be undone",
+            {"verdicts": CONFIRM, "machine": (*MOVED, BATCH)},
+            (
+                "promptad confirm result/metal_bracket --verdicts verdicts.json",
+                "promptad confirm result/metal_bracket --good new_pictures/017.png",
+                "promptad confirm result/metal_bracket --undo 017.png",
+            ),
+        ),
+    },
+    "measure": {
+        "test": Command(
+            "measure and diagnose a trained detector again",
+            {"which detector": (CHECKPOINT, DISTURB)} | LEARNING_GROUPS,
+            (
+                "promptad test --dataset demo --class-name carpet --k-shot 2",
+                "promptad test --dataset demo --class-name carpet --disturb light,blur",
+            ),
+        ),
+        "compare": Command(
+            "compare two systems in saved results, class by class",
+            {"which results": COMPARE},
+            ("promptad compare --dataset demo --ours multi-prototype+memory --output comparison",),
+        ),
+        "report": Command(
+            "write saved results, or predictions, as one HTML page with figures and the worst pictures",
+            {"the page": PAGE, "which results": CHOICE, "machine": (GPU, CPU)},
+            ("promptad report --predictions predictions --output report.html", "promptad report --dataset demo"),
+        ),
+    },
+    "more": {
+        "export": Command(
+            "write a detector as a file that runs without torch",
+            {"the file": EXPORT, "machine": MOVED},
+            (
+                "promptad export result/metal_bracket --output bracket.onnx",
+                "promptad export result/metal_bracket --precision int8 --good parts/bracket",
+            ),
+        ),
+        "demo-data": Command(
+            "draw the demo data set", {"what is drawn": DEMO}, ("promptad demo-data --sheet demo.jpg",)
+        ),
+        "completion": Command(
+            "print what a shell needs to complete commands and options",
+            {"the shell": (SHELL,)},
+            (
+                "promptad completion bash > ~/.local/share/bash-completion/completions/promptad",
+                "promptad completion zsh > ~/.zfunc/_promptad",
+                "promptad completion fish > ~/.config/fish/completions/promptad.fish",
+            ),
+        ),
+    },
 }
+COMMANDS = {name: command for group in COMMAND_GROUPS.values() for name, command in group.items()}

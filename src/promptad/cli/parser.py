@@ -1,23 +1,46 @@
-"""Parse the words of a command line into options, and these into settings."""
+"""Parse the words of a command line into a command and what was given for it."""
 
 import argparse
 import difflib
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
-from functools import reduce
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any, NoReturn
 
-from rich.console import Console
+import shtab
 
-from promptad.cli.learning_options import LEARNING
-from promptad.cli.option import Option
-from promptad.cli.options import COMMANDS
-from promptad.cli.values import truth
-from promptad.errors import InputError
-from promptad.settings import MULTI_PROTOTYPE, TINY_BACKBONE, Settings, default_settings
+from promptad.cli.given import Arguments, setting_at
+from promptad.cli.option import Command, Option
+from promptad.cli.options import COMMAND_GROUPS, COMMANDS
+from promptad.cli.values import folders, names, numbers, phrases, rate, shares, tiles, truth
+from promptad.errors import InputError, check_choice
+from promptad.settings import Settings
+from promptad.utils.provenance import package_commit, package_version
 
-Arguments = dict[str, Any]
-SPELLINGS = {option.flag.replace("_", "-"): option.flag for _, options in COMMANDS.values() for option in options}
+OPTIONS = [option for command in COMMANDS.values() for option in command.options]
+SPELLINGS = {flag.replace("_", "-"): flag for option in OPTIONS for flag in (option.flag, *option.aliases)}
+SWITCHES = {option.flag for option in OPTIONS if option.read is truth}
+NO = "--no-"
+METAVARS: dict[Callable[[str], Any], str] = {
+    **{int: "N", float: "NUMBER", rate: "RATE", truth: "True|False", tiles: "ROWSxCOLUMNS"},
+    **{
+        Path: "PATH",
+        folders: "PATH,...",
+        names: "NAME,...",
+        phrases: "WORDS,...",
+        numbers: "N,...",
+        shares: "NUMBER,...",
+    },
+}
+EPILOG = """\
+promptad COMMAND --help shows its options and examples. In options, - and _ are alike; a switch is set by its name, and
+unset as --no-NAME, or as NAME False.
+
+examples:
+  promptad train --dataset demo --class-name carpet       a first try: drawn pictures, and a small bundled CLIP
+  promptad train --good parts/bracket --name 'metal bracket'
+  promptad predict result/metal_bracket new_pictures --overlays"""
 
 
 def parse(arguments: Sequence[str]) -> tuple[str, Arguments]:
@@ -28,17 +51,10 @@ def parse(arguments: Sequence[str]) -> tuple[str, Arguments]:
     Raises:
         InputError: an unknown command or flag, or a value that cannot be read.
     """
-    if hidden := next((word for word in arguments if "\0" in word), None):
-        raise InputError(f"{hidden!r} holds a zero byte, which no name can: leave it out")
-    parser = _Parser(prog="promptad", description="Few-shot anomaly detection with text prototypes.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command, (purpose, options) in COMMANDS.items():
-        sub = commands.add_parser(command, help=purpose, description=purpose, allow_abbrev=False)
-        for option in options:
-            _add_option(sub, option)
-    known, unknown = parser.parse_known_args([_spelled(word) for word in arguments])
+    _check_words(arguments)
+    known, unknown = make_parser().parse_known_args([_spelled(word) for word in arguments])
     if unknown:
-        flags = [option.flag for option in COMMANDS[known.command][1]]
+        flags = [option.flag for option in COMMANDS[known.command].options]
         near = difflib.get_close_matches(unknown[0], flags, n=1)
         cure = f"did you mean {near[0]}?" if near else f"promptad {known.command} --help lists all"
         raise InputError(f"unknown option {unknown[0]!r}: {cure}")
@@ -46,46 +62,24 @@ def parse(arguments: Sequence[str]) -> tuple[str, Arguments]:
     return given.pop("command"), given
 
 
-def applicable(given: Arguments, console: Console) -> Arguments:
-    """Return the options that the chosen method has, and print which are left out."""
-    asked = [option for option in LEARNING if option.setting and given.get(option.name) is not None]
-    foreign = [option for option in asked if option.system not in ("", chosen_system(given))]
-    if foreign:
-        flags = ", ".join(option.flag for option in foreign)
-        console.print(f"left out, for the {chosen_system(given)} system has no such thing: {flags}", soft_wrap=True)
-    return {name: value for name, value in given.items() if name not in {option.name for option in foreign}}
-
-
-def chosen_system(given: Mapping[str, Any]) -> str:
-    """Return the system that is asked for."""
-    return str(given.get("system", MULTI_PROTOTYPE))
-
-
-def make_settings(given: Mapping[str, Any]) -> Settings:
-    """Return the settings that the given options make; the demo data's own backbone is `tiny`."""
-    plain = asdict(default_settings(chosen_system(given)))
-    if given["dataset"] == "demo":
-        plain["backbone"]["name"] = TINY_BACKBONE
-    for path, value in _given_settings(given).items():
-        *sections, name = path.split(".")
-        setting_at(plain, sections)[name] = value
-    return Settings.from_dict(plain)
-
-
-def make_seeds(given: Mapping[str, Any]) -> list[Settings]:
-    """Return the settings of each seed that is asked for.
-
-    Raises:
-        InputError: one seed and several are asked for, or several for one checkpoint.
-    """
-    settings = make_settings(given)
-    if given["seeds"] is None:
-        return [settings]
-    if "seed" in given:
-        raise InputError(f"`seed` {given['seed']}: leave it out, or leave out `seeds`")
-    if given.get("checkpoint"):
-        raise InputError(f"`checkpoint` {given['checkpoint']} is of one seed: leave out `seeds`")
-    return [replace(settings, training=replace(settings.training, seed=seed)) for seed in given["seeds"]]
+def make_parser(*, completing: bool = False) -> argparse.ArgumentParser:
+    """Return the parser of all commands; where it is for `completing` words, with the choices that options have."""
+    listed = [
+        f"\n{title}:\n" + "\n".join(map(_listed, group, group.values())) for title, group in COMMAND_GROUPS.items()
+    ]
+    parser = _Parser(
+        prog="promptad",
+        usage="promptad COMMAND [options]",
+        description="Few-shot anomaly detection with text prototypes.\n" + "\n".join(listed),
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action=_Version, help="show the version")
+    hidden = None if completing else argparse.SUPPRESS  # they are listed in their groups, above
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", help=hidden)
+    for name, command in COMMANDS.items():
+        _add_command(commands.add_parser, name, command, completing=completing)
+    return parser
 
 
 class _Parser(argparse.ArgumentParser):
@@ -95,39 +89,88 @@ class _Parser(argparse.ArgumentParser):
         raise InputError(f"{message}; --help says what it takes" if ": invalid " in message else message)
 
 
+class _Version(argparse.Action):
+    """Shows the version, which is looked up only then."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **more: Any) -> None:
+        super().__init__(option_strings, dest, nargs=0, **more)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        commit = package_commit()
+        sys.stdout.write(f"promptad {package_version()}{f' (commit {commit})' if commit else ''}\n")
+        parser.exit()
+
+
+def _check_words(words: Sequence[str]) -> None:
+    """Check what no parser explains: a zero byte, a space by itself, an unknown command."""
+    for word in words:
+        if "\0" in word:
+            raise InputError(f"{word!r} holds a zero byte, which no name can: leave it out")
+        if word and not word.strip():
+            raise InputError(
+                f"{word!r} is an argument of only space: a line of the command ends in a backslash with a space or"
+                " a comment behind it, so the shell ends the command there; put nothing behind a backslash"
+            )
+    if words and not words[0].startswith("-"):
+        check_choice("command", words[0], COMMANDS)
+
+
+def _listed(name: str, command: Command) -> str:
+    return f"  {name:<12} {command.purpose}"
+
+
 def _spelled(word: str) -> str:
-    """Return a flag as its option spells it, whether it was given with - or with _, and any other word as it is."""
+    """Return a flag as its option spells it, with - or with _, and --no-NAME as NAME=False; any other word as it is."""
     flag, equals, value = word.partition("=")
     if not flag.startswith("--"):
         return word
     dashed = flag.replace("_", "-")
+    unset = "--" + dashed.removeprefix(NO)
+    if dashed.startswith(NO) and not equals and SPELLINGS.get(unset) in SWITCHES:
+        return f"{SPELLINGS[unset]}=False"
     return SPELLINGS.get(dashed, dashed) + equals + value
 
 
-def _add_option(parser: argparse.ArgumentParser, option: Option) -> None:
+def _add_command(add: Any, name: str, command: Command, *, completing: bool) -> None:
+    named = [option.flag for option in command.options if option.is_positional]
+    parser = add(
+        name,
+        help=command.purpose,
+        usage=" ".join(["promptad", name, *named, "[options]"]),
+        description=command.purpose[0].upper() + command.purpose[1:] + ".",
+        epilog="\n".join(["examples:", *(f"  {line}" for line in command.examples)]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    for title, options in command.groups.items():
+        group = parser.add_argument_group(title)
+        for option in options:
+            _add_option(group, option, completing=completing)
+
+
+def _add_option(group: argparse._ArgumentGroup, option: Option, *, completing: bool) -> None:
     default = setting_at(asdict(Settings()), option.setting.split(".")) if option.setting else option.default
     typed = ",".join(map(str, default)) if isinstance(default, tuple) else default
     shown = "" if default in (None, ()) or "(default" in option.help else f" (default: {typed})"
     more: dict[str, Any] = {"nargs": "?", "const": True} if option.read is truth else {}
-    if option.flag.startswith("-"):
-        more |= {"dest": option.name, "action": "append" if option.several else "store"}
-    else:
+    if option.is_positional:
         more |= {"nargs": "+"} if option.several else {}
-    parser.add_argument(
-        option.flag if option.flag.startswith("-") else option.name,
+    else:
+        more |= {"dest": option.name, "action": "append" if option.several else "store"}
+    if completing and option.choices:
+        more |= {"choices": option.choices}
+    added = group.add_argument(
+        *((option.name,) if option.is_positional else (option.flag, *option.aliases)),
         type=option.read,
-        help=option.help + shown,
-        metavar=option.name.upper(),
+        help=(option.help + shown).replace("%", "%%"),
+        metavar=option.name.upper() if option.is_positional else METAVARS.get(option.read, option.name.upper()),
         default=argparse.SUPPRESS if option.setting else option.default,
         **more,
     )
+    if completing and names_files(option):
+        added.complete = shtab.FILE  # type: ignore[attr-defined]
 
 
-def _given_settings(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return path and value of every setting that the user gave."""
-    return {option.setting: given[option.name] for option in LEARNING if option.setting and option.name in given}
-
-
-def setting_at(plain: Mapping[str, Any], path: Sequence[str]) -> Any:
-    """Look up a setting, such as "lr" in "training"."""
-    return reduce(lambda section, name: section[name], path, plain)
+def names_files(option: Option) -> bool:
+    """Whether an option takes files or folders."""
+    return option.read in (Path, folders) or option.name in ("pictures", "good", "defect", "region", "ignore")

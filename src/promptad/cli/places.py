@@ -1,11 +1,37 @@
-"""Where the detector is that a user names: looked for before anything that takes seconds is loaded."""
+"""What a user names: looked for before anything that takes seconds is loaded."""
 
+import glob
+from collections.abc import Sequence
 from pathlib import Path
 
-from promptad.cli.parser import Arguments
+from promptad.cli.given import Arguments, make_seeds
+from promptad.cli.values import names
+from promptad.data.datasets import check_class, dataset_folder, default_data_root
 from promptad.errors import InputError, no_checkpoint
-from promptad.results.paths import OWN_CHECKPOINT
+from promptad.results.paths import OWN_CHECKPOINT, check_plain_name
 from promptad.runtime.engines import SUFFIXES
+
+LEARNING = ("train", "train-all", "test")  # commands that take settings and a data set
+
+
+def check_given(command: str, given: Arguments) -> None:
+    """Check that the settings of a command are valid, and that its detector, pictures and data set are there.
+
+    Raises:
+        InputError: a value is not, or there is no such file, folder, data set or class.
+    """
+    if command in LEARNING:
+        make_seeds(given)
+    check_detector(given)
+    if pictures := given.get("pictures"):
+        check_some_pictures(pictures)
+    for setting in ("good", "defect"):
+        check_all_pictures(setting, given.get(setting) or ())
+    if command in LEARNING and not (given.get("good") or given.get("name")):
+        setting, named = (
+            ("classes", given["classes"] or ()) if command == "train-all" else ("class_name", (given["class_name"],))
+        )
+        check_dataset(given, setting, named)
 
 
 def check_detector(given: Arguments) -> None:
@@ -19,6 +45,49 @@ def check_detector(given: Arguments) -> None:
         return
     if not find_checkpoint(place).exists():
         raise no_checkpoint(place)
+
+
+def check_some_pictures(named: Sequence[str]) -> None:
+    """Check that one of the pictures to judge may be there; each that is not gets a line of its own later.
+
+    Raises:
+        InputError: there is none.
+    """
+    if not any(map(_may_be_there, named)) and named[0].strip():
+        raise InputError(f"no picture at {named[0]}: check the path")
+
+
+def check_all_pictures(setting: str, named: Sequence[str]) -> None:
+    """Check that a file, a folder or a pattern is named by each word, or by each of its parts at commas.
+
+    Raises:
+        InputError: there is no such file or folder.
+    """
+    for word in named:
+        for part in [word] if Path(word).exists() else names(word):
+            if not _may_be_there(part):
+                raise InputError(f"`{setting}` {part}: there is no such file or folder")
+
+
+def _may_be_there(place: str) -> bool:
+    return Path(place).exists() or glob.has_magic(place)
+
+
+def check_dataset(given: Arguments, setting: str, class_names: Sequence[str | None]) -> None:
+    """Check that the folder of a data set is there, and classes in it, where they are not to be drawn.
+
+    Raises:
+        InputError: the data set is unknown or missing, or a class is unknown or missing.
+    """
+    for name in class_names:
+        if name is None:
+            raise InputError("`class_name` is missing: name the part, such as `class_name` carpet")
+        check_plain_name(setting, name)
+    if given["dataset"] == "demo":
+        return
+    folder = dataset_folder(given["dataset"], given["data_root"] or default_data_root())
+    for name in class_names:
+        check_class(given["dataset"], folder, str(name))
 
 
 def find_checkpoint(place: Path) -> Path:

@@ -77,10 +77,18 @@ def read_class(dataset: str, folder: Path, class_name: str) -> ClassDataset:
     for an unknown class, no normal image, or an anomalous image without its mask; a plain folder without ground_truth/
     needs no masks.
     """
-    reader, names = _reader(dataset), class_names(dataset, folder)
-    if not reader.is_one_class(folder):
+    check_class(dataset, folder, class_name)
+    return _reader(dataset).read_class(folder, class_name)
+
+
+def check_class(dataset: str, folder: Path, class_name: str) -> None:
+    """Check that a data set's folder has a class; a plain folder that holds good/ is itself one, under any name.
+
+    Raises InputError as `class_names` does, and for an unknown class.
+    """
+    names = class_names(dataset, folder)
+    if not _reader(dataset).is_one_class(folder):
         check_choice(f"class in {folder}", class_name, names)
-    return reader.read_class(folder, class_name)
 
 
 def _reader(dataset: str) -> DatasetReader:

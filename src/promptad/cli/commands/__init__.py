@@ -5,7 +5,7 @@ from importlib import import_module
 
 from rich.console import Console
 
-from promptad.cli.parser import Arguments
+from promptad.cli.given import Arguments
 
 Runner = Callable[[Arguments, Console], int | None]
 
@@ -32,5 +32,6 @@ RUNNERS: dict[str, Runner] = {
     "train-all": _of("train", "run_train_all"),
     "compare": _of("compare", "run_compare"),
     "report": _of("report", "run_report"),
+    "completion": _of("completion", "run_completion"),
     "demo-data": _of("demo_data", "run_demo_data"),
 }

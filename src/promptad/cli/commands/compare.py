@@ -3,7 +3,7 @@
 from rich.console import Console
 
 from promptad.cli.choice import make_choice
-from promptad.cli.parser import Arguments
+from promptad.cli.given import Arguments
 from promptad.reports.comparison.differences import compare
 from promptad.reports.comparison.figure import draw_comparison
 from promptad.reports.comparison.rows import comparable_rows

@@ -7,8 +7,8 @@ from rich.console import Console
 from rich.table import Table
 
 from promptad.cli.detectors import save_again
+from promptad.cli.given import Arguments
 from promptad.cli.machine import check_batch_size, find_device
-from promptad.cli.parser import Arguments
 from promptad.cli.places import find_checkpoint
 from promptad.data.fingerprints import file_sha256
 from promptad.data.search import find_images

@@ -3,7 +3,7 @@
 from rich.console import Console
 
 from promptad.cli.datasets import draw_demo, draw_sheet
-from promptad.cli.parser import Arguments
+from promptad.cli.given import Arguments
 from promptad.data.demo import DEMO_CLASSES
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 from rich.console import Console
 
 from promptad.cli.datasets import read_one_class
+from promptad.cli.given import Arguments, chosen_system, make_seeds, setting_at
 from promptad.cli.jobs import make_context, result_folder
 from promptad.cli.learning_options import LEARNING
 from promptad.cli.machine import find_device
-from promptad.cli.parser import Arguments, chosen_system, make_seeds, setting_at
 from promptad.data.corruptions import CORRUPTIONS, Corruption, corruptions_of
 from promptad.engine.context import RunContext
 from promptad.engine.robustness import measure_disturbed

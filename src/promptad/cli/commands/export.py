@@ -7,8 +7,8 @@ from pathlib import Path
 from rich.console import Console
 
 from promptad.cli.detectors import load_decided
+from promptad.cli.given import Arguments
 from promptad.cli.machine import find_device
-from promptad.cli.parser import Arguments
 from promptad.cli.places import find_checkpoint
 from promptad.data.search import find_images
 from promptad.errors import InputError, check_choice

@@ -8,8 +8,8 @@ from rich.console import Console
 
 from promptad.cli.detectors import open_predictor
 from promptad.cli.drawing import find_drawing
+from promptad.cli.given import Arguments
 from promptad.cli.machine import check_batch_size
-from promptad.cli.parser import Arguments
 from promptad.cli.parts import find_parts, open_parts
 from promptad.cli.places import find_checkpoint
 from promptad.data.search import find_images

@@ -5,9 +5,9 @@ from rich.console import Console
 
 from promptad.cli.choice import check_alone, make_choice
 from promptad.cli.flags import with_flags
+from promptad.cli.given import Arguments
 from promptad.cli.machine import find_device
 from promptad.cli.options import CHOICE
-from promptad.cli.parser import Arguments
 from promptad.errors import InputError
 from promptad.reports.gallery import make_galleries
 from promptad.reports.parts_page import is_of_parts, read_parts, render_parts_page

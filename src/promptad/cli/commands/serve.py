@@ -2,7 +2,7 @@
 
 from rich.console import Console
 
-from promptad.cli.parser import Arguments
+from promptad.cli.given import Arguments
 from promptad.serve.server import ServeOptions, serve
 
 

@@ -4,8 +4,8 @@ from rich.console import Console
 from rich.table import Table
 
 from promptad.cli.detectors import load_decided, save_again
+from promptad.cli.given import Arguments
 from promptad.cli.machine import find_device
-from promptad.cli.parser import Arguments
 from promptad.cli.places import find_checkpoint
 from promptad.errors import InputError
 from promptad.runtime.engines import SUFFIXES as GRAPH_SUFFIXES

@@ -5,8 +5,8 @@ import shlex
 from rich.console import Console
 
 from promptad.cli.datasets import find_data, print_notes, read_one_class, read_part
+from promptad.cli.given import Arguments, make_seeds
 from promptad.cli.jobs import make_jobs, result_folder
-from promptad.cli.parser import Arguments, make_seeds
 from promptad.data.datasets import class_names, no_classes, read_class
 from promptad.data.demo import DEMO_CLASSES
 from promptad.engine.runs import train_all, train_one

@@ -6,7 +6,7 @@ from rich.console import Console
 
 from promptad.cli.detectors import open_predictor
 from promptad.cli.drawing import find_drawing
-from promptad.cli.parser import Arguments
+from promptad.cli.given import Arguments
 from promptad.cli.places import find_checkpoint
 from promptad.runtime.judge import Listener, reading_again
 from promptad.runtime.watch import watch
