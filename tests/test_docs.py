@@ -16,7 +16,8 @@ ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCS = {
     file.relative_to(ROOT).as_posix(): file.read_text(encoding="utf-8")
-    for file in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "tests/README.md", ROOT / "benchmarks/README.md")
+    for pattern in ("*.md", "docs/**/*.md", "tests/README.md", "benchmarks/README.md")
+    for file in ROOT.glob(pattern)
 }
 # Options of uv, pip and ruff.
 OTHER_TOOLS = {"--extra", "--python-version", "--universal", "--generate-hashes", "--fix", "--no-deps"}

@@ -119,14 +119,14 @@ class PromptSettings:
 class LossWeights:
     """The weight of each training loss; 0 switches it off."""
 
-    contrastive: float = 1.0
-    margin: float = 1.0
-    matching: float = 0.0
-    grouping: float = 0.0
-    balance: float = 0.2
-    repulsion: float = 1.0
-    closeness: float = 6.0
-    reaction: float = 2.5
+    contrastive: float = 1.0  # features are nearer to their normal prototype than to all that is abnormal
+    margin: float = 1.0  # by how much they are
+    matching: float = 0.0  # the mean abnormal prototype is near the mean state
+    grouping: float = 0.0  # each abnormal prototype is near the states that it stands for
+    balance: float = 0.2  # all normal prototypes are used alike
+    repulsion: float = 1.0  # abnormal prototypes differ from each other
+    closeness: float = 6.0  # prompts are held near the words that they started from
+    reaction: float = 2.5  # disturbed patches score higher than before
 
     def __post_init__(self) -> None:
         for weight in fields(self):
@@ -139,16 +139,16 @@ class TrainingSettings:
 
     k_shot: int = 2  # support images
     epochs: int = 100  # one step each
-    lr: float = 0.002
-    momentum: float = 0.9
-    weight_decay: float = 0.0005
+    lr: float = 0.002  # learning rate of SGD
+    momentum: float = 0.9  # of SGD, from 0 to below 1
+    weight_decay: float = 0.0005  # of SGD
     seed: int = 111  # of the support images, their views and random starts
     views: int = 8  # label-free views of each support image, including itself
     turn: float = 5.0  # degrees, either way, of the views; 180: parts lie anyhow
     least_crop: float = 1.0  # of each side of the image that a view shows; 1: all of it
     trust: float | None = None  # in the initial words, 0 to 1; None: as the name is recognised, and its words react
     select: str = "last"  # the epoch that is kept: the last one, "train-loss" or "test-oracle"
-    weights: LossWeights = field(default_factory=LossWeights)
+    weights: LossWeights = field(default_factory=LossWeights)  # of the losses
 
     def __post_init__(self) -> None:
         _whole(1, "k_shot", self.k_shot, MOST_SUPPORT)
@@ -235,14 +235,14 @@ class SingleAnchorSettings:
 class Settings:
     """Everything that determines a detector, besides its images and its class."""
 
-    system: str = MULTI_PROTOTYPE  # or the baseline, SINGLE_ANCHOR
+    system: str = MULTI_PROTOTYPE  # the method, or the baseline, "single-anchor"
     level: str = "image"  # training features: "image" for class tokens (and patches), "pixel" for patch tokens only
-    backbone: BackboneSettings = field(default_factory=BackboneSettings)
-    picture: PictureSettings = field(default_factory=PictureSettings)
-    prompts: PromptSettings = field(default_factory=PromptSettings)
-    training: TrainingSettings = field(default_factory=TrainingSettings)
-    scoring: ScoringSettings = field(default_factory=ScoringSettings)
-    single_anchor: SingleAnchorSettings = field(default_factory=SingleAnchorSettings)
+    backbone: BackboneSettings = field(default_factory=BackboneSettings)  # the CLIP
+    picture: PictureSettings = field(default_factory=PictureSettings)  # what of a picture is looked at
+    prompts: PromptSettings = field(default_factory=PromptSettings)  # how many, and how they start
+    training: TrainingSettings = field(default_factory=TrainingSettings)  # images, epochs, losses
+    scoring: ScoringSettings = field(default_factory=ScoringSettings)  # scores, maps, thresholds
+    single_anchor: SingleAnchorSettings = field(default_factory=SingleAnchorSettings)  # of the baseline alone
     bit_depth: int | None = None  # bits that the pixels of 16-bit images fill; None: decided by the support images
 
     def __post_init__(self) -> None:
@@ -330,7 +330,7 @@ class Settings:
 
 
 def default_settings(system: str) -> Settings:
-    """Return a method's own defaults; those of the baseline are the published ones."""
+    """Return the defaults of a `system`, "multi-prototype" or "single-anchor", whose are the published ones."""
     if system != SINGLE_ANCHOR:
         return Settings(system=system)
     return Settings(system=system, prompts=PromptSettings(start="random"), scoring=ScoringSettings(memory=True))

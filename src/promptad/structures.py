@@ -22,7 +22,7 @@ class TestImage:
 
     __test__ = False  # keeps pytest from collecting the class for its name
 
-    path: Path
+    path: Path  # of the image's file
     defect: str  # "good", or the kind of defect
     mask_path: Path | None  # white on the defect, or a folder of such files; None if normal or if no mask exists
 
@@ -36,10 +36,10 @@ class TestImage:
 class ClassDataset:
     """The images of one class: `normal` for training, `test` (may be empty) for evaluation."""
 
-    dataset: str
-    class_name: str
-    normal: tuple[Path, ...]
-    test: tuple[TestImage, ...]
+    dataset: str  # its name, such as "mvtec"
+    class_name: str  # of the class
+    normal: tuple[Path, ...]  # images to learn from
+    test: tuple[TestImage, ...]  # images to measure on
     notes: tuple[str, ...] = ()  # what a user should know of how they were read
 
     @property
@@ -78,17 +78,17 @@ class Explanation:
 class Frame(NamedTuple):
     """Where an anomaly map lies on its picture: its edges, as shares of the picture's sides."""
 
-    left: float
-    top: float
-    right: float
-    bottom: float
+    left: float  # of the width, from 0 to 1
+    top: float  # of the height, from 0 to 1
+    right: float  # of the width
+    bottom: float  # of the height
 
     def on(self, width: int, height: int) -> tuple[float, float, float, float]:
-        """Return it in pixels of a picture of this size: left, top, right, bottom."""
+        """Return it in pixels of a picture of this `width` and `height`: left, top, right, bottom."""
         return self.left * width, self.top * height, self.right * width, self.bottom * height
 
     def part(self, near: float, far: float) -> "Frame":
-        """Return the frame of what lies between two shares of its own sides."""
+        """Return the frame of what lies from the share `near` to the share `far` of its own sides."""
         (left, top, right, bottom), across, down = self, self.right - self.left, self.bottom - self.top
         return Frame(left + near * across, top + near * down, right - (1 - far) * across, bottom - (1 - far) * down)
 
@@ -108,13 +108,13 @@ class Look:
 class Region:
     """An anomalous part of an image, as a box in pixels of the upright original."""
 
-    left: int
-    top: int
+    left: int  # the first column
+    top: int  # the first row
     right: int  # exclusive
     bottom: int  # exclusive
     max_score: float  # highest value of the anomaly map inside, above 0.5
-    x: int  # position of max_score
-    y: int
+    x: int  # position of max_score: its column
+    y: int  # and its row
 
 
 @dataclass(frozen=True)
@@ -152,17 +152,17 @@ class Evaluation:
     A pixel result is None if the test split has no masks, one that needs a threshold if the method has none.
     """
 
-    image_auroc: float
-    image_ap: float
-    image_f1_max: float
+    image_auroc: float  # area under the ROC curve of image scores
+    image_ap: float  # average precision of them
+    image_f1_max: float  # best F1 over all thresholds
     recall_1: float | None = None  # at the detector's threshold for 1 % false alarms
     false_alarms_1: float | None = None  # what share of normal images this threshold rejects
     recall_5: float | None = None  # at its threshold for 5 %
-    false_alarms_5: float | None = None
-    pixel_auroc: float | None = None
-    pixel_ap: float | None = None
-    pixel_f1_max: float | None = None
+    false_alarms_5: float | None = None  # what share of normal images that one rejects
+    pixel_auroc: float | None = None  # of all pixels together
+    pixel_ap: float | None = None  # the same
+    pixel_f1_max: float | None = None  # the same, over all thresholds
     aupro: float | None = None  # up to 30 % false positives
     aupro_05: float | None = None  # up to 5 %
     seg_f1: float | None = None  # at the detector's own pixel threshold
-    aupimo: float | None = None
+    aupimo: float | None = None  # mean over anomalous images

@@ -47,10 +47,10 @@ class TextEncoder(Protocol):
     context_length: int  # tokens that a prompt may have
 
     def embed(self, tokens: Tensor) -> Tensor:
-        """Look up the embeddings [..., width] of token ids [...]."""
+        """Look up the embeddings [..., width] of `tokens` [...], which are their numbers."""
 
     def encode(self, vectors: Tensor, trees: PromptTrees) -> Tensor:
         """Encode prompts, trees of rows of `vectors` [row, width], into unit text features [prompt, D]."""
 
     def encode_raw(self, vectors: Tensor, trees: PromptTrees) -> Tensor:
-        """Encode prompts as `encode` does, into features of any length."""
+        """Encode prompts as `encode` does of `vectors` and `trees`, into features of any length."""

@@ -34,16 +34,16 @@ Item = TypeVar("Item")
 class Backbone:
     """A frozen CLIP: both encoders, its tokenizer, its normalisation and its temperature."""
 
-    settings: BackboneSettings
-    image_encoder: ImageEncoder
-    text_encoder: TextEncoder
-    tokenizer: Tokenizer
+    settings: BackboneSettings  # that it was loaded by
+    image_encoder: ImageEncoder  # images to class tokens, patch tokens and layers
+    text_encoder: TextEncoder  # prompts to text features
+    tokenizer: Tokenizer  # words to tokens
     mean: Tensor  # [3, 1, 1], of pixels in [0, 1]
     std: Tensor  # [3, 1, 1]
     temperature: float  # the factor of cosines before CLIP's softmax
-    weights_sha256: str
-    device: torch.device
-    cache: FeatureCache | None = None
+    weights_sha256: str  # of the weights, as loaded
+    device: torch.device  # that it computes on
+    cache: FeatureCache | None = None  # of features on disk
 
     @property
     def log_temperature(self) -> float:
@@ -108,7 +108,7 @@ class Backbone:
         return ImageFeatures.joined([known for known in features if known is not None])
 
     def encode_squares(self, squares: np.ndarray, layers: bool = False, local: bool = True) -> ImageFeatures:
-        """Encode RGB squares [N, S, S, 3] uint8 together."""
+        """Encode RGB squares [N, S, S, 3] uint8 together; `layers` and `local` are as of `encode_images`."""
         return self.image_encoder.encode(self._normalised(squares), layers, local)
 
     def _encode_parts(self, squares: Sequence[np.ndarray], batch_size: int, layers: bool, local: bool) -> ImageFeatures:

@@ -25,7 +25,7 @@ BACKBONES: dict[str, Callable[[BackboneSettings, torch.device], Backbone]] = {
 
 
 def load_backbone(settings: BackboneSettings, device: torch.device, *, download: bool = True) -> Backbone:
-    """Load and freeze the backbone named in `settings`; its weights are kept in float32.
+    """Load and freeze the backbone named in `settings` on a `device`; its weights are kept in float32.
 
     Without `download`, weights that open_clip knows by a tag are taken from its local cache alone.
 

@@ -29,7 +29,10 @@ class PromptTrees:
     def of(
         cls, prompts: Sequence[Sequence[int]], device: torch.device, trees: Sequence[int] | None = None
     ) -> "PromptTrees":
-        """Pack prompts, each given as the rows of its tokens' vectors, into one tree, or into the given `trees`."""
+        """Pack prompts, each given as the rows of its tokens' vectors, into one tree, or into the given `trees`.
+
+        The tensors are on the `device`.
+        """
         trees = [0] * len(prompts) if trees is None else trees
         nodes: list[dict[tuple[int, int], int]] = [{} for _ in range(max(trees) + 1)]  # by previous node and row
         paths = [_path(prompt, nodes[tree]) for prompt, tree in zip(prompts, trees, strict=True)]
@@ -53,7 +56,7 @@ class PromptTrees:
 
     @classmethod
     def joined(cls, parts: Sequence["PromptTrees"], vectors: Sequence[int]) -> "PromptTrees":
-        """Concatenate trees; the rows of part i are the next `vectors[i]` rows of one table."""
+        """Concatenate the trees of `parts`; the rows of part i are the next `vectors[i]` rows of one table."""
         size, widest = max(part.rows.shape[1] for part in parts), max(part.leaves.shape[1] for part in parts)
         trees, starts = _starts([len(part.rows) for part in parts]), _starts(vectors)
         filled = [part._filled(size, widest) for part in parts]

@@ -31,7 +31,7 @@ SHIFT = "shift"
 class Kind:
     """One way to disturb a picture."""
 
-    change: Change
+    change: Change  # what does it, given a picture, a level and a source of chance
     levels: tuple[float, float, float]  # of the three strengths
     words: str  # what a level is; lengths are shares of the shorter side
 
@@ -40,7 +40,7 @@ class Kind:
 class Corruption:
     """A disturbance at one strength."""
 
-    name: str
+    name: str  # one of `CORRUPTIONS`
     strength: int  # 1 to 3
 
     @property
@@ -68,7 +68,7 @@ class Corruption:
         return self.name == SHIFT
 
     def offset(self, size: tuple[int, int], digest: str) -> Offset:
-        """Return how far it moves what is shown in a picture of this width and height."""
+        """Return how far it moves what is shown in a picture of this `size`, width and height; `digest` is as above."""
         return _offset(size, self.level, _generator(digest)) if self.moves else (0, 0)
 
 

@@ -36,7 +36,8 @@ def default_data_root() -> Path:
 def dataset_folder(dataset: str, data_root: Path) -> Path:
     """The data set's own folder: `data_root/<dataset>`, or `data_root` if that already is the data set.
 
-    Raises InputError for an unknown data set, and for a missing one, with the path where it is expected.
+    Raises:
+        InputError: an unknown data set, or a missing one, with the path where it is expected.
     """
     reader = _reader(dataset)
     usual = data_root / dataset if reader.has_own_folder else data_root
@@ -49,9 +50,10 @@ def dataset_folder(dataset: str, data_root: Path) -> Path:
 
 
 def class_names(dataset: str, folder: Path) -> tuple[str, ...]:
-    """The classes in the data set's folder, sorted; a plain folder that holds good/ is one class of the same name.
+    """The classes in the `folder` of a `dataset`, sorted; a plain folder that holds good/ is one class of its name.
 
-    Raises InputError for an unknown data set, a missing folder, or one without a class.
+    Raises:
+        InputError: an unknown data set, a missing folder, or one without a class.
     """
     reader = _reader(dataset)
     if not folder.is_dir():
@@ -66,16 +68,25 @@ def class_names(dataset: str, folder: Path) -> tuple[str, ...]:
 
 
 def no_classes(dataset: str, folder: Path) -> tuple[str, ...]:
-    """The sub-folders of a folder of the user's parts that are not classes because they hold no good/, sorted."""
+    """The sub-folders of a `folder` of parts that are not classes, because they hold no good/, sorted.
+
+    Only a `dataset` of the user's own parts has such.
+    """
     return _reader(dataset).left_out(folder)
 
 
 def read_class(dataset: str, folder: Path, class_name: str) -> ClassDataset:
-    """The images of one class, sorted, in the data set's own folder (as `dataset_folder` gives it).
+    """The images of one class, sorted.
 
-    A plain folder that holds good/ is the class itself, under any name. Raises InputError as `class_names` does, and
-    for an unknown class, no normal image, or an anomalous image without its mask; a plain folder without ground_truth/
-    needs no masks.
+    A plain folder that holds good/ is the class itself, under any name; without ground_truth/ it needs no masks.
+
+    Args:
+        dataset: its name, such as "mvtec" or "folder".
+        folder: the data set's own, as `dataset_folder` gives it.
+        class_name: one of `class_names`.
+
+    Raises:
+        InputError: as of `class_names`, or an unknown class, no normal image, or an anomalous one without its mask.
     """
     check_class(dataset, folder, class_name)
     return _reader(dataset).read_class(folder, class_name)

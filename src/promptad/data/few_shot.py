@@ -11,11 +11,13 @@ _ID_LINE = re.compile(r"#(\d+):(.*)")
 
 
 def choose_support(normal: Sequence[Path], k: int, seed: int) -> tuple[Path, ...]:
-    """The first k images in the order of sha256("<seed>/<file name>").
+    """The first `k` images in the order of sha256("<seed>/<file name>").
 
-    The choice depends on the seed and the file names only: not on the platform, a library's random numbers, the
+    The choice depends on the `seed` and the file names only: not on the platform, a library's random numbers, the
     folder, or the order of `normal`. The k images of one seed are among the k + 1 images of the same seed.
-    Raises InputError for k < 1 or fewer than k images.
+
+    Raises:
+        InputError: k is below 1, or there are fewer than k images.
     """
     _check_count(normal, k)
     return tuple(sorted(normal, key=lambda path: (_digest(path.name, seed), path.as_posix()))[:k])
@@ -27,7 +29,16 @@ def read_support_list(file: Path, class_name: str, normal: Sequence[Path], k: in
     A line is either an image (a path from the list's folder or from the working directory, or a bare file name) or,
     as in the original PromptAD's lists, `#2: 12 57`: for k = 2 the images with these indices, from 0, in the sorted
     `normal`. Blank lines and other lines that start with # are comments. Only images in `normal` may be named, so
-    that no test image is used for training. Raises InputError with the line number.
+    that no test image is used for training.
+
+    Args:
+        file: the list.
+        class_name: the part, for errors.
+        normal: the training images, of which it names some.
+        k: how many it has to name.
+
+    Raises:
+        InputError: a line, which is named by its number, or the number of images is not as it should be.
     """
     _check_count(normal, k)
     lines = list(_read_lines(file))

@@ -20,7 +20,7 @@ class DatasetReader(ABC):
 
     @abstractmethod
     def read_class(self, folder: Path, class_name: str) -> ClassDataset:
-        """Return the images of one of these classes.
+        """Return the images of `class_name`, one of the classes in the data set's `folder`.
 
         Raises:
             InputError: no normal image, or an anomalous one without its mask.

@@ -38,8 +38,8 @@ class RunRecord:
 
     detector: AnomalyDetector
     split: TestSplit
-    evaluation: Evaluation
-    prediction: Prediction
+    evaluation: Evaluation  # the metrics
+    prediction: Prediction  # of the split's images
 
     @property
     def run(self) -> str:
@@ -123,7 +123,7 @@ def show_record(record: RunRecord, console: Console) -> None:
 
 
 def diagnostics_of(detector: AnomalyDetector, features: ImageFeatures) -> dict[str, Any] | None:
-    """Return the diagnostics of a detector's prototypes; None if it has none."""
+    """Return the diagnostics of a detector's prototypes by the `features` of some images; None if it has none."""
     return diagnose(detector, features) if isinstance(detector, MultiPrototypeDetector) else None
 
 

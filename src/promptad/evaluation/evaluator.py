@@ -31,8 +31,8 @@ class TestSplit:
 
     __test__ = False  # keeps pytest from collecting the class for its name
 
-    images: tuple[TestImage, ...]
-    features: ImageFeatures
+    images: tuple[TestImage, ...]  # N
+    features: ImageFeatures  # of the N images
     labels: np.ndarray  # [N] bool, anomalous
     masks: np.ndarray | None  # [N, H, W] bool, as maps are; None if an anomalous image has no mask
     sha256: str  # of the files
@@ -69,7 +69,16 @@ def read_test_split(
     advance: Callable[[int], None] = lambda _: None,
     layers: bool = False,
 ) -> TestSplit:
-    """Encode N test images once, with `layers` for a memory bank, and read their labels and masks.
+    """Encode N test images once, and read their labels and masks.
+
+    Args:
+        backbone: what encodes them.
+        images: the images.
+        resolution: pixels a side of the maps that masks are compared with.
+        batch_size: images that are encoded together.
+        reading: how images are read; None is each as a whole.
+        advance: called with the number of images that are done, for a progress bar.
+        layers: whether features for a memory bank are needed.
 
     Raises:
         InputError: an image or mask cannot be read, or all defects vanish at this resolution.

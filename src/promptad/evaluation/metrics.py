@@ -46,7 +46,10 @@ def f1_max(scores: Scores, labels: Labels) -> float:
 
 
 def rejected_shares(scores: Scores, labels: Labels, threshold: float) -> tuple[float, float]:
-    """Recall and false-alarm rate of a threshold: the shares of anomalous and of normal `scores [N]` above it."""
+    """Recall and false-alarm rate of a threshold: the shares of anomalous and of normal `scores [N]` above it.
+
+    `labels [N]` tell which are anomalous.
+    """
     check_labelled(scores, labels, axes=1)
     rejected = scores > threshold
     return float(rejected[labels].mean()), float(rejected[~labels].mean())

@@ -24,9 +24,9 @@ NO_PIXEL = 1e-9  # in the place of no false positive at all, of which there is n
 class PixelMetrics:
     """The metrics of the maps of a test split."""
 
-    auroc: float
-    ap: float
-    f1_max: float
+    auroc: float  # area under the ROC curve of all pixels
+    ap: float  # average precision of them
+    f1_max: float  # best F1 over all thresholds
     aupro: float  # up to 30 % false positives
     aupro_05: float  # up to 5 %
     aupimo: float | None  # mean over anomalous images; None without a normal one

@@ -56,7 +56,7 @@ class Exported:
     """The files that an export has written, and what lower precision has changed."""
 
     files: tuple[Path, ...]
-    change: PrecisionChange | None = None
+    change: PrecisionChange | None = None  # with int8; else nothing was measured
 
 
 def package(name: str, install: str = "onnx onnxscript onnxruntime") -> Any:

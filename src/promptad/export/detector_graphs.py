@@ -29,9 +29,9 @@ from promptad.runtime.session import TowerSession
 class GraphFormat:
     """A format of graphs: its suffix, the engine that usually runs it, and how a graph is written."""
 
-    suffix: str
-    engine: str
-    write: Callable[[Model, ExportedText, Path], tuple[Path, ...]]
+    suffix: str  # of its files
+    engine: str  # one of `ENGINES`
+    write: Callable[[Model, ExportedText, Path], tuple[Path, ...]]  # returns the files
 
 
 def export_graphs(detector: AnomalyDetector, path: Path, options: ExportOptions, kind: GraphFormat) -> Exported:

@@ -28,8 +28,8 @@ from promptad.structures import Prediction
 class Subject:
     """The class of a detector and the support images that it was trained on."""
 
-    dataset: str
-    class_name: str
+    dataset: str  # its name; "own" of a user's part
+    class_name: str  # what the part is
     support_images: tuple[str, ...]  # file names; empty if they are not known
     support_sha256: str  # of their pixels
 
@@ -54,12 +54,16 @@ class TrainTask:
 
 
 class AnomalyDetector(ABC):
-    """A trained detector of one class."""
+    """A trained detector of one class.
 
-    backbone: Backbone
+    Its methods take images with `batch_size`, how many are encoded together, `advance`, which is called with how many
+    are done, and `masks`, the folder of the images' regions, where each has its own.
+    """
+
+    backbone: Backbone  # the CLIP
     head: nn.Module  # what was trained, as buffers
-    settings: Settings
-    subject: Subject
+    settings: Settings  # all that it was trained with
+    subject: Subject  # its class and support images
 
     @property
     def class_name(self) -> str:
@@ -219,10 +223,10 @@ def unchanged(detector: AnomalyDetector) -> AnomalyDetector:
 class EpochState:
     """The state after one epoch; number 0 is the start, before any step."""
 
-    number: int
-    loss: float
-    assemble: Callable[[], AnomalyDetector] = field(repr=False)
-    set_thresholds: Callable[[AnomalyDetector], AnomalyDetector] = field(default=unchanged, repr=False)
+    number: int  # of the epoch
+    loss: float  # of its step
+    assemble: Callable[[], AnomalyDetector] = field(repr=False)  # makes its detector
+    set_thresholds: Callable[[AnomalyDetector], AnomalyDetector] = field(default=unchanged, repr=False)  # of it
     finding: str = ""  # a line for the log: what was found before training, and what follows
 
     @cached_property

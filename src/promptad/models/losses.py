@@ -15,7 +15,8 @@ def contrastive_loss(normal: Tensor, negatives: Tensor, shares: Tensor, temperat
     """Cross-entropy of each normal feature against its normal prototype and every abnormal direction.
 
     Follows PromptAD (Li et al., CVPR 2024), with the prototype that a feature is assigned to, `shares` [F, K],
-    instead of the one normal anchor. `normal` [F, K] and `negatives` [F, M + S] are the features' similarities.
+    instead of the one normal anchor. `normal` [F, K] and `negatives` [F, M + S] are the features' similarities,
+    which are multiplied by `temperature` before the softmax.
     """
     positive = (shares * normal).sum(1, keepdim=True)  # [feature, 1]
     logits = temperature * torch.cat([positive, negatives], 1)
@@ -34,19 +35,26 @@ def margin_loss(normal: Tensor, abnormal: Tensor, shares: Tensor) -> Tensor:
 
 
 def matching_loss(abnormal: Tensor, states: Tensor) -> Tensor:
-    """Squared distance between the mean learned prototype [M, D] and the mean manual state [S, D] (Li et al., 2024)."""
+    """Squared distance between the means of `abnormal` prototypes [M, D] and of manual `states` [S, D].
+
+    PromptAD's alignment of both (Li et al., CVPR 2024).
+    """
     return (abnormal.mean(0) - states.mean(0)).square().sum()
 
 
 def grouping_loss(abnormal: Tensor, group_means: Tensor) -> Tensor:
-    """Mean distance, 1 - cosine, of each abnormal prototype [M, D] to the mean of the states it represents [M, D]."""
+    """Mean distance, 1 - cosine, of `abnormal` prototypes [M, D] to the means of the states they stand for.
+
+    These are `group_means` [M, D].
+    """
     return (1 - F.cosine_similarity(abnormal, group_means, dim=1)).mean()
 
 
 def balance_loss(similarities: Tensor, shares: Tensor, softness: Tensor) -> Tensor:
     """Cross-entropy between the balanced `shares` [F, K] and the plain assignment of the similarities [F, K].
 
-    The self-labelling loss of Asano et al. (2020): each prototype moves towards its features in the balanced shares.
+    The latter is a softmax of similarities in units of `softness` []. This is the self-labelling loss of Asano et al.
+    (2020): each prototype moves towards its features in the balanced shares.
     """
     return -(shares * torch.log_softmax(similarities / softness, 1)).sum(1).mean()
 
@@ -60,7 +68,7 @@ def repulsion_loss(abnormal: Tensor, limit: float) -> Tensor:
 
 
 def closeness_loss(prototypes: Tensor, starts: Tensor) -> Tensor:
-    """Mean distance, 1 - cosine, of prototypes [N, D] to those they started from (KgCoOp, Yao et al., 2023)."""
+    """Mean distance, 1 - cosine, of `prototypes` [N, D] to `starts` [N, D], as of KgCoOp (Yao et al., 2023)."""
     return (1 - F.cosine_similarity(prototypes, starts, dim=1)).mean()
 
 
@@ -84,7 +92,7 @@ def triplet_loss(features: Tensor, anchors: Tensor) -> Tensor:
 
 
 def check_finite(loss: Tensor, epoch: int, lr: float) -> None:
-    """Check that the loss is finite.
+    """Check that the loss is finite; `epoch` and `lr` are for the message.
 
     Raises:
         InputError: the loss is NaN or infinite.

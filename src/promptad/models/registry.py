@@ -29,8 +29,8 @@ from promptad.settings import MULTI_PROTOTYPE, SINGLE_ANCHOR, ScoringSettings, S
 class Method:
     """How a method trains and restores its detectors."""
 
-    train: Callable[[Backbone, Sequence[TrainTask]], Iterator[tuple[EpochState, ...]]]
-    restore: Callable[[Path, Mapping[str, Any], Backbone], AnomalyDetector]
+    train: Callable[[Backbone, Sequence[TrainTask]], Iterator[tuple[EpochState, ...]]]  # tasks side by side
+    restore: Callable[[Path, Mapping[str, Any], Backbone], AnomalyDetector]  # from a checkpoint's file and content
     learned_keys: tuple[str, ...]  # checkpoint keys of what was trained
     distinctive_keys: tuple[str, ...]  # keys that only its checkpoints have
     checkpoint_name: str  # what its checkpoints are of, for errors

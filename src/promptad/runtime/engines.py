@@ -26,8 +26,8 @@ class Graph(Protocol):
     """A graph that is ready to run."""
 
     text: str  # what the file tells of itself; empty if nothing
-    inputs: Shapes
-    outputs: Sequence[str]
+    inputs: Shapes  # by their names
+    outputs: Sequence[str]  # their names
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Return the outputs by their names."""

@@ -22,8 +22,8 @@ CURE = "export the detector again, with promptad export"
 class Metadata:
     """A detector's class and settings, how it is given images, and what its outputs mean in words."""
 
-    class_name: str
-    settings: Settings
+    class_name: str  # what the part is
+    settings: Settings  # of the detector
     weights_sha256: str  # of the backbone
     image_size: int  # S, pixels a side that the backbone is given
     resize: int  # pixels a side that an image is resized to before its central S x S are kept
@@ -53,11 +53,11 @@ class Tower:
 
     identity: str  # SHA-256 of its graph and weights
     backbone: str  # its name
-    weights_sha256: str
+    weights_sha256: str  # of it
     image_size: int  # S
-    resize: int
+    resize: int  # as of `Metadata`
     layers: tuple[int, ...]  # the blocks that its intermediate features come from, counted from 0
-    precision: str
+    precision: str  # of its weights and products: float32, float16 or int8
 
 
 @dataclass(frozen=True)

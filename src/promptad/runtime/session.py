@@ -58,7 +58,9 @@ class Session:
         path: its file, .onnx or OpenVINO's .xml.
         tower: of a head: its tower's file, or that tower already open; None takes the file that it was exported with,
             in the same folder.
-        engine, precision, threads: as of `TowerSession`, of an open tower they are its own.
+        engine: as of `TowerSession`; of an open tower it is its own, and so are the next two.
+        precision: the same.
+        threads: the same.
         graph: of the file, if it is open already.
 
     Attributes:

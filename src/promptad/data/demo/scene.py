@@ -85,8 +85,17 @@ def draw_image(
 ) -> tuple[RGBImage, Mask]:
     """Draw one part, good unless a kind of defect is named; the same seeds always give the same pixels.
 
-    The image is [256, 256, 3] in RGB; its mask [256, 256] is 255 on the defect and 0 elsewhere. Raises InputError for
-    an unknown class, kind of defect or difficulty.
+    The image is [256, 256, 3] uint8 in RGB; its mask [256, 256] uint8 is 255 on the defect and 0 elsewhere.
+
+    Args:
+        class_name: one of `DEMO_CLASSES` or `HELD_OUT_CLASSES`.
+        style_seed: of what all parts of a production line share.
+        instance_seed: of the part.
+        defect: a kind of defect; None is a good part.
+        difficulty: of seeing the defect, one of `DIFFICULTIES`.
+
+    Raises:
+        InputError: an unknown class, kind of defect or difficulty.
     """
     if defect is not None:
         _, image, mask = draw_twins(
@@ -104,7 +113,8 @@ def draw_twins(
 ) -> tuple[RGBImage, RGBImage, Mask]:
     """Draw one part twice, good and with a defect, and all else the same down to the sensor's noise.
 
-    The third of the three is the defect's mask. Shapes and errors are as in `draw_image`.
+    The third of the three is the defect's mask. `class_name`, `style_seed`, `instance_seed` and `difficulty`, shapes
+    and errors are as of `draw_image`.
     """
     check_choice("class", class_name, PAINTERS)
     check_choice("kind of defect", defect, DEFECTS)

@@ -12,7 +12,13 @@ LINES = TRAINING_SEEDS_FROM // (_SEEDS_A_CLASS * _CLASSES * _BLOCKS)
 
 
 def style_seed(line: int, class_number: int) -> int:
-    """Give the seed of what all parts of one class on one production line share; no such line is an InputError."""
+    """Give the seed of what all parts of a class share on a production `line`, numbered from 0 to below `LINES`.
+
+    `class_number` is the place of the class among all demo classes, from 0.
+
+    Raises:
+        InputError: there is no such line.
+    """
     if not 0 <= line < LINES:
         raise InputError(f"unknown production line: {line}; choose from 0 to {LINES - 1}")
     assert 0 <= class_number < _CLASSES * _BLOCKS
@@ -21,7 +27,14 @@ def style_seed(line: int, class_number: int) -> int:
 
 
 def instance_seed(line: int, class_number: int, image: int, attempt: int = 0) -> int:
-    """Give the seed of one part; its number counts through all images of its class, good and defective."""
+    """Give the seed of one part.
+
+    Args:
+        line: as of `style_seed`.
+        class_number: the same.
+        image: number of the part, which counts through all images of its class, good and defective.
+        attempt: how often it was drawn before, because its defect could not be seen.
+    """
     assert 0 <= attempt < TRIES
     assert 0 <= image < _SEEDS_A_CLASS // TRIES
     return style_seed(line, class_number) * _SEEDS_A_CLASS + image * TRIES + attempt

@@ -25,9 +25,15 @@ def write_sheet(
 ) -> None:
     """Write a sheet with a row a class: good parts first, then one part of each kind of defect, its mask outlined.
 
-    `advance` is told the name of each class that is done. The images are those of the class's folders.
+    Args:
+        file: the picture, .png or .jpg.
+        classes: the classes; the images are those of their folders.
+        line: the production line.
+        difficulty: of seeing the defects.
+        advance: is told the name of each class that is done.
 
-    Raises InputError for a file that is called neither .png nor .jpg.
+    Raises:
+        InputError: the file is called neither .png nor .jpg.
     """
     if file.suffix.lower() not in SUFFIXES:
         raise InputError(f"`sheet` {file}: end its name in {' or '.join(SUFFIXES)}")

@@ -26,7 +26,14 @@ def make_demo_class(root: Path, class_name: str, *, line: int = 0, difficulty: s
     The folder appears at once and complete: it is drawn beside its place, in a hidden folder, and then renamed. Of two
     processes that draw the same class, the one that ends later finds it there and throws its own away.
 
-    Raises InputError for an unknown class, line or difficulty, and for a folder that holds something else.
+    Args:
+        root: the folder above that of the class.
+        class_name: one of `DEMO_CLASSES` or `HELD_OUT_CLASSES`.
+        line: the production line, whose parts share a look.
+        difficulty: of seeing the defects, one of `DIFFICULTIES`.
+
+    Raises:
+        InputError: an unknown class, line or difficulty, or the folder holds something else.
     """
     check_choice("demo class", class_name, DEFECT_FOLDERS)
     check_choice("difficulty", difficulty, SEVERITIES)

@@ -58,7 +58,7 @@ class TrainInputs:
 class LossInputs:
     """What the losses of one epoch are computed from."""
 
-    prototypes: Prototypes
+    prototypes: Prototypes  # of this epoch, K normal and M abnormal ones
     start: Prototypes  # of the initial context vectors
     states: tuple[Tensor, ...]  # [phrase, D] of each group, the mean direction projected out
     to_normal: Tensor  # [F, K], similarities; those of patches are centred per image
@@ -68,10 +68,10 @@ class LossInputs:
     std: Tensor  # [], of the patches' normal similarities
     bias: Tensor  # [K], of the normal prototypes
     class_tokens: slice  # which of the F features these are, perhaps none
-    patches: slice
-    views: int
-    disturbed: DisturbedFeatures | None
-    temperature: float
+    patches: slice  # which of them these are
+    views: int  # of all support images together
+    disturbed: DisturbedFeatures | None  # of views with a local disturbance each
+    temperature: float  # the factor of cosines before a softmax
 
 
 def _contrastive(inputs: LossInputs) -> Tensor:

@@ -24,7 +24,7 @@ class Verdict:
     name: str  # of its file, or "image 1"; empty where names are private
     sha256: str  # of its content
     time: str  # when, in UTC, as ISO 8601 writes it
-    is_good: bool
+    is_good: bool  # else it is defective
 
     @property
     def label(self) -> str:
