@@ -3,8 +3,9 @@
 python benchmarks/predict_speed.py [--json FILE]
 
 ViT-B-16-plus-240 with random weights, images of its own size in memory. In turns, several times: open_clip's
-`encode_image` on pixels that are ready; image scores by the class token (`--image-score class-token`); scores and maps.
-Ours include resizing, normalising, scoring, smoothing. A share is the median of ours against the bare one of its turn.
+`encode_image` on pixels that are ready; image scores of the baseline without a memory bank, which asks for no patches;
+scores and maps of ours. These two include resizing, normalising, scoring, smoothing. A share is the median of one
+against the bare one of its turn.
 """
 
 import argparse
@@ -27,7 +28,7 @@ from promptad.data.demo.writer import draw_good
 from promptad.models.base import AnomalyDetector, Subject, TrainTask
 from promptad.models.registry import train
 from promptad.models.support import encode_support
-from promptad.settings import ScoringSettings, Settings, TrainingSettings
+from promptad.settings import MULTI_PROTOTYPE, SINGLE_ANCHOR, ScoringSettings, TrainingSettings, default_settings
 from promptad.utils.files import whole_file
 from promptad.utils.progress import add_task, progress_bar
 
@@ -40,7 +41,7 @@ def main() -> None:
     console = Console(highlight=False)
     backbone = random_backbone(options.architecture)
     images = [image_of(number, backbone) for number in range(options.batch_size)]
-    by_token, with_map = (untrained(backbone, images[:2], image_score) for image_score in ("class-token", "both"))
+    by_token, with_map = (untrained(backbone, images[:2], system) for system in (SINGLE_ANCHOR, MULTI_PROTOTYPE))
     pixels = backbone.pixels(images)
     rates: dict[str, list[float]] = {"bare": [], "image": [], "map": []}
     with progress_bar(console) as progress, torch.inference_mode():
@@ -61,16 +62,17 @@ def main() -> None:
             temporary.write_text(json.dumps(figures, indent=2) + "\n")
 
 
-def untrained(backbone: Backbone, images: list[Image.Image], image_score: str) -> AnomalyDetector:
-    """Return a detector with the initial context vectors: it predicts as fast as a trained one."""
-    settings = Settings(
+def untrained(backbone: Backbone, images: list[Image.Image], system: str) -> AnomalyDetector:
+    """Return a detector with the initial context vectors and no memory bank: it predicts as fast as a trained one."""
+    settings = replace(
+        default_settings(system),
         backbone=backbone.settings,
         training=TrainingSettings(epochs=0, views=2),
-        scoring=replace(ScoringSettings(), image_score=image_score),
+        scoring=ScoringSettings(),
     )
     support = encode_support(backbone, images, settings)
     (start,) = next(train(backbone, [TrainTask(Subject("demo", CLASS, (), ""), support, settings)]))
-    return start.detector
+    return start.final_detector()
 
 
 def rate(work: Callable[[], object], images: int) -> float:

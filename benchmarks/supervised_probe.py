@@ -211,14 +211,14 @@ def _mean(rows: Sequence[dict[str, Any]], scorer: str, name: str) -> str:
 
 def _regression(tokens: Tensor, labels: np.ndarray, slack: float) -> LogisticRegression:
     """Fit a logistic regression to tokens [N, D] and their labels [N]."""
-    regression = LogisticRegression(C=slack, max_iter=500)  # type: ignore[no-untyped-call]
+    regression = LogisticRegression(C=slack, max_iter=500)
     regression.fit(tokens.numpy(), labels)
     return regression
 
 
 def _answers(regression: LogisticRegression, tokens: Tensor) -> Tensor:
     """Return the log-odds [...] of tokens [..., D]."""
-    answers = regression.decision_function(tokens.flatten(0, -2).numpy())  # type: ignore[no-untyped-call]
+    answers = regression.decision_function(tokens.flatten(0, -2).numpy())
     return torch.from_numpy(answers).view(tokens.shape[:-1])
 
 

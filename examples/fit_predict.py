@@ -22,16 +22,16 @@ def main(folder: Path) -> None:
     detector = PromptAD("carpet", backbone="tiny")  # bundled; without it, a real CLIP is downloaded
     detector.fit(good[:2])
     prediction = detector.predict(new)
-    for number, path in enumerate(new):
-        print(f"{path.parent.name}: {prediction.label[number]}, score {prediction.score[number]:.2f}")
-        for region in prediction.regions(number):
+    for path, image in zip(new, prediction, strict=True):
+        print(f"{path.parent.name}: {image.label}, score {image.score:.2f}")
+        for region in image.regions:
             print(f"  x {region.left} to {region.right}, y {region.top} to {region.bottom}: {region.max_score:.2f}")
-        print(f"  {prediction.explanations[number].reason}")
+        print(f"  {image.reason}")
     prediction.plot().savefig(folder / "carpet.png")
 
     detector.save(folder / "carpet.pt")
     same = PromptAD.load(folder / "carpet.pt")
-    assert (same.score_samples(new) == prediction.score).all()
+    assert (same.score_samples(new) == -prediction.raw_score).all()  # the lower, the more abnormal
 
 
 if __name__ == "__main__":

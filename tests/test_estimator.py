@@ -124,7 +124,7 @@ def test_a_loaded_detector_predicts_the_same_bit_for_bit(fitted: Fitted, saved: 
     again = loaded.predict(probe)
     np.testing.assert_array_equal(first.score, again.score)
     np.testing.assert_array_equal(first.anomaly_map, again.anomaly_map)
-    assert loaded.settings == fitted.estimator.settings
+    assert loaded.settings_ == fitted.estimator.settings_
     assert loaded.class_name == "carpet"
     loaded.save(tmp_path / "again.pt")
     one, other = (torch.load(file, weights_only=True) for file in (saved, tmp_path / "again.pt"))
@@ -137,7 +137,7 @@ def test_a_checkpoint_records_what_it_was_trained_on(saved: Path, fitted: Fitted
     assert checkpoint["support_images"] == [path.name for path in fitted.paths]
     assert checkpoint["settings"]["training"]["k_shot"] == 2
     assert checkpoint["weights_sha256"] == tiny.weights_sha256
-    assert Settings.from_dict(checkpoint["settings"]) == fitted.estimator.settings
+    assert Settings.from_dict(checkpoint["settings"]) == fitted.estimator.settings_
 
 
 def test_other_weights_are_refused(saved: Path, tiny: Backbone) -> None:
@@ -195,7 +195,7 @@ def test_states_in_one_text_are_refused() -> None:
 
 def test_a_backbone_by_name_keeps_the_other_settings() -> None:
     settings = Settings(backbone=BackboneSettings(resize=64))
-    assert PromptAD("carpet", backbone="tiny", settings=settings).settings.backbone.resize == 64
+    assert PromptAD("carpet", backbone="tiny", settings=settings)._chosen_settings().backbone.resize == 64
 
 
 def test_settings_survive_plain_data() -> None:

@@ -25,7 +25,7 @@ NEEDS_WEB = {"promptad.serve.app", "promptad.serve.gate"}
 HEAVY = ("torch", "open_clip", "matplotlib", "scipy", "cv2", "rich")  # what the runtime does without
 UNLABELLED = {
     *("images", "bit_depth", "squares", "transforms", "fingerprints", "disturbances", "reading", "tiles"),
-    *("region_of_interest", "search", "corruptions"),
+    *("region_of_interest", "search", "corruptions", "arrays", "inputs"),
 }  # modules of data
 LABELLED = {"TestImage", "ClassDataset", "TestSplit"}  # classes that hold test labels
 
@@ -162,6 +162,12 @@ def test_the_lowest_layer_the_runtime_and_the_service_load_numpy_and_pillow_alon
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def test_the_command_line_does_without_the_estimator() -> None:
+    """Which imports scikit-learn's base, half a second."""
+    users = {module for module in MODULES if "promptad.estimator" in imported_modules(module) and package_of(module)}
+    assert {package_of(module) for module in users} <= {"estimator"}
+
+
 def test_images_are_read_without_torch(tmp_path: Path) -> None:
     code = "import sys, numpy; from promptad.data.images import read_image; "
     code += "read_image(numpy.zeros((4, 4, 3), numpy.uint8)); sys.exit('torch' in sys.modules)"
@@ -213,7 +219,7 @@ def test_a_prediction_loads_torch_and_little_beside(own: Own, tmp_path: Path) ->
 
 def test_the_public_names_are_loaded_when_they_are_used() -> None:
     assert set(dir(promptad)) == set(promptad.__all__)
-    assert promptad.PromptAD.__module__ == "promptad.estimator"
+    assert promptad.PromptAD.__module__ == "promptad.estimator.promptad"
     with pytest.raises(AttributeError, match="Detector"):
         _ = promptad.Detector
 

@@ -1,5 +1,6 @@
 """Few-shot visual anomaly detection with learned normal and abnormal text prototypes for a frozen CLIP."""
 
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,8 @@ if TYPE_CHECKING:
     from promptad.structures import Prediction
 
 __all__ = ["InputError", "Prediction", "PromptAD", "Settings"]
+
+logging.getLogger("promptad").addHandler(logging.NullHandler())  # silent unless the user asks
 
 # Loaded on first use (PEP 562), so that importing promptad or one of its torch-free modules does not import torch.
 _HOMES = {

@@ -14,7 +14,7 @@ class InputError(ValueError):
 
 def no_checkpoint(path: object) -> InputError:
     """Return the error of a checkpoint that is not there."""
-    return InputError(f"no checkpoint {path}: train the class first, with promptad train")
+    return InputError(f"no checkpoint {path}: check its path, or train the class first")
 
 
 def not_installed(package: str, install: str) -> InputError:

@@ -274,12 +274,12 @@ def test_a_size_that_is_not_a_multiple_of_the_patch_size_is_refused(sizes: dict[
 
 @pytest.mark.parametrize(("name", "nearest"), [("ViT-L-14-33", "ViT-L-14-336"), ("tinny", "tiny")])
 def test_an_unknown_backbone_is_refused_with_the_nearest_names(name: str, nearest: str) -> None:
-    with pytest.raises(InputError, match=rf"unknown backbone '{name}'; nearest: .*{nearest}\b"):
+    with pytest.raises(InputError, match=rf"unknown `backbone` '{name}'; nearest: .*{nearest}\b"):
         load_backbone(BackboneSettings(name=name), CPU)
 
 
 def test_a_name_without_near_matches_is_refused_with_examples() -> None:
-    with pytest.raises(InputError, match="unknown backbone '12345'; nearest: ViT-B-16-plus-240, ViT-L-14, tiny"):
+    with pytest.raises(InputError, match="unknown `backbone` '12345'; nearest: ViT-B-16-plus-240, ViT-L-14, tiny"):
         load_backbone(BackboneSettings(name="12345"), CPU)
 
 
@@ -288,7 +288,7 @@ def test_a_name_without_near_matches_is_refused_with_examples() -> None:
 )
 def test_a_backbone_that_is_no_plain_vit_clip_is_refused(name: str) -> None:
     assert name in open_clip.factory._MODEL_CONFIGS
-    with pytest.raises(InputError, match=f"backbone '{name}' is no plain-ViT CLIP; use one such as"):
+    with pytest.raises(InputError, match=f"`backbone` '{name}' is no plain-ViT CLIP; use one such as"):
         load_backbone(BackboneSettings(name=name), CPU)
 
 

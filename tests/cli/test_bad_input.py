@@ -57,7 +57,7 @@ from promptad.estimator import PromptAD
         pytest.param(("--start", "middle"), ("--start middle", "words, random"), id="start"),
         pytest.param(("--calibration", "all"), ("--calibration all", "position, prototype, none"), id="calibration"),
         pytest.param(("--states", "with hole,"), ("a state is empty",), id="states"),
-        pytest.param(("--backbone", "ViT-B-61"), ("unknown backbone 'ViT-B-61'", "ViT-B-16"), id="backbone"),
+        pytest.param(("--backbone", "ViT-B-61"), ("unknown --backbone 'ViT-B-61'", "ViT-B-16"), id="backbone"),
         pytest.param(("--backbone", "RN50"), ("no plain-ViT CLIP",), id="no ViT"),
         pytest.param(
             ("--backbone", "ViT-B-32", "--pretrained-dataset", "mine"), ("no file, and no tag", "its tags"), id="tag"

@@ -144,3 +144,13 @@ def _tiff(pixels: np.ndarray, orientation: int) -> bytes:
     return (
         b"II*\0" + at + data + struct.pack("<3H", 16, 16, 16) + struct.pack("<H", len(entries)) + directory + bytes(4)
     )
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_arrays_of_16_bits_are_read_as_their_files(tmp_path: Path, channels: int) -> None:
+    pixels = np.random.default_rng(channels).integers(0, 4096, (5, 6, channels), np.uint16)
+    path = tmp_path / "a.png"
+    cv2.imwrite(str(path), pixels[..., [2, 1, 0, 3][:channels]] if channels > 1 else pixels)
+    assert find_bit_depth([pixels]) == find_bit_depth([path]) == 12
+    np.testing.assert_array_equal(np.asarray(read_image(pixels, 12)), np.asarray(read_image(path, 12)))
+    assert "given as an array: its 16-bit pixels go up to" in refusal(read_image, pixels)

@@ -84,15 +84,17 @@ def test_arrays_are_read_as_rgb() -> None:
 @pytest.mark.parametrize(
     "array",
     [
-        np.zeros((2, 2), np.uint8),
-        np.zeros((4, 4, 4), np.uint8),
+        np.zeros((2, 2, 2), np.uint8),
+        np.zeros((5, 6, 7), np.uint8),
         np.zeros((1, 2, 2, 3), np.uint8),
         np.zeros((0, 2, 3), np.uint8),
         np.zeros((2, 2, 3), np.int64),
+        np.zeros((2, 2, 3), bool),
+        np.zeros(3, np.uint8),
     ],
 )
 def test_other_arrays_are_refused(array: np.ndarray) -> None:
-    expected = f"a {array.dtype} array of shape {list(array.shape)}: give RGB [height, width, 3] or [3, height, width]"
+    expected = f"a {array.dtype} array of shape {list(array.shape)}: give grey [height, width], RGB [height, width, 3]"
     assert expected in refusal(read_image, array)
 
 
@@ -109,9 +111,26 @@ def test_arrays_and_tensors_of_either_layout_are_the_same_image() -> None:
         assert (np.asarray(read_image(image)) == array).all()
 
 
-@pytest.mark.parametrize("value", [-0.1, 1.1, 200.0, np.nan])
+@pytest.mark.parametrize("value", [-0.1, 1.1, 200.0, np.inf])
 def test_floats_beyond_0_to_1_are_refused(value: float) -> None:
     assert "scale them to 0 to 1" in refusal(read_image, np.full((2, 2, 3), value))
+
+
+def test_floats_that_are_no_numbers_are_refused() -> None:
+    pixels = np.zeros((2, 2, 3), np.float32)
+    pixels[1, 1, 1] = np.nan
+    assert "some are NaN" in refusal(read_image, pixels)
+
+
+def test_grey_and_transparent_arrays_are_read_as_their_files(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    for channels in (1, 4):
+        array = random.integers(0, 256, (5, 6, channels), np.uint8)
+        Image.fromarray(array.squeeze()).save(tmp_path / "a.png")
+        expected = np.asarray(read_image(tmp_path / "a.png"))
+        first = np.ascontiguousarray(array.transpose(2, 0, 1))
+        for image in (array, array.squeeze(), first, torch.from_numpy(first), torch.from_numpy(first) / 255):
+            np.testing.assert_array_equal(np.asarray(read_image(image)), expected)
 
 
 @pytest.mark.parametrize(("name", "mode"), [("a.png", "RGB"), ("a.jpg", "L"), ("a.png", "I;16"), ("a.tif", "CMYK")])

@@ -162,7 +162,9 @@ def test_a_prediction_equals_what_predict_writes_and_can_be_displayed(own: Own, 
     assert len(prediction) == len(lines)
     assert len(prediction.plot().axes) == 2 * len(lines)
     assert len(prediction.plot([1]).axes) == 2
-    assert prediction._repr_png_().startswith(b"\x89PNG")
+    shown = prediction._repr_png_()
+    assert shown is not None
+    assert shown.startswith(b"\x89PNG")
     assert repr(prediction).startswith(
         f"Prediction({len(lines)} pictures, {prediction.label.count('anomaly')} rejected"
     )

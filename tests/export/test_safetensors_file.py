@@ -26,7 +26,7 @@ def test_the_file_holds_the_state_of_the_head_and_its_settings(name: str, tmp_pa
     expected = {key.lstrip("_"): value for key, value in estimator.detector.head.state_dict().items()}
     assert found.keys() == expected.keys()
     assert all(torch.equal(found[key], expected[key]) for key in expected)
-    assert json.loads(metadata["settings"]) == json.loads(json.dumps(estimator.settings.to_dict()))
+    assert json.loads(metadata["settings"]) == json.loads(json.dumps(estimator.settings_.to_dict()))
     assert json.loads(metadata["subject"])["class_name"] == "carpet"
     assert metadata["weights_sha256"] == estimator.detector.backbone.weights_sha256
 

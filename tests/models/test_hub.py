@@ -47,7 +47,7 @@ def with_settings(estimator: PromptAD, **parts: Any) -> PromptAD:
     """The estimator with other parts of its detector's settings."""
     detector = estimator.detector
     changed: Any = replace(detector, settings=replace(detector.settings, **parts))  # type: ignore[type-var]
-    return PromptAD._of(changed, gpu=None)
+    return PromptAD._of(changed)
 
 
 def config_of(folder: Path) -> dict[str, Any]:
@@ -85,7 +85,7 @@ def saved(tmp_path: Path) -> Path:
 def assert_equal(found: PromptAD, expected: PromptAD) -> None:
     """Two estimators have learned the same to the bit, and predict the same."""
     assert_same(found.detector.learned(), expected.detector.learned())
-    assert found.settings == expected.settings
+    assert found.settings_ == expected.settings_
     assert found.class_name == expected.class_name
     one, other = (estimator.predict(small_images()) for estimator in (found, expected))
     np.testing.assert_array_equal(one.score, other.score)
@@ -100,7 +100,7 @@ def test_a_folder_is_loaded_equal_to_the_bit_without_naming_its_system(name: str
     before = load(name)
     before.save_pretrained(tmp_path / "carpet")
     after = PromptAD.from_pretrained(tmp_path / "carpet")
-    assert after.settings.system == SYSTEMS[name]
+    assert after.settings_.system == SYSTEMS[name]
     assert_equal(after, before)
 
 
@@ -108,7 +108,7 @@ def test_a_detector_that_was_just_trained_is_loaded_equal_to_the_bit(fitted: Pro
     fitted.save_pretrained(str(tmp_path))
     loaded = PromptAD.from_pretrained(str(tmp_path))
     assert loaded.settings == fitted.detector.settings
-    assert_equal(loaded, PromptAD._of(fitted.detector, gpu=None))
+    assert_equal(loaded, PromptAD._of(fitted.detector))
     assert loaded.k_shot_ == 2
 
 
@@ -239,7 +239,7 @@ def test_the_card_tells_where_there_is_no_threshold() -> None:
 
 def test_the_card_tells_that_test_labels_chose_the_epoch() -> None:
     honest = load()
-    chosen = with_settings(honest, training=replace(honest.settings.training, select="test-oracle"))
+    chosen = with_settings(honest, training=replace(honest.settings_.training, select="test-oracle"))
     assert "labels of test pictures" in chosen.generate_model_card().text
     assert "labels of test pictures" not in honest.generate_model_card().text
 
@@ -420,7 +420,7 @@ def test_pushing_uploads_the_folder_under_its_name(recorder: type[Recorder], fit
     assert b'from_pretrained("anna/carpet")' in recorder.files["README.md"]
     for name, data in recorder.files.items():
         (tmp_path / name).write_bytes(data)
-    assert_equal(PromptAD.from_pretrained(tmp_path), PromptAD._of(fitted.detector, gpu=None))
+    assert_equal(PromptAD.from_pretrained(tmp_path), PromptAD._of(fitted.detector))
 
 
 def test_pushing_publishes_names_of_support_images_if_asked(recorder: type[Recorder], fitted: PromptAD) -> None:

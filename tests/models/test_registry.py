@@ -46,11 +46,11 @@ class MemoryDetector(AnomalyDetector):
     def score_class_tokens(self, class_token: Tensor) -> Tensor:
         raise NotImplementedError
 
-    def normalize_scores(self, scores: Scores) -> Tensor:
+    def raw_scores(self, scores: Scores) -> Tensor:
         return scores.image.double()
 
     def decide(self, scores: Scores) -> dict[str, Tensor]:
-        image = self.normalize_scores(scores)
+        image = self.raw_scores(scores)
         maps = smooth_maps(scores.patches, self.settings.scoring)
         return {"score": image, "raw_score": image, "anomaly_map": maps}
 
@@ -92,7 +92,7 @@ def test_a_method_is_one_entry_in_the_registry(tmp_path: Path, monkeypatch: pyte
     assert scores[:2].max() < scores[2:].min()
     estimator.save(tmp_path / "tile.pt")
     loaded = PromptAD.load(tmp_path / "tile.pt", system="memory")
-    np.testing.assert_array_equal(loaded.score_samples(images), scores)
+    np.testing.assert_array_equal(-loaded.score_samples(images), scores)
     assert_refused(call("predict", tmp_path / "tile.pt", tmp_path), "no pictures in")
 
 

@@ -57,3 +57,24 @@ def choose_device(gpu: int | None) -> tuple[torch.device, str | None]:
     if gpu >= torch.cuda.device_count():
         raise InputError(f"`gpu` {gpu}: this machine has GPUs 0 to {torch.cuda.device_count() - 1}; choose one")
     return torch.device("cuda", gpu), None
+
+
+def as_device(device: str | torch.device | None) -> torch.device:
+    """Return the device that is asked for, such as "cuda", "cuda:0" or "cpu"; None is the CPU.
+
+    Raises:
+        InputError: it is none, there is none of that kind or number here, or its kind is not supported.
+    """
+    try:
+        asked = torch.device("cpu" if device is None else device)
+    except (RuntimeError, TypeError) as error:
+        raise InputError(f"`device` {device!r}: give cpu, cuda, or a certain GPU, such as cuda:0") from error
+    if asked.type == "cpu":
+        return asked
+    if asked.type != "cuda":
+        raise InputError(f"`device` {asked}: promptad computes on cpu and cuda; choose one of them")
+    if not torch.cuda.is_available():
+        raise InputError(f"`device` {asked}: torch finds no CUDA device here; choose cpu")
+    if (asked.index or 0) >= (count := torch.cuda.device_count()):
+        raise InputError(f"`device` {asked}: this machine has cuda:0 to cuda:{count - 1}; choose one")
+    return asked

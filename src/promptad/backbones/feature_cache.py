@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeAlias, Union
 from uuid import uuid4
 
 from safetensors import SafetensorError
@@ -16,6 +17,9 @@ from promptad.features import ImageFeatures
 from promptad.utils.files import remove_partials
 
 CHECKSUM = 4  # bytes before a file's tensors
+USUAL_LIMIT = 4.0 * 2**30  # bytes of all files
+
+CacheLike: TypeAlias = Union["FeatureCache", str, Path, bool, None]
 
 
 class FeatureCache:
@@ -28,7 +32,7 @@ class FeatureCache:
     files are deleted first.
     """
 
-    def __init__(self, folder: Path, limit: float) -> None:
+    def __init__(self, folder: Path, limit: float = USUAL_LIMIT) -> None:
         """Store up to `limit` bytes in a folder."""
         self.folder, self.limit = folder, limit
 
@@ -73,6 +77,15 @@ class FeatureCache:
 
     def _file(self, key: str, part: str) -> Path:
         return self.folder / key[:2] / f"{key}.{part}"
+
+
+def as_cache(cache: CacheLike) -> FeatureCache | None:
+    """Return a cache: itself, one in a folder, for True the one of the command line; None for False and None."""
+    if isinstance(cache, str | Path):
+        return FeatureCache(Path(cache))
+    if isinstance(cache, bool):
+        return FeatureCache(default_cache_folder()) if cache else None
+    return cache
 
 
 def default_cache_folder() -> Path:

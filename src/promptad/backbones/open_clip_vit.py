@@ -58,13 +58,15 @@ def _architecture(name: str) -> dict[str, Any]:
         known = [TINY_BACKBONE, *list_models()]  # type: ignore[no-untyped-call]
         near = difflib.get_close_matches(name, known, n=3)
         raise InputError(
-            f"unknown backbone {name!r}; nearest: {', '.join(near) or 'ViT-B-16-plus-240, ViT-L-14, tiny'}"
+            f"unknown `backbone` {name!r}; nearest: {', '.join(near) or 'ViT-B-16-plus-240, ViT-L-14, tiny'}"
         )
     vision, text = config["vision_cfg"], config["text_cfg"]
     plain = isinstance(vision.get("layers"), int) and not config.get("custom_text")
     extras = {"timm_model_name", "pool_type", "attentional_pool"} & vision.keys() | {"hf_tokenizer_name"} & text.keys()
     if not plain or extras:
-        raise InputError(f"backbone {name!r} is no plain-ViT CLIP; use one such as ViT-B-16-plus-240, ViT-L-14 or tiny")
+        raise InputError(
+            f"`backbone` {name!r} is no plain-ViT CLIP; use one such as ViT-B-16-plus-240, ViT-L-14 or tiny"
+        )
     return config
 
 

@@ -1,7 +1,6 @@
 """Load any supported image as upright RGB, or raise InputError."""
 
 import struct
-import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
@@ -10,11 +9,13 @@ from importlib import import_module
 from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, TypeGuard, TypeVar, Union
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, TypeVar, Union
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError, features
 
+from promptad.data.arrays import NAME as ARRAY_NAME
+from promptad.data.arrays import image_of_array, is_array, pixels_of
 from promptad.data.bit_depth import deep_pixels, highest_value, needed_bits, to_eight_bits
 from promptad.errors import InputError
 
@@ -59,13 +60,12 @@ def read_image(image: ImageLike, bit_depth: int | None = None) -> Image.Image:
 
     EXIF orientation is applied, transparent pixels are composited over white, 16-bit pixels are scaled so that
     `bit_depth` bits of white are 255 (see `to_eight_bits`), and only the first of several frames is used. An array or
-    tensor is RGB `[height, width, 3]` or `[3, height, width]`, uint8 or floats from 0 to 1. Raises InputError for a
-    file or a value that is not such an image, or does not fit the bit depth.
+    tensor is grey [H, W] or [H, W, 1], RGB [H, W, 3] or RGBA [H, W, 4], or has its channels first, as uint8, uint16 or
+    floats from 0 to 1. Raises InputError for a file or a value that is not such an image, or does not fit the bit
+    depth.
     """
-    if is_tensor(image):
-        image = (image.detach().float() if image.is_floating_point() else image.detach()).cpu().numpy()
-    if isinstance(image, np.ndarray):
-        return _image_of_array(image)
+    if is_array(image):
+        return _to_rgb(image_of_array(image, bit_depth), ARRAY_NAME)
     with _opened(image) as (opened, name):
         return _to_rgb(_upright_eight_bits(opened, name, bit_depth), name)
 
@@ -83,21 +83,19 @@ def find_bit_depth(images: Iterable[ImageLike]) -> int | None:
     """
     highest = []
     for image in images:
-        if is_tensor(image) or isinstance(image, np.ndarray):
-            continue
-        with suppress(InputError), _opened(image) as (opened, _):
-            if (pixels := deep_pixels(opened)) is not None:
+        with suppress(InputError):
+            if (pixels := _deep_pixels(image)) is not None:
                 highest.append(highest_value(pixels))
     return needed_bits(max(highest)) if highest else None
 
 
-def as_list(images: Iterable[ImageLike] | ImageLike) -> list[ImageLike]:
-    """Return images as a list; a single one is recognised by its type, or by its three axes."""
-    if isinstance(images, str | Path | Image.Image):
-        return [images]
-    if (isinstance(images, np.ndarray) or is_tensor(images)) and images.ndim == 3:
-        return [images]
-    return list(images)
+def _deep_pixels(image: ImageLike) -> np.ndarray | None:
+    """The 16-bit pixels of an image as of `deep_pixels`; None if it has others."""
+    if is_array(image):
+        pixels = pixels_of(image)
+        return pixels if pixels.dtype == np.uint16 else None
+    with _opened(image) as (opened, _):
+        return deep_pixels(opened)
 
 
 def read_each(
@@ -124,31 +122,6 @@ def is_large(image: Any) -> bool:
     return False
 
 
-def is_tensor(value: Any) -> "TypeGuard[Tensor]":
-    """Whether a value is a torch tensor; torch is not imported for this."""
-    torch = sys.modules.get("torch")
-    return torch is not None and isinstance(value, torch.Tensor)
-
-
-def _image_of_array(array: np.ndarray) -> Image.Image:
-    """The image in an array; if the first and the last axis both have length 3, the last one is the colour axis."""
-    pixels = array if array.ndim != 3 or array.shape[2] == 3 else array.transpose(1, 2, 0)
-    floating = np.issubdtype(pixels.dtype, np.floating)
-    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.size == 0 or not (floating or pixels.dtype == np.uint8):
-        raise InputError(
-            f"cannot read a picture from a {array.dtype} array of shape {list(array.shape)}: "
-            "give RGB [height, width, 3] or [3, height, width], as uint8 or as floats from 0 to 1"
-        )
-    if floating:
-        if not (pixels.min() >= 0 and pixels.max() <= 1):
-            raise InputError(
-                f"cannot read a picture from floats between {pixels.min():.3g} and {pixels.max():.3g}: scale them to 0"
-                " to 1, or give uint8"
-            )
-        pixels = np.rint(pixels * 255).astype(np.uint8)
-    return Image.fromarray(np.ascontiguousarray(pixels))
-
-
 def open_upright(path: Path) -> Image.Image:
     """The file's image with its EXIF orientation applied, in its own mode."""
     with _opened(path) as (image, _):
@@ -165,7 +138,7 @@ def _opened(image: ImageLike) -> Iterator[tuple[Image.Image, str]]:
         return
     if not isinstance(image, str | Path):
         raise InputError(
-            f"cannot read a picture from a {type(image).__name__}: give a path, a PIL image, or an RGB array or tensor"
+            f"cannot read a picture from a {type(image).__name__}: give a path, a PIL image, an array or a tensor"
         )
     path = Path(image)
     with decoding_in_words(str(path)):

@@ -11,6 +11,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from promptad.backbones.clip import Backbone
+from promptad.backbones.feature_cache import FeatureCache
 from promptad.data.images import ImageLike
 from promptad.data.reading import Reading
 from promptad.errors import InputError
@@ -83,10 +84,12 @@ class AnomalyDetector(ABC):
         `masks` is the folder of the images' regions, where each has its own.
 
         Raises:
-            InputError: no image, or one that cannot be read.
+            InputError: no image, one that cannot be read, or a batch of none.
         """
         if len(images) == 0:
             raise InputError("no images to score: give at least one")
+        if batch_size < 1:
+            raise InputError(f"`batch_size` {batch_size}: must be at least 1")
         layers, reading = self.settings.scoring.memory, Reading.of(self.settings, masks)
         return self.backbone.encode_images(images, batch_size, reading, advance, layers, local)
 
@@ -108,8 +111,8 @@ class AnomalyDetector(ABC):
         """Score class tokens [N, D], for ranking: the image scores, where `by_class_token`."""
 
     @abstractmethod
-    def normalize_scores(self, scores: Scores) -> Tensor:
-        """Normalise raw image scores [N] to [0, 1]; maps are not read."""
+    def raw_scores(self, scores: Scores) -> Tensor:
+        """Return the raw image scores [N] float64 that are decided by; maps are not read."""
 
     @abstractmethod
     def decide(self, scores: Scores) -> dict[str, Tensor]:
@@ -163,11 +166,20 @@ class AnomalyDetector(ABC):
         """Return the detector looking at another region of pictures."""
         return replace(self, settings=replace(self.settings, picture=picture))  # type: ignore[type-var]  # a dataclass
 
+    def with_cache(self, cache: FeatureCache | None) -> Self:
+        """Return the detector with another feature cache, or none."""
+        return replace(self, backbone=replace(self.backbone, cache=cache))  # type: ignore[type-var]  # a dataclass
+
     def predict(
-        self, images: Sequence[ImageLike], batch_size: int = BATCH_SIZE, masks: Path | None = None
+        self,
+        images: Sequence[ImageLike],
+        batch_size: int = BATCH_SIZE,
+        masks: Path | None = None,
+        advance: Callable[[int], None] = lambda _: None,
     ) -> Prediction:
         """Score N images in [0, 1], map where they are anomalous, label and explain them."""
-        found = to_prediction(_arrays(self.outputs(self.encode(images, batch_size, masks=masks))), self.metadata)
+        features = self.encode(images, batch_size, advance, masks=masks)
+        found = to_prediction(_arrays(self.outputs(features)), self.metadata)
         return replace(found, anomaly_map=Reading.of(self.settings, masks).counted(found.anomaly_map, images))
 
     def run(self, squares: np.ndarray) -> dict[str, np.ndarray]:
@@ -179,16 +191,23 @@ class AnomalyDetector(ABC):
         return to_prediction(_arrays(self.decide(scores)), self.metadata)
 
     def score_images(
-        self, images: Sequence[ImageLike], batch_size: int = BATCH_SIZE, masks: Path | None = None
+        self,
+        images: Sequence[ImageLike],
+        batch_size: int = BATCH_SIZE,
+        masks: Path | None = None,
+        advance: Callable[[int], None] = lambda _: None,
     ) -> np.ndarray:
-        """Score N images in [0, 1] without anomaly maps: patches are encoded only if the score needs them."""
-        features = self.encode(images, batch_size, local=not self.by_class_token, masks=masks)
+        """Return the raw scores [N] float64 of N images, without anomaly maps.
+
+        Patches are encoded only if the scores need them.
+        """
+        features = self.encode(images, batch_size, advance, not self.by_class_token, masks)
         if self.by_class_token:
             image = self.score_class_tokens(features.class_token)
             scores = Scores(image, image.new_empty(len(image), 0, 0))
         else:
             scores = self.score(features)
-        return self.per_image(self.normalize_scores(scores)).cpu().numpy()
+        return self.per_image(self.raw_scores(scores)).cpu().numpy()
 
     def per_image(self, scores: Tensor) -> Tensor:
         """Return the scores of N images, from those of their tiles in turn [N * tiles]: the highest counts."""

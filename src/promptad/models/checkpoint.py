@@ -22,7 +22,7 @@ PLAIN_KEYS = {
     *("format", "format_version", "settings", "weights_sha256", "dataset", "class_name", "support_images"),
     "support_sha256",
 }
-CURE = "train the class again, with promptad train"
+CURE = "train the class again"
 
 
 def write_checkpoint(path: Path, method: str, content: Mapping[str, Any]) -> None:

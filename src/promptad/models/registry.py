@@ -48,7 +48,7 @@ MODELS: dict[str, Method] = {
         multi_prototype.LEARNED_KEYS,
         ("normal_prototypes", "abnormal_prototypes"),
         "multi-prototype system",
-        ": test it without `system` single-anchor",
+        ": open it without `system` single-anchor",
         oldest_format=4,
         recalibrate=multi_prototype.recalibrate,
     ),
@@ -58,8 +58,8 @@ MODELS: dict[str, Method] = {
         single_anchor.LEARNED_KEYS,
         (*single_anchor.LEARNED_KEYS, "feature_gallery2"),
         "single-anchor PromptAD",
-        ", which has one averaged anchor where this system needs prototypes; test it with `system` single-anchor, or"
-        " train again: promptad train --class-name CLASS",
+        ", which has one averaged anchor where this system needs prototypes; open it with `system` single-anchor, or"
+        " train the class again",
         oldest_format=0,
         recalibrate=single_anchor.recalibrate,
         tensors_alone=True,
@@ -202,7 +202,22 @@ def load_with_thresholds(
     assert isinstance(detector, MultiPrototypeDetector)
     if detector.normal_scores is None:
         raise InputError(f"{path} was saved before its training ended and has no threshold: train the class again")
+    return with_asked_thresholds(detector, rate, threshold, unsure)
+
+
+def with_asked_thresholds(
+    detector: MultiPrototypeDetector,
+    rate: float | None = None,
+    threshold: float | None = None,
+    unsure: float | None = None,
+) -> MultiPrototypeDetector:
+    """Return a detector with the thresholds of other false-alarm rates, or one set by hand; None leaves one as it is.
+
+    Raises:
+        InputError: a rate is not between 0 and 1, the one of the lower threshold is not above the other one, or the
+            detector was saved before its training ended.
+    """
     asked: dict[str, float | None] = {} if rate is None else {"false_alarm_rate": rate, "threshold": None}
     asked |= {name: own for name, own in (("threshold", threshold), ("unsure_rate", unsure)) if own is not None}
     scoring: ScoringSettings = replace(detector.settings.scoring, **asked)  # type: ignore[arg-type]
-    return detector.with_thresholds(detector.normal_scores, scoring) if asked else detector
+    return detector.with_thresholds(detector.known_scores, scoring) if asked else detector

@@ -103,7 +103,7 @@ def open_graph(path: Path, engine: str | None = None, precision: str = "float32"
             " export"
         )
     if not path.is_file():
-        raise InputError(f"no exported file {path}: make it with promptad export, or check the path")
+        raise InputError(f"no exported file {path}: check the path, or export a detector to it")
     engine = engine or SUFFIXES[path.suffix]
     check_choice("engine", engine, ENGINES)
     if (path.suffix, engine) == (".xml", ONNXRUNTIME):

@@ -15,7 +15,7 @@ from promptad.utils.json_text import is_number, parse_json
 EXPORT_VERSION = 1  # of exported files
 DETECTOR, HEAD, TOWER = "promptad detector", "promptad head", "promptad tower"  # the kinds of exported files
 KEY = "promptad"  # of the text in an exported file
-CURE = "export the detector again, with promptad export"
+CURE = "export the detector again"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,9 +91,9 @@ class ExportedText:
             content = parse_json(text)
             kind, version = content["format"], content["format_version"]
         except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{path} is no exported detector: make one with promptad export") from error
+            raise InputError(f"{path} is no exported detector: export a detector to one") from error
         if kind not in (DETECTOR, HEAD, TOWER) or not is_number(version):
-            raise InputError(f"{path} is no exported detector, but {kind!r}: make one with promptad export")
+            raise InputError(f"{path} is no exported detector, but {kind!r}: export a detector to one")
         if version > EXPORT_VERSION:
             raise InputError(
                 f"{path} has export version {version}, this promptad reads up to {EXPORT_VERSION}; install a newer"

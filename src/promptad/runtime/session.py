@@ -1,13 +1,13 @@
 """An exported detector, ready to predict: numpy, Pillow and an engine are all it needs."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from promptad.data.images import ImageLike, as_list
+from promptad.data.inputs import Images, as_images
 from promptad.errors import InputError
 from promptad.runtime.engines import Graph, open_graph
 from promptad.runtime.metadata import DETECTOR, HEAD, TOWER, ExportedText, Metadata, Tower
@@ -101,13 +101,13 @@ class Session:
             self.tower = tower
             self._graphs.insert(0, tower.graph)
 
-    def predict(self, images: Iterable[ImageLike] | ImageLike, batch_size: int = BATCH_SIZE) -> Prediction:
-        """Predict N images: paths, PIL images, or RGB arrays; `batch_size` of them at a time.
+    def predict(self, images: Images, batch_size: int = BATCH_SIZE) -> Prediction:
+        """Predict N images, given as to `PromptAD.predict`; `batch_size` of them at a time.
 
         Raises:
             InputError: no image, or one that cannot be read.
         """
-        given = as_list(images)
+        given = as_images(images)
         if not given:
             raise InputError("no images to score: give at least one")
         return predict_images(self, given, batch_size)

@@ -85,4 +85,4 @@ def test_frames_and_other_parts_are_unlike_a_screw_and_other_screws_are_not(coun
     found = detector.predict(others)
     assert [one.reason for one in found.explanations] == [UNLIKE] * 8
     assert found.label == (ANOMALY,) * 8
-    assert (detector.score_samples(others) == found.score).all()
+    assert (detector.score_samples(others) == -found.raw_score).all()

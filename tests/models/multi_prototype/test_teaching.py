@@ -111,15 +111,15 @@ def test_order_does_not_matter_and_undoing_leaves_no_trace(saved: Path) -> None:
         assert torch.equal(one_by_one.detector.head.state_dict()[name], value), name
 
 
-def test_a_verdict_is_kept_and_told_once(saved: Path, tmp_path: Path) -> None:
+def test_a_verdict_is_kept_and_told_once(saved: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     estimator = PromptAD.load(saved).confirm(GOODS[:1], STAINED[:1])
     estimator.save(tmp_path / "taught.pt")
     again = PromptAD.load(tmp_path / "taught.pt")
     assert again.verdicts == estimator.verdicts
     assert [(one.name, one.is_good) for one in again.verdicts] == [("image 1", True), ("image 1", False)]
     assert all(len(one.sha256) == 64 and one.time.endswith("+00:00") for one in again.verdicts)
-    with pytest.warns(UserWarning, match="known already: image 1 is defective"):
-        again.confirm(defect=STAINED[:1])
+    again.confirm(defect=STAINED[:1])
+    assert caplog.messages == ["known already: image 1 is defective"]
     assert again.verdicts == estimator.verdicts
 
 

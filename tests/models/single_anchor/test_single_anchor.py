@@ -228,7 +228,7 @@ def test_a_loaded_baseline_predicts_the_same_bit_for_bit(
     assert checkpoint["text_features"].shape == (2, 128)
     assert len(checkpoint["feature_gallery1"]) == len(checkpoint["feature_gallery2"]) == 2 * 14 * 14
     loaded = PromptAD.load(tmp_path / "carpet.pt", system="single-anchor")
-    assert loaded.settings == fitted.settings
+    assert loaded.settings_ == fitted.settings_
     first, again = (estimator.predict(images) for estimator in (fitted, loaded))
     np.testing.assert_array_equal(first.score, again.score)
     np.testing.assert_array_equal(first.anomaly_map, again.anomaly_map)
@@ -242,20 +242,20 @@ def test_an_upstream_checkpoint_is_loaded_with_given_settings(
     bare = tmp_path / "bare.pt"
     torch.save({name: ours[name].half() for name in UPSTREAM_KEYS}, bare)  # a GPU's are of half precision
     subject = Subject("own", "carpet", (), "")
-    loaded = load_detector(bare, CPU, "single-anchor", backbone=tiny, settings=fitted.settings, subject=subject)
+    loaded = load_detector(bare, CPU, "single-anchor", backbone=tiny, settings=fitted.settings_, subject=subject)
     np.testing.assert_allclose(loaded.predict(images).score, fitted.predict(images).score, atol=1e-2)
     assert "holds no settings" in refusal(load_detector, bare, CPU, "single-anchor", backbone=tiny)
     assert "single-anchor PromptAD" in refusal(load_detector, bare, CPU, backbone=tiny)
     assert "single-anchor PromptAD" in refusal(load_detector, tmp_path / "ours.pt", CPU, backbone=tiny)
     torch.save({name: ours[name][:, :5] for name in UPSTREAM_KEYS}, bare)
     message = refusal(
-        load_detector, bare, CPU, "single-anchor", backbone=tiny, settings=fitted.settings, subject=subject
+        load_detector, bare, CPU, "single-anchor", backbone=tiny, settings=fitted.settings_, subject=subject
     )
     assert "text features of 5 and galleries of 5 numbers" in message
 
 
 def test_without_memory_only_the_text_is_scored(fitted: PromptAD, images: list[np.ndarray]) -> None:
-    settings = replace(fitted.settings, scoring=replace(fitted.settings.scoring, memory=False))
+    settings = replace(fitted.settings_, scoring=replace(fitted.settings_.scoring, memory=False))
     estimator = PromptAD("carpet", settings=settings).fit(images[:2])
     detector = estimator.detector
     features = detector.encode(images)

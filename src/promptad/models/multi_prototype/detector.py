@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from promptad.backbones.clip import Backbone
+from promptad.errors import InputError
 from promptad.features import ImageFeatures
 from promptad.models.anomaly_map import Scores
 from promptad.models.base import AnomalyDetector, Subject
@@ -75,6 +76,19 @@ class MultiPrototypeDetector(AnomalyDetector):
         return replace(self, head=head, settings=settings, normal_scores=normal_scores)
 
     @property
+    def known_scores(self) -> NormalScoreDistribution:
+        """The scores of normal images, which thresholds are set by.
+
+        Raises:
+            InputError: it is not the detector of the kept epoch.
+        """
+        if self.normal_scores is None:
+            raise InputError(
+                "the detector was saved before its training ended and has no threshold: train the class again"
+            )
+        return self.normal_scores
+
+    @property
     def thresholds(self) -> Thresholds:
         """The thresholds, which only the detector of the kept epoch has."""
         thresholds = self.head.thresholds
@@ -91,17 +105,18 @@ class MultiPrototypeDetector(AnomalyDetector):
 
     @property
     def by_class_token(self) -> bool:
-        """Whether image scores are made of class tokens only."""
+        """Whether image scores are made of class tokens only: not if patches tell what is unlike the part."""
         head = self.head
-        return head.memory is None and head.defects is None and self.settings.scoring.image_score == "class-token"
+        needs_patches = any(part is not None for part in (head.memory, head.defects, head.likeness))
+        return not needs_patches and self.settings.scoring.image_score == "class-token"
 
     def score_class_tokens(self, class_token: Tensor) -> Tensor:
         """Return the image scores of class tokens [N, D], in z-scores."""
         return score_class_tokens(class_token, self.head.prototypes, self.head.calibration)
 
-    def normalize_scores(self, scores: Scores) -> Tensor:
-        """Turn raw image scores into [0, 1], where 0.5 is the threshold."""
-        return self.thresholds.normalize_scores(self.thresholds.raw_scores(scores))
+    def raw_scores(self, scores: Scores) -> Tensor:
+        """Return the raw image scores: above the threshold where an image is unlike the part, or like a defect."""
+        return self.thresholds.raw_scores(scores)
 
     def decide(self, scores: Scores) -> dict[str, Tensor]:
         """Turn raw scores into decisions, and scores and maps in [0, 1], where 0.5 is the threshold."""

@@ -93,8 +93,7 @@ def confirm(
     Raises:
         InputError: it has no threshold, a picture cannot be read, or a support image is called defective.
     """
-    if detector.normal_scores is None:
-        raise InputError("the detector was saved before its training ended and has no threshold: train the class again")
+    _ = detector.known_scores
     if not new.images:
         return detector
     encoded = detector.encode(new.images, batch_size, advance, masks=masks)

@@ -65,13 +65,13 @@ class SingleAnchorDetector(AnomalyDetector):
         """Return the text scores of class tokens [N, D]."""
         return text_score(class_token, self.head.anchors, self.backbone.log_temperature)
 
-    def normalize_scores(self, scores: Scores) -> Tensor:
+    def raw_scores(self, scores: Scores) -> Tensor:
         """Return image scores as they are."""
         return scores.image.double()
 
     def decide(self, scores: Scores) -> dict[str, Tensor]:
         """Return the scores as they are, and the maps resized and smoothed; there is no decision."""
-        image, maps = self.normalize_scores(scores), smooth_maps(scores.patches, self.settings.scoring)
+        image, maps = self.raw_scores(scores), smooth_maps(scores.patches, self.settings.scoring)
         return {"score": image, "raw_score": image, "anomaly_map": maps}
 
     def explain(self, features: ImageFeatures) -> dict[str, Tensor]:  # noqa: ARG002 there is nothing to explain
