@@ -56,7 +56,7 @@ METRICS = {
     "image_ap": "I-AP",
     "image_f1_max": "I-F1",
     "pixel_auroc": "P-AUROC",
-    "aupro": "P-PRO",
+    "aupro": "AUPRO",
 }
 RANDOM_SEED = 111  # of random weights
 

@@ -38,8 +38,8 @@ NUMBERS = {  # ours by name, and what anomalib has in its place
     "P-AUROC": "AUROC",
     "P-AP": "AUPR",
     "P-F1": "F1Max",
-    "P-PRO": "AUPRO, fpr_limit 0.3",
-    "P-PRO @5%": "AUPRO, fpr_limit 0.05",
+    "AUPRO": "AUPRO, fpr_limit 0.3",
+    "AUPRO @5%": "AUPRO, fpr_limit 0.05",
     "SegF1": "F1Score",
     "AUPIMO": "aupimo_scores",
 }

@@ -68,7 +68,7 @@ METRICS = {
     "false_alarms": "false alarms",
     "misses": "misses",
     "pixel_auroc": "P-AUROC",
-    "aupro": "P-PRO",
+    "aupro": "AUPRO",
 }
 CACHE_BYTES = 20e9
 

@@ -1,8 +1,9 @@
 """Data classes shared across the package; numpy is all they need."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,6 +15,7 @@ UNSURE = "unsure"  # a third one, where a second threshold is asked for: between
 UNLIKE = "unlike the part"  # the reason of an anomaly that is no part with a defect
 LIKE_DEFECT = "like the defect"  # begins the reason of an anomaly that looks like what people called a defect
 SCORE_THRESHOLD = 0.5  # of normalised scores and anomaly maps: at it, the raw ones are at their threshold
+NO_PLACE = "no place in its map is above 0.5: look at all of it"  # of an anomaly without a region
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ class Explanation:
     lack: float | None = None  # of what an image of the part should show: above 1 the raw score is above the threshold
     distance: float | None = None  # to the support images as a whole, no part of the score: up to 1 if it is good
     defect: str | None = None  # the known defect that it is like: "in 003.png"; None if it is like none
+    prototype_words: str = ""  # the states nearest to that prototype; empty if they are not known
 
     @property
     def reason(self) -> str:
@@ -73,6 +76,11 @@ class Explanation:
         if self.defect is not None:
             return f"{LIKE_DEFECT} {self.defect}"
         return f"most like: {', '.join(self.nearest_states)}"
+
+
+def is_without_place(label: str, max_score: float, reason: str) -> bool:
+    """Whether an image is an anomaly though its map is nowhere above the threshold, and the reason does not say why."""
+    return label == ANOMALY and max_score <= SCORE_THRESHOLD and not reason.startswith((UNLIKE, LIKE_DEFECT))
 
 
 class Frame(NamedTuple):
@@ -143,6 +151,14 @@ class Prediction:
         return tuple(
             GOOD if raw <= least else UNSURE if raw <= self.threshold else ANOMALY for raw in self.raw_score.tolist()
         )
+
+
+def prototype_names(diagnostics: Mapping[str, Any], side: str) -> list[str]:
+    """Return the words nearest to each prototype of a side, "normal" or "abnormal", in diagnostics.
+
+    Those of an older version have none.
+    """
+    return [", ".join(name["words"]) for name in diagnostics.get("prototype_words", {}).get(side, ())]
 
 
 @dataclass(frozen=True)

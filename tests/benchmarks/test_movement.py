@@ -10,6 +10,7 @@ from rich.console import Console
 
 from promptad.data.corruptions import corruptions_of
 from promptad.structures import Prediction
+from promptad.utils.numbers import MINUS
 
 pytestmark = pytest.mark.slow
 
@@ -38,7 +39,8 @@ def test_changes_are_from_clean_pictures_of_the_same_system() -> None:
         console.print(disturbances.movement_table(rows, "image_auroc"))
     words = [line.replace("│", " ").split() for line in capture.get().splitlines() if "│" in line]
     assert words[0] == ["none", "90.0", "80.0", "70.0"]
-    assert words[2] == ["blur", "2", "70.0", "(-20.0)", "60.0", "(-20.0)", "50.0", "(-20.0)"]
+    fallen = f"({MINUS}20.0)"
+    assert words[2] == ["blur", "2", "70.0", fallen, "60.0", fallen, "50.0", fallen]
 
 
 def test_all_systems_are_measured_on_the_same_disturbed_pictures(

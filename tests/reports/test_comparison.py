@@ -4,6 +4,7 @@ import csv
 import json
 import random
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,10 @@ from helpers import Outcome, assert_refused, call
 from PIL import Image
 
 from promptad.errors import InputError
+from promptad.reports.comparison import differences
+from promptad.reports.comparison.agreement import comparable_rows, saved_rows
 from promptad.reports.comparison.differences import Block, Comparison, Pair, compare
-from promptad.reports.comparison.rows import BASELINE, OURS, Choice, comparable_rows
+from promptad.reports.comparison.rows import BASELINE, OURS, Choice
 from promptad.reports.comparison.significance import Verdict
 from promptad.reports.comparison.tables import SIDES
 from promptad.results.columns import METRIC_TITLES
@@ -195,6 +198,18 @@ def test_the_mean_over_images_weighs_classes_by_their_images(tmp_path: Path) -> 
     assert block.image_mean.pairs["i_roc"].ours.mean == pytest.approx((30 * 60 + 10 * 90) / 40)
 
 
+def test_nothing_is_tested_of_a_system_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_rows(tmp_path)
+    alone = replace(choice_of(tmp_path), baseline=OURS)
+    monkeypatch.setattr(differences, "classes_interval", None)  # a call would fail
+    (block,) = compare(saved_rows(alone), alone).blocks
+    pair = block.mean.pairs["i_roc"]
+    assert (pair.interval, pair.p_value, pair.verdict) == (None, None, Verdict.NOT_TOLD_APART)
+    assert pair.ours == pair.baseline
+    with pytest.raises(TypeError):
+        only_block(tmp_path)
+
+
 def test_results_of_another_version_are_marked(tmp_path: Path) -> None:
     save_rows(tmp_path, version=package_version(), commit="a" * 12)
     assert "marked" not in run(tmp_path).output
@@ -227,7 +242,7 @@ def test_a_class_without_masks_is_named_where_means_leave_it_out(tmp_path: Path)
     save_rows(tmp_path)
     for place in product(SYSTEMS, ["grid"], [2], SEEDS):
         save_row(tmp_path, place, **{name: value for name, value in numbers_of(place).items() if name != "p_pro"})
-    assert "P-PRO: not measured of grid: its means are over 2 classes" in only_block(tmp_path).notes
+    assert "AUPRO: not measured of grid: its means are over 2 classes" in only_block(tmp_path).notes
 
 
 def test_commits_and_unlike_support_images_are_named(tmp_path: Path) -> None:
@@ -264,7 +279,7 @@ def test_classes_of_one_side_are_named_and_left_out(tmp_path: Path) -> None:
     assert block.mean.pairs["i_roc"].ours.mean == pytest.approx(looped_spread(expected)[0])
     assert block.notes == (
         f"I-AUROC: wood: only {BASELINE} has results, left out",
-        f"I-AUROC, P-PRO: bottle: only {OURS} has results, left out",
+        f"I-AUROC, AUPRO: bottle: only {OURS} has results, left out",
     )
 
 

@@ -22,6 +22,8 @@ from promptad.reports.predictions_summary import (
     make_gallery,
 )
 from promptad.runtime.predictions import ONE_IMAGE, PredictionRecord, PredictionRun, read_predictions
+from promptad.structures import NO_PLACE, is_without_place
+from promptad.visualization.prediction import overlay_title
 
 
 def test_absolute_and_relative_paths_stand_on_one_page(
@@ -148,7 +150,7 @@ def test_the_page_needs_no_network_and_is_accessible(page: Page) -> None:
 def test_a_browser_shows_the_page(browser: Any, written: Path, width: int, scheme: str) -> None:
     run = look(browser, written, width, scheme)
     assert run("return document.querySelector('h1').textContent").startswith("my carpet: ")
-    assert run("return document.querySelectorAll('svg, table, nav').length") == 9
+    assert run("return document.querySelectorAll('svg, table, nav').length") == 10
 
 
 @pytest.mark.slow
@@ -274,7 +276,10 @@ def test_a_page_without_readable_images_reports_it(own: Own, tmp_path: Path) -> 
 def test_the_gallery_has_a_limited_number_of_images(own: Own, monkeypatch: pytest.MonkeyPatch) -> None:
     path = own.part / "detector.pt"
     detector = load_with_thresholds(path, torch.device("cpu"))
-    lines = [PredictionRecord(f"{n}.png", "anomaly" if n % 2 else "good", n % 2, float(n)) for n in range(40)]
+    lines = [
+        PredictionRecord(f"{n}.png", "anomaly" if n % 2 else "good", n % 2, float(n), max_score=n % 2)
+        for n in range(40)
+    ]
     found = PredictionsSummary(PredictionRun.of(path, detector.metadata), tuple(lines))
     monkeypatch.setattr(MultiPrototypeDetector, "predict", None)  # no image files to be predicted
     gallery = make_gallery(found, torch.device("cpu"), Console(quiet=True))
@@ -339,3 +344,51 @@ def test_options_that_do_not_go_with_predictions_are_refused(written: Path, tmp_
     (tmp_path / "file").write_text("")
     assert_refused(report(predictions, tmp_path / "file" / "page.html"), "--output")
     assert contents(tmp_path).keys() == {"file"}
+
+
+def made_placeless(folder: Path) -> str:
+    """Change the lines of predictions so that the first anomaly's map is nowhere above 0.5; return its name."""
+    file = folder / "predictions.jsonl"
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    changed = next(line for line in lines if line.get("decision") == "anomaly")
+    changed |= {"peak": 0.39, "regions": []}
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return Path(changed["path"]).name
+
+
+def test_a_picture_rejected_without_a_region_is_marked_and_has_advice(written: Path, tmp_path: Path) -> None:
+    before = Page(written.read_text(encoding="utf-8"))
+    assert "Rejected as a whole" not in before.words
+    predictions = shutil.copytree(written.parent / "predictions", tmp_path / "predictions")
+    name = made_placeless(predictions)
+    page = page_of(predictions, tmp_path)
+    assert "Rejected as a whole" in page.words
+    assert "A ring marks the highest place" in page.words
+    assert f"{NO_PLACE} good defect" in page.words  # the reason in the list
+    below = page.words.split("Rejected as a whole")[1]
+    assert re.match(r".* whole picture \S+ \+ its places \S+ = \S+, threshold \S+ good defect", below)
+    assert below.index(name) < below.index("Passed, those closest")
+    assert page.words.count(name) == before.words.count(name)  # once in the gallery, once in the list
+    shown = {image["alt"]: image["src"] for image in page.all("img")}
+    for image in before.all("img"):
+        marked = image["alt"].startswith(name)
+        alt = re.sub(r"highest .*", "highest 0.39", image["alt"]) if marked else image["alt"]
+        assert (shown[alt] != image["src"]) == marked
+
+
+@pytest.mark.parametrize(
+    ("label", "highest", "reason", "found"),
+    [
+        ("anomaly", 0.5, "most like: broken", True),
+        ("anomaly", 0.51, "most like: broken", False),
+        ("good", 0.2, "most like: broken", False),
+        ("unsure", 0.2, "most like: broken", False),
+        ("anomaly", 0.2, "unlike the part: one colour throughout", False),
+        ("anomaly", 0.2, "like the defect in 003.png", False),
+    ],
+)
+def test_an_anomaly_without_a_place_is_told_unless_its_reason_says_why(
+    label: str, highest: float, reason: str, found: bool
+) -> None:
+    assert is_without_place(label, highest, reason) == found
+    assert ("ring" in overlay_title(0.57, highest, label, reason)) == found

@@ -375,3 +375,70 @@ def test_a_browser_shows_the_report(browser: Any, written: Path, width: int, sch
     run = look(browser, written, width, scheme)
     assert run("return document.querySelector('h1').textContent") == "multi-prototype on demo"
     assert run("return document.querySelectorAll('svg, table, nav').length") >= 8
+
+
+SHADE = "return [...document.querySelectorAll('.wide')].filter(wide => wide.scrollWidth > wide.clientWidth).length"
+
+
+@pytest.mark.slow
+def test_a_table_that_scrolls_has_a_shadow_until_its_end(browser: Any, tmp_path: Path) -> None:
+    for name in ("carpet", "grid"):
+        for seed in (0, 1):
+            save_run(tmp_path, name, seed)
+    output = tmp_path / "page.html"
+    assert report(tmp_path, output).code == 0
+    assert look(browser, output, 1300, "light")(SHADE) == 0  # all fit
+    run = look(browser, output, 390, "light")
+    assert run(SHADE) >= 2
+    wide = browser.find_element("css selector", ".wide")
+
+    begun = edge_of(wide)
+    browser.execute_script("arguments[0].scrollLeft = arguments[0].scrollWidth", wide)
+    assert (begun < 220, edge_of(wide) > 240) == (True, True)
+
+
+def edge_of(shown: Any) -> float:
+    """The mean grey level of the right edge of what a browser shows of an element."""
+    with Image.open(BytesIO(shown.screenshot_as_png)) as drawn:
+        return float(np.asarray(drawn.convert("L"))[10:-10, -4:].mean())
+
+
+def changed_names(folder: Path, names: object) -> None:
+    (file,) = folder.rglob("carpet_k2_diagnostics.json")
+    content = json.loads(file.read_text())
+    del content["prototype_words"]
+    file.write_text(json.dumps(content | ({} if names is None else {"prototype_words": names})))
+
+
+def test_prototypes_have_their_nearest_words(page: Page, trained: Trained) -> None:
+    (file,) = trained.results.rglob("carpet_k2_diagnostics.json")
+    content = json.loads(file.read_text())
+    for side in ("normal", "abnormal"):
+        shares = content[f"{side}_prototype_frequencies"]
+        for number, (name, share) in enumerate(zip(content["prototype_words"][side], shares, strict=True), 1):
+            assert f"{side} {number} {', '.join(name['words'])}" in page.words
+            assert f"{share:.0%}" in page.words
+    first = content["prototype_words"]["abnormal"][0]["words"][0].split()[-1]
+    assert re.search(rf"<text[^>]*>[^<]*{first} 1</text>", page.text)  # in the figures, too
+
+
+def test_diagnostics_of_an_older_version_are_shown_without_words(copied: Trained, tmp_path: Path) -> None:
+    changed_names(copied.results, None)
+    page = page_of(copied.results, tmp_path)
+    assert "balanced usage" in page.words
+    assert "nearest to" not in page.words
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        {"normal": [], "abnormal": []},
+        {"normal": [{"words": ["a"], "cosine": "b"}] * 3},
+        {"abnormal": [{"words": [1], "cosine": 0.5}] * 6},
+        {"other": [{"words": ["a"], "cosine": 0.5}]},
+        [1],
+    ],
+)
+def test_damaged_words_of_prototypes_are_told(copied: Trained, tmp_path: Path, names: object) -> None:
+    changed_names(copied.results, names)
+    assert "carpet_k2_diagnostics.json cannot be read" in page_of(copied.results, tmp_path).words

@@ -18,6 +18,7 @@ from promptad.results.disturbances import (
     write_disturbances,
 )
 from promptad.results.table import DISTURBED_COLUMNS, RESULT_COLUMNS, read_results, write_result
+from promptad.utils.numbers import MINUS
 
 KEY = {"system": "prototypes", "level": "image", "memory": "no", "select": "last"}
 
@@ -97,14 +98,14 @@ def test_the_table_shows_values_and_what_they_changed() -> None:
     assert max(map(len, lines)) <= 80
     words = [line.split() for line in lines if line.startswith(("none", "blur", "shift"))]
     assert words[0] == ["none", "90.0", "-", "0.0", "25.0"]
-    assert words[2] == ["blur", "2", "sigma", "0.6%", "88.0", "(-2.0)", "-", "20.0", "(+20.0)", "25.0", "(+0.0)"]
+    assert words[2] == ["blur", "2", "sigma", "0.6%", "88.0", f"({MINUS}2.0)", "-", "20.0", "(+20.0)", "25.0", "(0.0)"]
     assert [own[:4] for own in words[4:]] == [["shift", str(n), "by", f"{2**n}%"] for n in (1, 2, 3)]
 
 
 def test_what_decides_nothing_has_no_false_alarms() -> None:
     rows = rows_of("carpet", "light", decides=False)
     (row,) = (line.split() for line in printed(rows) if "light 1" in line)
-    assert row == ["light", "1", "x", "0.9", "89.0", "(-1.0)", "-", "-", "-"]
+    assert row == ["light", "1", "x", "0.9", "89.0", f"({MINUS}1.0)", "-", "-", "-"]
     assert curves(rows) == {"I-AUROC": {"light": pytest.approx([90, 89, 88, 87])}}
 
 
@@ -114,6 +115,6 @@ def test_curves_begin_with_clean_pictures() -> None:
     assert found["false alarms"] == {name: pytest.approx([0, 10, 20, 30]) for name in ("blur", "noise")}
 
 
-def test_a_change_that_is_none_has_one_sign() -> None:
-    assert with_change(0.90004, 0.9) == with_change(0.89996, 0.9) == "90.0 (+0.0)"
+def test_a_change_that_is_none_has_no_sign() -> None:
+    assert with_change(0.90004, 0.9) == with_change(0.89996, 0.9) == "90.0 (0.0)"
     assert Corruption("blur", 1).words == "sigma 0.3%"

@@ -47,6 +47,17 @@ def test_a_line_with_dark_edges_goes_round_what_is_above_the_threshold(grey: int
     assert all(black[middle, x - 1] and black[middle, x + 1] for x in across)
 
 
+def test_a_ring_goes_round_the_highest_place_of_a_low_map() -> None:
+    anomaly_map = np.zeros((30, 30), np.float32)
+    anomaly_map[9, 21] = 0.3  # at 95 down and 215 across
+    plain, ringed = (np.asarray(draw_overlay(GREY, anomaly_map, WHOLE, marks_highest=own)) for own in (False, True))
+    rows, columns = np.nonzero((plain != ringed).any(2))
+    middle = (rows.min() + rows.max()) / 2, (columns.min() + columns.max()) / 2
+    assert middle == pytest.approx((95, 215), abs=3)
+    assert (plain[95, 215] == ringed[95, 215]).all()  # the place itself stays as it is
+    assert ((ringed == 255).all(2).sum(), (plain == 255).all(2).sum()) == (pytest.approx(120, abs=60), 0)
+
+
 def test_the_map_of_a_cropped_square_lies_in_the_middle() -> None:
     assert CENTRE.on(300, 200) == pytest.approx((30, 20, 270, 180))
     drawn = np.asarray(draw_overlay(GREY, np.zeros((16, 16), np.float32), CENTRE))

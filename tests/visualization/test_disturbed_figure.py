@@ -12,7 +12,7 @@ from promptad.visualization.disturbances import LEAST_RANGE, STYLES, draw_curves
 CURVES = {name: [90.0, 89.0, 88.0, 80.0 - number] for number, name in enumerate("abcde")}
 
 
-@pytest.mark.parametrize("measures", [("I-AUROC",), ("I-AUROC", "P-PRO", "false alarms", "misses")])
+@pytest.mark.parametrize("measures", [("I-AUROC",), ("I-AUROC", "AUPRO", "false alarms", "misses")])
 def test_a_panel_for_each_measure(measures: tuple[str, ...], tmp_path: Path) -> None:
     file = tmp_path / "new" / "carpet.png"
     draw_disturbances("a $5 part", dict.fromkeys(measures, CURVES), file)

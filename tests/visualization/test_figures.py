@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from promptad.structures import WHOLE
-from promptad.visualization.figures import DPI, draw_diagnostics, draw_prediction, save, verdict_text
+from promptad.visualization.figures import DPI, draw_prediction, save
 from promptad.visualization.overlays import Overlay, draw_overlays
+from promptad.visualization.prototypes import draw_diagnostics, verdict_text
 
 Array = NDArray[Any]
 

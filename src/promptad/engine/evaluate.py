@@ -15,6 +15,7 @@ from promptad.evaluation.evaluator import TestSplit, evaluate
 from promptad.features import ImageFeatures
 from promptad.models.base import AnomalyDetector
 from promptad.models.multi_prototype.detector import MultiPrototypeDetector
+from promptad.models.multi_prototype.names import abnormal_names, normal_names
 from promptad.results.columns import METRICS
 from promptad.results.paths import ResultFolder
 from promptad.results.scores import write_scores
@@ -24,7 +25,8 @@ from promptad.settings import TEST_ORACLE, Settings
 from promptad.structures import Evaluation, Prediction
 from promptad.utils.files import whole_file
 from promptad.utils.provenance import package_commit, package_version
-from promptad.visualization.figures import draw_diagnostics, draw_prediction
+from promptad.visualization.figures import draw_prediction
+from promptad.visualization.prototypes import draw_diagnostics
 
 ORACLE_WARNING = (
     "WARNING: test-oracle chooses the epoch by TEST LABELS, as the original PromptAD did: its results are too good to"
@@ -123,8 +125,16 @@ def show_record(record: RunRecord, console: Console) -> None:
 
 
 def diagnostics_of(detector: AnomalyDetector, features: ImageFeatures) -> dict[str, Any] | None:
-    """Return the diagnostics of a detector's prototypes by the `features` of some images; None if it has none."""
-    return diagnose(detector, features) if isinstance(detector, MultiPrototypeDetector) else None
+    """Return the diagnostics of a detector's prototypes by `features` of some images, and their names; None without any."""
+    if not isinstance(detector, MultiPrototypeDetector):
+        return None
+    prototypes = detector.head.prototypes
+    names = {
+        "normal": normal_names(detector.backbone, detector.class_name, prototypes),
+        "abnormal": abnormal_names(prototypes, detector.head.states),
+    }
+    words = {side: [name.to_dict() for name in own] for side, own in names.items()}
+    return diagnose(detector, features) | {"prototype_words": words}
 
 
 def save_diagnostics(detector: AnomalyDetector, diagnostics: dict[str, Any], results: ResultFolder) -> None:

@@ -13,6 +13,8 @@ from promptad.models.multi_prototype.detector import MultiPrototypeDetector
 from promptad.models.multi_prototype.prototypes import Prototypes
 from promptad.models.multi_prototype.similarities import margins
 from promptad.settings import HEALTHY_SEPARATION, HEALTHY_USAGE
+from promptad.structures import prototype_names
+from promptad.utils.numbers import decimal
 
 COLLAPSE_LIMIT = 0.5  # mean cosine between two abnormal prototypes
 DOMINANCE = 0.8  # of an image's patches on one normal prototype
@@ -175,18 +177,25 @@ def diagnostics_table(diagnostics: dict[str, Any]) -> Table:
     for verdict in diagnostics["verdicts"]:
         limit = verdict["limit"]
         healthy = f"{limit[0]:.0%} to {limit[1]:.0%}" if isinstance(limit, list) else f"below {limit}"
-        digits = ".0%" if isinstance(limit, list) else ".2f"
-        value = "-" if verdict["value"] is None else format(verdict["value"], digits)
+        value = "-" if verdict["value"] is None else _in_words(verdict["value"], share=isinstance(limit, list))
         mark = Text("\u2713 ", "green") if verdict["healthy"] else Text("\u2717 ", "red")
         table.add_row(mark.append(verdict["name"], "default"), value, healthy)
     table.add_section()
     for side in ("normal", "abnormal"):
-        shares = " ".join(f"{share:.0%}" for share in diagnostics[f"{side}_prototype_frequencies"])
-        table.add_row(f"{side} usage", shares)
+        shares, names = diagnostics[f"{side}_prototype_frequencies"], prototype_names(diagnostics, side)
+        if not names:
+            table.add_row(f"{side} usage", " ".join(f"{share:.0%}" for share in shares))
+        for number, (share, name) in enumerate(zip(shares, names, strict=False), 1):
+            table.add_row(f"{side} {number}: {name}", f"{share:.0%}")
+        table.add_section()
     cosines = {f"raw cosine, {name.replace('_', ' ')}": value for name, value in diagnostics["raw_cosines"].items()}
     cosines["nearest abnormal pair"] = diagnostics["abnormal_collapse"]["max"]
     for name, value in cosines.items():
-        table.add_row(name, "-" if value is None else f"{value:.2f}")
+        table.add_row(name, "-" if value is None else decimal(value))
     advice = [f"{verdict['name']}: {verdict['advice']}" for verdict in diagnostics["verdicts"] if verdict["advice"]]
     table.caption = "\n".join([*advice, *diagnostics["findings"]])
     return table
+
+
+def _in_words(value: float, *, share: bool) -> str:
+    return f"{value:.0%}" if share else decimal(value)

@@ -13,24 +13,33 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from sklearn.metrics import roc_curve
 
+from promptad.results.disturbances import Row, curves
 from promptad.results.scores import ScoredImage
-from promptad.structures import SCORE_THRESHOLD
+from promptad.structures import SCORE_THRESHOLD, prototype_names
+from promptad.utils.numbers import decimal
+from promptad.visualization.disturbances import BROWN, RULE, Curves, draw_curves
 from promptad.visualization.figures import (
     BLUE,
     GREEN,
     GREY,
     INK,
     ORANGE,
-    draw_abnormal_usage,
-    draw_normal_usage,
-    draw_separation,
     plain_frame,
 )
+from promptad.visualization.prototypes import draw_abnormal_usage, draw_normal_usage, draw_separation
 
-SIZE = (4.4, 3.1)  # inches
+SIZE, NAMED_SIZE = (4.4, 3.1), (5.6, 3.1)  # inches; the second has room for names beside the panel
 BINS = 25  # of scores from 0 to 1
 # Colours become the page's, so that a figure reads in light and in dark; text stays text, in the page's font.
-INKS = {INK: "currentColor", BLUE: "var(--blue)", ORANGE: "var(--orange)", GREEN: "var(--green)", GREY: "var(--grey)"}
+INKS = {
+    INK: "currentColor",
+    BLUE: "var(--blue)",
+    ORANGE: "var(--orange)",
+    GREEN: "var(--green)",
+    GREY: "var(--grey)",
+    BROWN: "var(--brown)",
+    RULE: "var(--rule)",
+}
 STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
     **dict.fromkeys(("axes.edgecolor", "axes.labelcolor", "text.color", "legend.labelcolor"), INK),
@@ -115,19 +124,56 @@ def prototype_figures(name: str, diagnostics: Mapping[str, Any]) -> list[Markup]
         diagnostics[key]
         for key in ("normal_prototype_frequencies", "abnormal_prototype_frequencies", "abnormal_to_mean_normal")
     )
+    of_normal, of_abnormal = (prototype_names(diagnostics, side) for side in ("normal", "abnormal"))
+    verdicts, size = diagnostics["verdicts"], NAMED_SIZE if of_abnormal else SIZE
+    panels: dict[str, Callable[[Axes], None]] = {
+        "usage, normal": lambda axes: draw_normal_usage(axes, normal, verdicts, of_normal),
+        "usage, abnormal": lambda axes: draw_abnormal_usage(axes, abnormal, of_abnormal),
+        "cosines to the mean normal prototype": lambda axes: draw_separation(axes, cosines, of_abnormal),
+    }
+    return [_figure(draw, f"{name}: {words}", size) for words, draw in panels.items()]
+
+
+def prototype_rows(diagnostics: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
+    """Return of each prototype its name, what it is nearest to with the cosine, and its share of patches.
+
+    There are none in diagnostics of an older version.
+    """
     return [
-        _figure(lambda axes: draw_normal_usage(axes, normal, diagnostics["verdicts"]), f"{name}: usage, normal"),
-        _figure(lambda axes: draw_abnormal_usage(axes, abnormal), f"{name}: usage, abnormal"),
-        _figure(lambda axes: draw_separation(axes, cosines), f"{name}: cosines to the mean normal prototype"),
+        (f"{side} {number}", ", ".join(name["words"]), decimal(name["cosine"]), f"{share:.0%}")
+        for side in ("normal", "abnormal")
+        for number, (name, share) in enumerate(
+            zip(
+                diagnostics.get("prototype_words", {}).get(side, ()),
+                diagnostics[f"{side}_prototype_frequencies"],
+                strict=False,
+            ),
+            1,
+        )
     ]
 
 
-def _figure(draw: Callable[[Axes], None], words: str) -> Markup:
+def disturbed_figures(name: str, rows: Sequence[Row]) -> list[Markup]:
+    """Draw how each measure of a detector moves with the strength of each disturbance."""
+
+    def panel(measure: str, moved: Curves) -> Callable[[Axes], None]:
+        def draw(axes: Axes) -> None:
+            draw_curves(axes, moved)
+            axes.set(xlabel="strength", ylabel=f"{measure}, in %")
+            axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=len(moved), frameon=False, fontsize=9)
+
+        return draw
+
+    words = f"{name}: {{}} on disturbed pictures"
+    return [_figure(panel(measure, moved), words.format(measure)) for measure, moved in curves(rows).items()]
+
+
+def _figure(draw: Callable[[Axes], None], words: str, size: tuple[float, float] = SIZE) -> Markup:
     """Draw one panel as an SVG element; `words` is the alt text."""
     written = StringIO()
     style: Any = {**STYLE, "svg.hashsalt": words}  # so that names within two figures differ
     with mpl.rc_context(style):
-        figure = Figure(SIZE, layout="constrained")
+        figure = Figure(size, layout="constrained")
         axes = figure.add_subplot()
         draw(axes)
         plain_frame(axes)

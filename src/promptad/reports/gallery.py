@@ -25,7 +25,7 @@ from promptad.models.registry import load_detector
 from promptad.reports.run_summary import RunSummary
 from promptad.results.scores import ScoredImage
 from promptad.runtime.metadata import Metadata
-from promptad.runtime.overlay import HEATMAP_ALPHA, faded, framed
+from promptad.runtime.overlay import HEATMAP_ALPHA, faded, framed, highest_place
 from promptad.runtime.predict import Predictor, predict_images
 from promptad.settings import BATCH_SIZE
 from promptad.structures import SCORE_THRESHOLD
@@ -50,6 +50,7 @@ class GalleryItem:
     image: str = ""  # with the outline of the true defect, if it is known
     anomaly_map: str = ""  # with the map over it, and the contour at the threshold
     note: str = ""
+    marks_highest: bool = False  # whether a ring goes round the highest place of the map
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,9 @@ def render_item(
     note = f"scores {prediction.score[0]:.2f} now: picture or checkpoint have changed since" * (change > SAME_SCORE)
     plain = np.asarray(framed(image, known.frame, *shape))
     anomaly_map = cv2.resize(prediction.anomaly_map[0], shape[::-1])
-    lined = outlined(heatmap(plain, anomaly_map), anomaly_map > SCORE_THRESHOLD, MAP_LINE)
+    place = highest_place(anomaly_map) if shown.marks_highest else anomaly_map > SCORE_THRESHOLD
+    lined = outlined(heatmap(plain, anomaly_map), place, MAP_LINE)
+    plain = outlined(plain, place, MAP_LINE) if shown.marks_highest else plain
     plain = plain if defect is None else outlined(plain, defect, DEFECT_LINE)
     return replace(shown, image=data_address(plain), anomaly_map=data_address(lined), note=note)
 

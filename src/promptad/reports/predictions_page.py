@@ -3,11 +3,12 @@
 import numpy as np
 from markupsafe import Markup
 
-from promptad.reports.figures import histogram, prototype_figures, running_figure
+from promptad.reports.figures import histogram, prototype_figures, prototype_rows, running_figure
 from promptad.reports.predictions_summary import Health, PredictionsGallery, PredictionsSummary
 from promptad.reports.template import fill_template, flat, region_in_words
 from promptad.runtime.drift import FAR, WINDOW, Drift, follow
 from promptad.runtime.predictions import ONE_IMAGE
+from promptad.structures import NO_PLACE
 
 WORDS = (
     f"Looked at are the last {WINDOW} pictures together: how many are rejected, how far they are from those"
@@ -34,8 +35,10 @@ def fill_predictions(found: PredictionsSummary, gallery: PredictionsGallery, hea
         health=health,
         scores=score_figure(found),
         prototype_figures=prototype_figures(name, health.diagnostics) if health.diagnostics else [],
+        prototype_rows=prototype_rows(health.diagnostics) if health.diagnostics else [],
         settings=dict(flat(found.run.settings.to_dict())),
         one_image=ONE_IMAGE,
+        no_place=NO_PLACE,
         region=region_in_words(found.run.settings.picture.region) if found.run.settings.picture.region else "",
     )
 

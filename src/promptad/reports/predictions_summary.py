@@ -19,7 +19,8 @@ from promptad.runtime.engines import SUFFIXES
 from promptad.runtime.predict import Predictor
 from promptad.runtime.predictions import AGAIN, PredictionRecord, PredictionRun
 from promptad.runtime.session import Session
-from promptad.structures import LIKE_DEFECT, UNLIKE
+from promptad.structures import LIKE_DEFECT, UNLIKE, Explanation
+from promptad.utils.numbers import decimal
 from promptad.utils.progress import add_task, progress_bar
 
 MOST_REJECTED, MOST_PASSED = 12, 4  # images in the gallery
@@ -70,6 +71,16 @@ class PredictionsSummary:
         return sum(record.raw_score > level or record.reason.startswith(always) for record in self.readable)
 
     @property
+    def with_place(self) -> list[PredictionRecord]:
+        """The images predicted anomalous whose maps show where, or whose reasons say why not."""
+        return [record for record in self.rejected if not record.is_without_place]
+
+    @property
+    def without_place(self) -> list[PredictionRecord]:
+        """The images predicted anomalous whose maps show no place."""
+        return [record for record in self.rejected if record.is_without_place]
+
+    @property
     def passed(self) -> list[PredictionRecord]:
         """The images predicted normal, those closest to the threshold first."""
         return [record for record in self.readable if record.is_good]
@@ -85,6 +96,7 @@ class PredictionsGallery:
     """The images that are shown with their maps, or why none are."""
 
     rejected: tuple[GalleryItem, ...] = ()
+    without_place: tuple[GalleryItem, ...] = ()  # rejected, too
     unsure: tuple[GalleryItem, ...] = ()
     passed: tuple[GalleryItem, ...] = ()
     by_rate: tuple[tuple[float, float, int], ...] = ()  # false-alarm rates, the threshold at each, how many it rejects
@@ -121,22 +133,41 @@ def make_gallery(found: PredictionsSummary, device: torch.device, console: Conso
         predictor = _open(run, device)
     except InputError as error:
         return PredictionsGallery(why_empty=str(error))
-    kinds = found.rejected[:MOST_REJECTED], found.unsure[:MOST_REJECTED], found.passed[:MOST_PASSED]
+    kinds = (
+        found.with_place[:MOST_REJECTED],
+        found.without_place[:MOST_REJECTED],
+        found.unsure[:MOST_REJECTED],
+        found.passed[:MOST_PASSED],
+    )
     every = [record for kind in kinds for record in kind]
     with progress_bar(console) as progress:
         task = add_task(progress, "pictures", len(every))
         shown = []
         for record in every:
-            words = "" if record.is_good else record.reason
-            plain = GalleryItem(
-                found.name(record), Path(run.folder, record.place), record.score, record.max_score, words
-            )
+            plain = gallery_item(found, record)
             shown.append(render_item(predictor, plain, masks=Path(run.folder, run.masks) if run.masks else None))
             progress.advance(task)
     by_rate = tuple((rate, level, found.rejected_above(level)) for rate, level in predictor.metadata.by_rate)
     items = iter(shown)
-    rejected, unsure, passed = (tuple(islice(items, len(kind))) for kind in kinds)
-    return PredictionsGallery(rejected, unsure, passed, by_rate)
+    rejected, without_place, unsure, passed = (tuple(islice(items, len(kind))) for kind in kinds)
+    return PredictionsGallery(rejected, without_place, unsure, passed, by_rate)
+
+
+def gallery_item(found: PredictionsSummary, record: PredictionRecord) -> GalleryItem:
+    """Return an image as the gallery names it, not drawn yet."""
+    words, marked = "" if record.is_good else record.reason, record.is_without_place
+    if marked and record.explanation is not None:
+        words = f"{words}; {terms_in_words(record.explanation, record.raw_score, record.threshold)}"
+    path = Path(found.run.folder, record.place)
+    return GalleryItem(found.name(record), path, record.score, record.max_score, words, marks_highest=marked)
+
+
+def terms_in_words(known: Explanation, raw_score: float, threshold: float | None) -> str:
+    """Return what a raw score is made of, and where it would have passed."""
+    terms = {"whole picture": known.class_token, "its places": known.patches, "memory bank": known.memory}
+    found = " + ".join(f"{name} {decimal(term, 1)}" for name, term in terms.items() if term is not None)
+    limit = "" if threshold is None else f", threshold {decimal(threshold, 1)}"
+    return f"{found} = {decimal(raw_score, 1)}{limit}"
 
 
 def _open(run: PredictionRun, device: torch.device) -> Predictor:

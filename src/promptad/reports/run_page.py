@@ -17,10 +17,18 @@ from promptad.reports.comparison.tables import (
     protocol,
     verdict_cells,
 )
-from promptad.reports.figures import by_label, histogram, prototype_figures, roc_figure
+from promptad.reports.figures import (
+    by_label,
+    disturbed_figures,
+    histogram,
+    prototype_figures,
+    prototype_rows,
+    roc_figure,
+)
 from promptad.reports.gallery import Gallery
 from promptad.reports.run_summary import ClassSummary, RunSummary
 from promptad.reports.template import fill_template, flat
+from promptad.results.disturbances import SHOWN, table_lines
 
 
 @dataclass(frozen=True)
@@ -33,6 +41,9 @@ class Section:
     roc: Markup
     histogram: Markup
     prototypes: Sequence[Markup]
+    prototype_rows: Sequence[tuple[str, ...]]
+    disturbed_lines: Sequence[tuple[str, ...]]
+    disturbed: Sequence[Markup]
 
 
 def render_run_page(summary: RunSummary, galleries: Mapping[str, Gallery]) -> str:
@@ -47,6 +58,7 @@ def render_run_page(summary: RunSummary, galleries: Mapping[str, Gallery]) -> st
         pooled=pooled_figures(summary),
         first_looks=first_looks(summary),
         protocol=protocol_of(summary),
+        disturbed_heads=("disturbance", "level", *SHOWN.values()),
         settings=saved_settings(galleries.values()),
         provenance=provenance(summary),
         measured=measured_metrics(summary.own),
@@ -68,8 +80,14 @@ def section(summary: RunSummary, found: ClassSummary, gallery: Gallery, number: 
     if found.scored:
         roc = roc_figure(found.scored, f"{found.name}: ROC curve", decides=summary.decides)
         bars = histogram(by_label(found.images), f"{found.name}: histogram of scores", decides=summary.decides)
-    prototypes = prototype_figures(found.name, found.diagnostics) if found.diagnostics else []
-    return Section(f"class-{number}", found, gallery, roc, bars, prototypes)
+    drawn, rows = [], []
+    if found.diagnostics:
+        drawn, rows = prototype_figures(found.name, found.diagnostics), prototype_rows(found.diagnostics)
+    lines, curves = [], []
+    if found.disturbed:
+        measured = found.disturbed.rows
+        lines, curves = table_lines(measured), disturbed_figures(found.name, measured)
+    return Section(f"class-{number}", found, gallery, roc, bars, drawn, rows, lines, curves)
 
 
 def pooled_figures(summary: RunSummary) -> list[Markup]:

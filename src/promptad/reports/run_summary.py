@@ -10,16 +10,10 @@ import numpy as np
 
 from promptad.errors import InputError
 from promptad.evaluation.metrics import below_chance
+from promptad.reports.comparison.agreement import comparable_rows, saved_rows
 from promptad.reports.comparison.differences import Comparison, Line, compare
-from promptad.reports.comparison.rows import (
-    MEMORY,
-    Choice,
-    SavedRow,
-    comparable_rows,
-    read_rows,
-    result_folders,
-    saved_rows,
-)
+from promptad.reports.comparison.rows import MEMORY, Choice, SavedRow, read_rows, result_folders
+from promptad.reports.disturbed import Disturbed, read_disturbed
 from promptad.results.paths import ResultFolder
 from promptad.results.scores import ScoredImage, read_scores
 from promptad.settings import SINGLE_ANCHOR
@@ -70,6 +64,7 @@ class ClassSummary:
     scored: Mapping[int, tuple[ScoredImage, ...]]  # by seed
     diagnostics: Mapping[str, Any] | None
     notes: tuple[str, ...]  # what is missing
+    disturbed: Disturbed | None = None  # None if it was not measured on disturbed pictures
 
     @cached_property
     def images(self) -> tuple[ScoredImage, ...]:
@@ -186,7 +181,12 @@ def _measured(line: Line, rows: Sequence[SavedRow]) -> ClassSummary:
             scored[row.seed] = read_scores(row.folder.scores(row.class_name), row.run)
         except InputError as error:
             notes.append(f"seed {row.seed}: {error}")
-    return _diagnosed(ClassSummary(line.name, line, folders, scored, None, tuple(notes)))
+    disturbed = None
+    try:
+        disturbed = read_disturbed([row for row in rows if row.level == level])
+    except InputError as error:
+        notes.append(str(error))
+    return _diagnosed(ClassSummary(line.name, line, folders, scored, None, tuple(notes), disturbed))
 
 
 def _unmeasured(choice: Choice) -> tuple[ClassSummary, ...]:
@@ -249,6 +249,12 @@ def _check_types(diagnostics: Mapping[str, Any]) -> None:
         raise TypeError("findings are no texts")
     if range_ is not None and not (_are_numbers(range_) and len(range_) == 2):
         raise TypeError("false_alarm_range is no range")
+    for side, names in diagnostics.get("prototype_words", {}).items():
+        words = [word for name in names for word in name["words"]]
+        cosines = [name["cosine"] for name in names]
+        counted = len(names) == len(diagnostics[f"{side}_prototype_frequencies"])
+        if not (counted and _are_numbers(cosines) and all(isinstance(word, str) for word in words)):
+            raise TypeError("prototype_words are damaged")
     for verdict in diagnostics["verdicts"]:
         value, limit = verdict["value"], verdict["limit"]
         texts = isinstance(verdict["name"], str) and isinstance(verdict["advice"], str)

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from datetime import date
+from datetime import date, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from promptad.data.region_of_interest import RegionOfInterest
+from promptad.errors import InputError
 from promptad.settings import OWN_REGION
 from promptad.utils.files import whole_file
 from promptad.utils.json_text import flat_paths
@@ -18,6 +19,9 @@ from promptad.visualization.figures import number_text
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # no page may hold these
 RATE_DIGITS = 1  # of a share in percent
+# Every page holds the first in its head, and every page since the first version the second at its end.
+GENERATOR, FOOTER = '<meta name="generator" content="promptad', "<p>Written by promptad "
+ENOUGH = 1000  # bytes at either end of a page that hold them
 
 
 def fill_template(name: str, **values: Any) -> str:
@@ -35,14 +39,39 @@ def fill_template(name: str, **values: Any) -> str:
     return environment.get_template(name).render(style=Markup(style), **made, **values)
 
 
-def write_page(text: str, file: Path) -> None:
-    """Write a page.
+def check_page_file(file: Path) -> None:
+    """Check that a page may be written to a file: it is free, empty, or holds a page of ours, which is made again.
 
     Raises:
-        InputError: the folder cannot be written to.
+        InputError: it is a folder, or holds something else.
     """
+    if file.is_dir():
+        raise InputError(f"`output` {file} is a folder: name the page, such as report.html")
+    if file.is_file() and file.stat().st_size and not is_our_page(file):
+        raise InputError(f"`output` {file} is there, and no page of promptad: name another file, or move it away")
+
+
+def is_our_page(file: Path) -> bool:
+    """Whether a file holds a page of this or an older version, as its head or its end says."""
+    with file.open("rb") as read:
+        head = read.read(ENOUGH)
+        read.seek(max(file.stat().st_size - ENOUGH, 0))
+        return GENERATOR.encode() in head or FOOTER.encode() in read.read()
+
+
+def write_page(text: str, file: Path) -> str:
+    """Write a page, and return in words what it has replaced; empty if nothing.
+
+    Raises:
+        InputError: the folder cannot be written to, or the file holds something else.
+    """
+    check_page_file(file)
+    replaced = ""
+    if file.is_file():
+        replaced = f"replaced: {file.name} of {datetime.fromtimestamp(file.stat().st_mtime):%Y-%m-%d %H:%M}"
     with whole_file(file, "output") as temporary:
         temporary.write_text(CONTROL.sub("\ufffd", text), encoding="utf-8", errors="replace", newline="\n")
+    return replaced
 
 
 def flat(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

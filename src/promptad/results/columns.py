@@ -57,11 +57,11 @@ METRICS = (
     Metric(
         "p_pro",
         "aupro",
-        "P-PRO",
+        "AUPRO",
         "overlap of maps and defects, each defect counting alike, up to 30 % of false positive pixels",
         of_pixels=True,
     ),
-    Metric("p_pro_5", "aupro_05", "P-PRO @5%", "as P-PRO, up to 5 % of false positive pixels", of_pixels=True),
+    Metric("p_pro_5", "aupro_05", "AUPRO @5%", "as AUPRO, up to 5 % of false positive pixels", of_pixels=True),
     Metric(
         "seg_f1",
         "seg_f1",

@@ -4,12 +4,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich import box
-from rich.table import Table
-
 from promptad.data.corruptions import Corruption
+from promptad.results.blocks import BlockTable
 from promptad.results.columns import METRIC_TITLES
 from promptad.results.table import DISTURBED_COLUMNS, read_results, write_results
+from promptad.utils.numbers import signed
 
 CLEAN = "none"  # the disturbance of the first row
 SHOWN = {name: METRIC_TITLES[name] for name in ("i_roc", "p_pro")} | {
@@ -44,23 +43,42 @@ def read_disturbances(csv_file: Path) -> list[dict[str, str]]:
     return read_results(csv_file, DISTURBED_COLUMNS)
 
 
-def disturbances_table(rows: Sequence[Row]) -> Table:
+def typed_rows(rows: Sequence[Mapping[str, str]]) -> list[Row]:
+    """Return rows as they were before they were written: shares in [0, 1], or None, and the strength as a number."""
+    return [
+        {
+            **row,
+            "strength": int(row["strength"]),
+            **{column: float(row[column]) / 100 if row[column] else None for column in SHOWN},
+        }
+        for row in rows
+    ]
+
+
+def disturbances_table(rows: Sequence[Row]) -> BlockTable:
     """Return the rows of one detector, the first of clean pictures, for the terminal: with what each value changed."""
+    clean, *lines = table_lines(rows)
+    title = f"{rows[0]['class']}: disturbed pictures, in % (change)"
+    caption = "False alarms and misses at its own threshold." if rows[0]["misses"] is not None else ""
+    table = BlockTable(title, ("disturbance", "level"), list(SHOWN.values()), gap=2, caption=caption)
+    table.add_row(*clean)
+    table.add_section()
+    for row, line in zip(rows[1:], lines, strict=True):
+        table.add_row(*line)
+        if row["strength"] == 3:
+            table.add_section()
+    return table
+
+
+def table_lines(rows: Sequence[Row]) -> list[tuple[str, ...]]:
+    """Return the rows of one detector as a table's lines: disturbance, level and each of `SHOWN`, with its change."""
     clean, *disturbed = rows
-    title = f"{clean['class']}: disturbed pictures, in % (change)"
-    table = Table(title=title, box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("disturbance", no_wrap=True)
-    table.add_column("level")
-    for title in SHOWN.values():
-        table.add_column(title, justify="right", no_wrap=True)
-    table.add_row(CLEAN, "", *(with_change(clean[column]) for column in SHOWN), end_section=True)
+    lines = [(CLEAN, "", *(with_change(clean[column]) for column in SHOWN))]
     for row in disturbed:
         corruption = Corruption(row["disturbance"], row["strength"])
         cells = (with_change(row[column], clean[column]) for column in SHOWN)
-        last = row is disturbed[-1] or row["strength"] == 3
-        table.add_row(f"{corruption.name} {corruption.strength}", corruption.words, *cells, end_section=last)
-    table.caption = "False alarms and misses at its own threshold." if clean["misses"] is not None else ""
-    return table
+        lines.append((f"{corruption.name} {corruption.strength}", corruption.words, *cells))
+    return lines
 
 
 def curves(rows: Sequence[Row]) -> dict[str, dict[str, list[float]]]:
@@ -80,12 +98,11 @@ def curves(rows: Sequence[Row]) -> dict[str, dict[str, list[float]]]:
 def with_change(value: float | None, clean: float | None = None) -> str:
     """Return the text in % of a value in [0, 1], and of what it changed from that of clean pictures, if there is one.
 
-    >>> with_change(0.94), with_change(0.9, 0.95), with_change(0.8999, 0.9), with_change(None)
-    ('94.0', '90.0 (-5.0)', '90.0 (+0.0)', '-')
+    >>> with_change(0.94), with_change(0.95, 0.9), with_change(0.8999, 0.9), with_change(None)
+    ('94.0', '95.0 (+5.0)', '90.0 (0.0)', '-')
     """
     if value is None:
         return "-"
     if clean is None:
         return f"{100 * value:.1f}"
-    change = round(100 * (value - clean), 1) + 0.0  # never -0.0
-    return f"{100 * value:.1f} ({change:+.1f})"
+    return f"{100 * value:.1f} ({signed(100 * (value - clean))})"

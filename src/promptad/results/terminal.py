@@ -3,17 +3,13 @@
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean, stdev
 
-from rich import box
-from rich.table import Table
-
+from promptad.results.blocks import BlockTable
 from promptad.results.columns import IMAGE_COLUMNS, METRIC_TITLES, PIXEL_COLUMNS
 from promptad.results.table import KEY_COLUMNS, key_of
 from promptad.settings import TEST_ORACLE
 
-CLASS_WIDTH = 10  # letters; "toothbrush"
 
-
-def results_tables(rows: Sequence[Mapping[str, str]]) -> list[Table | str]:
+def results_tables(rows: Sequence[Mapping[str, str]]) -> list[BlockTable | str]:
     """The metrics of `rows`, as `read_results` returns them, for the terminal: of images, and of pixels if measured.
 
     Remarks follow them.
@@ -24,7 +20,7 @@ def results_tables(rows: Sequence[Mapping[str, str]]) -> list[Table | str]:
     return [*tables, *incomplete_remark(rows), *oracle_remark(rows)]
 
 
-def results_table(rows: Sequence[Mapping[str, str]], columns: Sequence[str], title: str) -> Table:
+def results_table(rows: Sequence[Mapping[str, str]], columns: Sequence[str], title: str) -> BlockTable:
     """Some metrics of `rows`; each configuration ends in its mean row.
 
     Of the columns of a configuration (system, level, memory, select), only those that differ among the rows are shown.
@@ -43,7 +39,7 @@ def results_table(rows: Sequence[Mapping[str, str]], columns: Sequence[str], tit
     return table
 
 
-def seeds_tables(rows: Sequence[Mapping[str, str]]) -> list[Table | str]:
+def seeds_tables(rows: Sequence[Mapping[str, str]]) -> list[BlockTable | str]:
     """Mean and standard deviation over seeds of `rows` of one configuration: of images, and of pixels if measured."""
     over = f"in %, mean ± standard deviation over {len({row['seed'] for row in rows})} seeds"
     tables = [
@@ -52,7 +48,7 @@ def seeds_tables(rows: Sequence[Mapping[str, str]]) -> list[Table | str]:
     return [*tables, *oracle_remark(rows)]
 
 
-def seeds_table(rows: Sequence[Mapping[str, str]], columns: Sequence[str], title: str) -> Table:
+def seeds_table(rows: Sequence[Mapping[str, str]], columns: Sequence[str], title: str) -> BlockTable:
     """Mean and standard deviation over seeds of some metrics.
 
     The last row is of the means over classes, one for each seed. Standard deviations are of a sample (n - 1).
@@ -79,14 +75,10 @@ def measured_columns(rows: Sequence[Mapping[str, str]]) -> Iterator[tuple[str, t
             yield measured, found
 
 
-def metrics_table(title: str, first: Sequence[str], columns: Sequence[str]) -> Table:
+def metrics_table(title: str, first: Sequence[str], columns: Sequence[str]) -> BlockTable:
     """An empty table for the terminal with columns of metrics."""
-    table = Table(title=title, box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=0)
-    for name in first:
-        table.add_column(name, overflow="fold", min_width=CLASS_WIDTH if name == first[0] else None)
-    for column in columns:
-        table.add_column(METRIC_TITLES[column].replace(" ", "\n"), justify="right", overflow="fold")
-    return table
+    heads = [METRIC_TITLES[column].replace(" ", "\n") for column in columns]
+    return BlockTable(title, first, heads)
 
 
 def incomplete_remark(rows: Sequence[Mapping[str, str]]) -> list[str]:

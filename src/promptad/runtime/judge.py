@@ -26,6 +26,7 @@ from promptad.runtime.predictions import (
     read_lines,
 )
 from promptad.runtime.table import TABLE, write_table
+from promptad.structures import NO_PLACE
 
 REJECTED, UNDECIDED = 3, 4  # exit codes after an anomaly, or else an unsure picture, where that is asked for
 MAX_NAMED = 20  # anomalous or unreadable images that are named in the terminal
@@ -229,4 +230,5 @@ def line_of(record: PredictionRecord) -> str:
     """Return the line for the user of an image that is not good, or cannot be read."""
     if record.error:
         return f"unreadable  {record.path}: {record.error}"
-    return f"{record.label} {record.score:.2f}  {record.path}, {record.reason}"
+    line = f"{record.label} {record.score:.2f}  {record.path}, {record.reason}"
+    return f"{line}; {NO_PLACE}" if record.is_without_place else line

@@ -33,6 +33,7 @@ class Metadata:
     by_rate: tuple[tuple[float, float], ...] = ()  # false-alarm rates, and the threshold at each
     phrases: tuple[str, ...] = ()  # the states, "with hole"
     groups: tuple[int, ...] = ()  # index of the group of one meaning that each belongs to
+    prototype_words: tuple[str, ...] = ()  # what each abnormal prototype is nearest to, if it is known
     support_images: tuple[str, ...] = ()  # their names, if they are known
     support_sha256: str = ""  # of their pixels
     looks: tuple[Look, ...] = ()  # of them, if they are known
@@ -108,8 +109,8 @@ class ExportedText:
 
 
 def _metadata(plain: Mapping[str, Any]) -> Metadata:
-    content = {"defects": ()} | dict(plain) | {"settings": Settings.from_dict(plain["settings"])}
-    for name in ("phrases", "groups", "support_images", "false_alarm_range", "defects"):
+    content = {"defects": (), "prototype_words": ()} | dict(plain) | {"settings": Settings.from_dict(plain["settings"])}
+    for name in ("phrases", "groups", "support_images", "false_alarm_range", "defects", "prototype_words"):
         content[name] = None if content[name] is None else tuple(content[name])
     content["looks"] = tuple(Look(**look) for look in content.get("looks", ()))
     content["by_rate"] = tuple((float(rate), float(level)) for rate, level in content["by_rate"])

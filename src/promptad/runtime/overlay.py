@@ -16,6 +16,7 @@ from promptad.utils.files import whole_file
 HEATMAP_ALPHA = 0.6  # of an anomaly map over its image, in all figures
 LEAST_SIDE, LARGEST_SIDE = 256, 1024  # pixels of an overlay's longer side
 LINE, EDGE = 1 / 300, 1 / 512  # widths of a region's white line and of its dark edges, as shares of that side
+RING = 1 / 16  # radius of the ring round the highest place, as a share of the map's longer side
 FADED = 0.6  # of what does not count
 PNG: dict[str, Any] = {"format": "PNG", "compress_level": 1}
 # The inferno scale at 25 places, RGB; between them it is within 4 of 255.
@@ -28,11 +29,13 @@ _INFERNO = np.frombuffer(
 ).reshape(-1, 3)
 
 
-def draw_overlay(image: Image.Image, anomaly_map: np.ndarray, frame: Frame) -> Image.Image:
+def draw_overlay(
+    image: Image.Image, anomaly_map: np.ndarray, frame: Frame, *, marks_highest: bool = False
+) -> Image.Image:
     """Draw an image in grey under its map [H, W] in [0, 1]; a white line with dark edges goes round what is above 0.5.
 
-    The map lies in a frame of the image. The overlay's longer side is the image's, but at least 256 and at most 1024
-    pixels.
+    A ring instead of it goes round the highest place if that is asked for. The map lies in a frame of the image. The
+    overlay's longer side is the image's, but at least 256 and at most 1024 pixels.
     """
     drawn = fitted(image).convert("L").convert("RGB")
     left, top, right, bottom = (round(edge) for edge in frame.on(*drawn.size))
@@ -42,13 +45,21 @@ def draw_overlay(image: Image.Image, anomaly_map: np.ndarray, frame: Frame) -> I
     under = drawn.crop((left, top, left + size[0], top + size[1]))
     pixels = np.array(Image.blend(under, Image.fromarray(inferno(values)), HEATMAP_ALPHA))
     line, edge = (max(round(share * max(drawn.size)), 1) for share in (LINE, EDGE))
-    inside = values > SCORE_THRESHOLD
+    inside = highest_place(values) if marks_highest else values > SCORE_THRESHOLD
     near = _grown(inside, edge)
     white = _grown(near, line)
     pixels[_grown(white, edge) & ~inside] = 0
     pixels[white & ~near] = 255
     drawn.paste(Image.fromarray(pixels), (left, top))
     return drawn
+
+
+def highest_place(values: np.ndarray) -> np.ndarray:
+    """Return the mask [H, W] of a disc round the highest place of a map [H, W]."""
+    height, width = values.shape
+    row, column = np.unravel_index(values.argmax(), values.shape)
+    rows, columns = np.ogrid[:height, :width]
+    return np.asarray((rows - row) ** 2 + (columns - column) ** 2 <= (RING * max(height, width)) ** 2)
 
 
 def faded(image: Image.Image, region: RegionOfInterest | None) -> Image.Image:
@@ -91,15 +102,15 @@ def write_overlay(
     Raises:
         InputError: the folder cannot be written to.
     """
-    del record  # whose regions the line goes round
     with whole_file(file, "output") as temporary:
-        draw_overlay(image, anomaly_map, known.frame).save(temporary, **PNG)
+        drawn = draw_overlay(image, anomaly_map, known.frame, marks_highest=record.is_without_place)
+        drawn.save(temporary, **PNG)
 
 
-def overlay_png(image: Image.Image, anomaly_map: np.ndarray, frame: Frame) -> bytes:
+def overlay_png(image: Image.Image, anomaly_map: np.ndarray, frame: Frame, marks_highest: bool = False) -> bytes:
     """Return an overlay as the bytes of a PNG file."""
     file = BytesIO()
-    draw_overlay(image, anomaly_map, frame).save(file, **PNG)
+    draw_overlay(image, anomaly_map, frame, marks_highest=marks_highest).save(file, **PNG)
     return file.getvalue()
 
 

@@ -66,7 +66,8 @@ def explanations(outputs: Outputs, metadata: Metadata) -> tuple[Explanation, ...
     terms = [outputs[name].tolist() if name in outputs else [None] * count for name in TERMS]
     states = [nearest_states(row, metadata.phrases, metadata.groups) for row in outputs["state_scores"]]
     numbers = (outputs["prototype"] + 1).tolist()
-    rows = zip(numbers, states, *terms, known_defects(outputs, metadata, count), strict=True)
+    words = [metadata.prototype_words[number - 1] if metadata.prototype_words else "" for number in numbers]
+    rows = zip(numbers, states, *terms, known_defects(outputs, metadata, count), words, strict=True)
     return tuple(Explanation(*row) for row in rows)
 
 

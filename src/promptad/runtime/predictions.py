@@ -12,7 +12,7 @@ from promptad.data.fingerprints import file_sha256
 from promptad.errors import InputError
 from promptad.runtime.metadata import Metadata
 from promptad.settings import Settings
-from promptad.structures import ANOMALY, GOOD, UNLIKE, UNSURE, Explanation, Look, Region
+from promptad.structures import ANOMALY, GOOD, UNLIKE, UNSURE, Explanation, Look, Region, is_without_place
 from promptad.utils.files import writable_folder
 from promptad.utils.json_text import is_number, parse_json
 
@@ -130,6 +130,11 @@ class PredictionRecord:
         return "" if self.explanation is None else self.explanation.reason
 
     @property
+    def is_without_place(self) -> bool:
+        """Whether it is an anomaly as a whole: nothing in its map is above the threshold."""
+        return is_without_place(self.label, self.max_score, self.reason)
+
+    @property
     def distance(self) -> float | None:
         """How far it is from the support images, if it is known: above 1 farther than a new good image may be."""
         return None if self.explanation is None else self.explanation.distance
@@ -176,6 +181,7 @@ class PredictionRecord:
                 raise TypeError(f"{name} {number!r} is no number")
         if (defect := explanation.get("defect")) is not None:
             explanation["defect"] = str(defect)
+        explanation["prototype_words"] = str(explanation.get("prototype_words", ""))
         return cls(
             path=str(content["path"]),
             label=content["decision"],

@@ -72,8 +72,8 @@ class Service:
         record, anomaly_map = await asyncio.wrap_future(worker.submit(part.session, upload.name, loaded))
         if shown is None or anomaly_map is None:
             return Judged(record, None)
-        frame = part.session.metadata.frame
-        return Judged(record, await loop.run_in_executor(self._decoding, overlay_png, shown, anomaly_map, frame))
+        drawn = shown, anomaly_map, part.session.metadata.frame, record.is_without_place
+        return Judged(record, await loop.run_in_executor(self._decoding, overlay_png, *drawn))
 
     def _load(self, part: Part, upload: Upload, overlay: bool) -> tuple[Loaded | InputError, Image.Image | None]:
         """Return an image as it is predicted, and as it is drawn."""

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from promptad.visualization.figures import BLUE, DPI, GREEN, INK, ORANGE, panel_title, percent_text, plain_frame, save
 
-PURPLE, BROWN = "#CC79A7", "#7F4F24"
+PURPLE, BROWN, RULE = "#CC79A7", "#7F4F24", "#E4E4E4"
 STYLES = ((BLUE, "o"), (ORANGE, "s"), (GREEN, "^"), (PURPLE, "D"), (BROWN, "v"))  # shapes and colours differ
 PANEL = (3.1, 3.1)  # inches
 LEAST_RANGE = 10.0  # points that a panel shows
@@ -48,6 +48,6 @@ def draw_curves(axes: Axes, curves: Curves) -> None:
         axes.set_ylim(middle - LEAST_RANGE / 2, middle + LEAST_RANGE / 2)
     axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     axes.yaxis.set_major_formatter(percent_text)
-    axes.grid(axis="y", color="#E4E4E4", lw=0.8)
+    axes.grid(axis="y", color=RULE, lw=0.8)
     axes.set_axisbelow(True)
     plain_frame(axes)

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
+from promptad.runtime.overlay import highest_place
 from promptad.structures import SCORE_THRESHOLD, Frame, Region
 from promptad.visualization.figures import DPI, LARGEST_IMAGE, ORANGE, Extent, caption, draw_heatmap
 
@@ -27,6 +28,7 @@ class Overlay:
     frame: Frame  # where the map lies on the image
     regions: tuple[Region, ...]
     title: str
+    marks_highest: bool = False  # whether a ring goes round the highest place of the map
 
 
 def draw_overlays(overlays: Sequence[Overlay]) -> Figure:
@@ -61,6 +63,9 @@ def draw_overlay(overlay: Overlay, panels: Sequence[Axes]) -> None:
     if overlay.regions:
         style: dict[str, Any] = {"colors": "white", "linewidths": 1.4, "origin": "upper"}
         heatmap.contour(overlay.anomaly_map, [SCORE_THRESHOLD], extent=place, **style)
+    if overlay.marks_highest:
+        for axes in panels:
+            axes.contour(highest_place(overlay.anomaly_map), [0.5], extent=place, colors=ORANGE, origin="upper")
     caption(boxed, overlay.title)  # across both panels
     for axes in panels:
         axes.set(xticks=[], yticks=[], xlim=extent[:2], ylim=extent[2:], aspect="equal", anchor="NW")

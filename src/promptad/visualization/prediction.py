@@ -16,7 +16,7 @@ from promptad.data.reading import Reading
 from promptad.errors import not_installed
 from promptad.runtime.overlay import faded
 from promptad.runtime.regions import find_regions
-from promptad.structures import ANOMALY, GOOD, WHOLE, Explanation, Frame, Prediction, Region
+from promptad.structures import ANOMALY, GOOD, WHOLE, Explanation, Frame, Prediction, Region, is_without_place
 from promptad.visualization.overlays import Overlay, draw_overlays
 
 MAX_SHOWN = 8  # images in the figure of a notebook
@@ -97,10 +97,11 @@ class ImagePrediction(Prediction):
         image = self._image(number)
         score, anomaly_map = float(self.score[number]), self.anomaly_map[number]
         regions = find_regions(anomaly_map, self.frame, *image.size)
-        explained = () if self.threshold is None else (self.label[number], self.explanations[number].reason)
-        title = overlay_title(score, float(anomaly_map.max()), *explained)
+        label, reason = ("", "") if self.threshold is None else (self.label[number], self.explanations[number].reason)
+        highest = float(anomaly_map.max())
+        title = overlay_title(score, highest, label, reason)
         image = faded(image, self.reading.region_of(self.images[number]))
-        return Overlay(image, anomaly_map, self.frame, regions, title)
+        return Overlay(image, anomaly_map, self.frame, regions, title, is_without_place(label, highest, reason))
 
     def _repr_png_(self) -> bytes | None:
         """Return what a notebook shows; None, which is its text, if there are no images."""
@@ -226,4 +227,6 @@ def overlay_title(score: float, max_score: float, label: str = "", reason: str =
     numbers = f"score {score:.2f}, highest in the map {max_score:.2f}"
     if not label:
         return numbers
+    if is_without_place(label, max_score, reason):
+        numbers = f"score {score:.2f}; no place in its map is above 0.5, the highest is {max_score:.2f} (ring)"
     return f"{label}, {numbers}" + f"\n{reason}" * (label != GOOD)

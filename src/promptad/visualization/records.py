@@ -17,5 +17,5 @@ def draw_record(
 ) -> None:
     """Draw an image with its regions, and beside it its anomaly map."""
     title = overlay_title(record.score, record.max_score, record.label, record.reason)
-    overlay = Overlay(image, anomaly_map, known.frame, record.regions, title)
+    overlay = Overlay(image, anomaly_map, known.frame, record.regions, title, record.is_without_place)
     save(draw_overlays([overlay]), file, "output")

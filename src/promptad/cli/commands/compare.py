@@ -4,9 +4,9 @@ from rich.console import Console
 
 from promptad.cli.choice import make_choice
 from promptad.cli.given import Arguments
+from promptad.reports.comparison.agreement import comparable_rows
 from promptad.reports.comparison.differences import compare
 from promptad.reports.comparison.figure import draw_comparison
-from promptad.reports.comparison.rows import comparable_rows
 from promptad.reports.comparison.tables import print_comparison, write_csv, write_markdown
 
 

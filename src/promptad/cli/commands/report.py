@@ -8,24 +8,23 @@ from promptad.cli.flags import with_flags
 from promptad.cli.given import Arguments
 from promptad.cli.machine import find_device
 from promptad.cli.options import CHOICE
-from promptad.errors import InputError
 from promptad.reports.gallery import make_galleries
 from promptad.reports.parts_page import is_of_parts, read_parts, render_parts_page
 from promptad.reports.predictions_page import render_predictions_page
 from promptad.reports.predictions_summary import PredictionsSummary, health_of, make_gallery
 from promptad.reports.run_page import render_run_page
 from promptad.reports.run_summary import summarize_run
-from promptad.reports.template import write_page
+from promptad.reports.template import check_page_file, write_page
 from promptad.runtime.predictions import read_predictions
 
 
 def run_report(given: Arguments, console: Console) -> None:
     """Write saved results, or predictions, as one page."""
-    if given["output"].is_dir():
-        raise InputError(f"`output` {given['output']} is a folder: name the page, such as report.html")
+    check_page_file(given["output"])
     device = find_device(given, console)
     page = _page_of_predictions if given["predictions"] else _page_of_run
-    write_page(with_flags(page(given, device, console)), given["output"])
+    if replaced := write_page(with_flags(page(given, device, console)), given["output"]):
+        console.print(replaced, soft_wrap=True)
     console.print(f"report: {given['output']}", soft_wrap=True)
 
 

@@ -17,6 +17,7 @@ from promptad.models.memory_bank import CalibratedMemory
 from promptad.models.multi_prototype.explain import explain
 from promptad.models.multi_prototype.head import PrototypeHead
 from promptad.models.multi_prototype.known_defects import KnownDefects
+from promptad.models.multi_prototype.names import abnormal_names
 from promptad.models.multi_prototype.scoring import score_class_tokens
 from promptad.models.multi_prototype.similarities import normal_similarities
 from promptad.models.multi_prototype.threshold import NormalScoreDistribution, Thresholds
@@ -144,6 +145,7 @@ class MultiPrototypeDetector(AnomalyDetector):
             by_rate=() if scores is None else tuple((rate, scores.image_level(rate)) for rate in RATES),
             phrases=states.phrases,
             groups=states.groups,
+            prototype_words=tuple(", ".join(name.words) for name in abnormal_names(self.head.prototypes, states)),
             looks=self.looks,
             defects=() if self.taught is None else self.taught.defects,
         )

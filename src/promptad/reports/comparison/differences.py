@@ -142,7 +142,8 @@ def compare_k(rows: Sequence[SavedRow], choice: Choice, level: str) -> Block:
     images = {row.class_name: row.test_images for row in rows}
     for metric in METRICS:
         alike = [row for row in rows if row.level == (level if metric.of_pixels else "image")]
-        baseline, ours = (values_of(alike, system, metric.column) for system in (choice.baseline, choice.ours))
+        ours = values_of(alike, choice.ours, metric.column)
+        baseline = ours if choice.is_alone else values_of(alike, choice.baseline, metric.column)
         per_class = shared_seeds(baseline, ours)
         for name, seeds in per_class.items():
             pairs[name][metric.column] = pair_of(metric, baseline, ours, seeds, {name: 1})
@@ -191,14 +192,18 @@ def seeds_of_all(per_class: Iterable[tuple[int, ...]]) -> tuple[int, ...]:
 
 
 def pair_of(metric: Metric, baseline: Values, ours: Values, seeds: tuple[int, ...], weights: Mapping[str, int]) -> Pair:
-    """Pair the means over classes, which count by their weights, seed by seed."""
+    """Pair the means over classes, which count by their weights, seed by seed.
+
+    Of values with themselves nothing is tested.
+    """
     shares = np.array(list(weights.values()), dtype=float)
     first, second = (np.array([[side[name][seed] for seed in seeds] for name in weights]) for side in (baseline, ours))
     differences = second - first  # [class, seed]
     before, now, difference = (
         spread(np.average(values, axis=0, weights=shares).tolist()) for values in (first, second, differences)
     )
-    interval, p_value = classes_interval(differences, shares), signed_rank_p(differences)
+    tested = ours is not baseline
+    interval, p_value = (classes_interval(differences, shares), signed_rank_p(differences)) if tested else (None, None)
     return Pair(
         before,
         now,

@@ -1,12 +1,10 @@
-"""Read and choose the saved rows of a comparison, and check that they agree in what must be equal."""
+"""Read and choose the saved rows of a comparison."""
 
 import hashlib
 import json
 import re
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +13,12 @@ from promptad.errors import InputError, check_choice
 from promptad.results.columns import METRIC_TITLES
 from promptad.results.paths import ResultFolder
 from promptad.results.table import HASH_DIGITS, read_results
-from promptad.settings import MULTI_PROTOTYPE, SINGLE_ANCHOR, TEST_ORACLE
+from promptad.settings import MULTI_PROTOTYPE, SINGLE_ANCHOR
 from promptad.utils.json_text import flat_paths, parse_json
 from promptad.utils.provenance import package_version
 
 MEMORY = "+memory"  # suffix of the name of a system with a memory bank
 BASELINE, OURS = SINGLE_ANCHOR + MEMORY, MULTI_PROTOTYPE
-MAX_NAMED = 3  # values in an error
 # Draws, what is checked by itself, and what follows from the images.
 FREE = ("training.seed", "training.k_shot", "training.select", "backbone.pretrained", "bit_depth")
 MARK = "\N{DAGGER}"  # beside results of another version
@@ -39,6 +36,11 @@ class Choice:
     seeds: tuple[int, ...] = ()
     classes: tuple[str, ...] = ()
     select: str | None = None
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether it is of one system, whose own numbers take the form of a comparison."""
+        return self.baseline == self.ours
 
 
 @dataclass(frozen=True)
@@ -82,33 +84,6 @@ class SavedRow:
         return f"{self.class_name} of {self.system}, k = {self.k}, seed {self.seed}"
 
 
-def comparable_rows(choice: Choice) -> tuple[SavedRow, ...]:
-    """Return the saved rows of both systems.
-
-    Raises:
-        InputError: there are none, or they differ in what must agree.
-    """
-    if choice.baseline == choice.ours:
-        raise InputError(f"`baseline` and `ours` are both {choice.ours}: name two systems")
-    return saved_rows(choice)
-
-
-def saved_rows(choice: Choice) -> tuple[SavedRow, ...]:
-    """Return the saved rows of the systems of a choice, which may be one.
-
-    Raises:
-        InputError: there are none, or they differ in what must agree.
-    """
-    rows = [row for folder in result_folders(choice) for row in read_rows(folder)]
-    if not rows:
-        raise no_results(choice)
-    rows = used_levels(choose_rows(rows, choice), choice)
-    check_duplicates(rows)
-    check_test_labels(rows, choice)
-    check_mixtures(rows)
-    return tuple(rows)
-
-
 def result_folders(choice: Choice) -> list[ResultFolder]:
     """Return the result folders of the chosen data set, k and seeds.
 
@@ -124,7 +99,7 @@ def result_folders(choice: Choice) -> list[ResultFolder]:
         ("seeds", choice.seeds, {folder.seed for folder in found}),
     ):
         if missing := set(wanted) - known:
-            raise InputError(f"`{setting}` {_listed(missing)}: no results of it; there are those of {_listed(known)}")
+            raise InputError(f"`{setting}` {listed(missing)}: no results of it; there are those of {listed(known)}")
     return [
         folder
         for folder in found
@@ -163,13 +138,13 @@ def choose_rows(rows: Sequence[SavedRow], choice: Choice) -> list[SavedRow]:
     ):
         known = {getattr(row, column) for row in rows}
         if missing := set(wanted) - known:
-            raise InputError(f"`{setting}` {_listed(missing)}: no results of it; there are those of {_listed(known)}")
+            raise InputError(f"`{setting}` {listed(missing)}: no results of it; there are those of {listed(known)}")
         rows = [row for row in rows if not wanted or getattr(row, column) in wanted]
     known = {row.system for row in rows}
     for system, setting in {choice.baseline: "baseline", choice.ours: "ours"}.items():  # of a single one, "ours"
         if system not in known:
             cure = f"name another, or make them with {training_command(choice, system)}"
-            raise InputError(f"`{setting}` {system}: no results of it; there are those of {_listed(known)}: {cure}")
+            raise InputError(f"`{setting}` {system}: no results of it; there are those of {listed(known)}: {cure}")
     return [row for row in rows if row.system in (choice.baseline, choice.ours)]
 
 
@@ -193,7 +168,7 @@ def no_results(choice: Choice) -> InputError:
         )
     measured = sorted({file.parts[-4] for root in choice.roots for file in root.glob("*/k_*/csv/Seed_*-results.csv")})
     commands = [training_command(choice, system) for system in dict.fromkeys((choice.baseline, choice.ours))]
-    other = f", or choose those of {_listed(measured)} with `dataset`" if measured else ""
+    other = f", or choose those of {listed(measured)} with `dataset`" if measured else ""
     return InputError(f"no such results in {places}: make them with {' and '.join(commands)}{other}")
 
 
@@ -202,90 +177,9 @@ def training_command(choice: Choice, system: str) -> str:
     name, memory = system.removesuffix(MEMORY), system.endswith(MEMORY)
     options = [f"`dataset` {choice.dataset}", f"`system` {name}", f"`memory` {memory}"]
     options += [f"`k_shot` {choice.k_shot[0]}"] if choice.k_shot else []
-    options += [f"`seeds` {_listed(choice.seeds, ',')}"] if choice.seeds else []
+    options += [f"`seeds` {listed(choice.seeds, ',')}"] if choice.seeds else []
     options += [f"`select` {choice.select}"] if choice.select else []
     return f"promptad train-all {' '.join(options)}"
-
-
-def check_duplicates(rows: Sequence[SavedRow]) -> None:
-    """Check that no two rows have the same name, which may happen with two result folders."""
-    named: dict[tuple[Any, ...], list[SavedRow]] = defaultdict(list)
-    for row in rows:
-        named[row.class_name, row.system, row.level, row.select, row.k, row.seed].append(row)
-    for duplicates in named.values():
-        if len(duplicates) > 1:
-            places = " and ".join(str(row.root) for row in duplicates)
-            raise InputError(f"{duplicates[0]} is in {places}: name one of them by `root_dir`")
-
-
-def check_test_labels(rows: Sequence[SavedRow], choice: Choice) -> None:
-    """Check that test labels chose no epoch, unless such rows are selected explicitly."""
-    oracles = [row for row in rows if row.select == TEST_ORACLE]
-    if oracles and choice.select is None:
-        honest = next((row.select for row in rows if row.select != TEST_ORACLE), None)
-        cure = f"`select` {honest} picks the honest rows" if honest else f"`select` {TEST_ORACLE} shows them as such"
-        raise InputError(f"test labels chose the epoch of {oracles[0]} ({TEST_ORACLE}): {cure}")
-
-
-def check_mixtures(rows: Sequence[SavedRow]) -> None:
-    """Check that the rows of one column have the same protocol and test images."""
-    check_mixture("kept epochs", rows, "select", "select")
-    check_mixture("backbones", rows, "backbone")
-    check_mixture("weights", rows, "weights")
-    for column in sorted({(row.system, row.level) for row in rows}):
-        alike = [row for row in rows if (row.system, row.level) == column]
-        check_mixture(f"settings (n_pro, n_pro_ab, epochs) of {column[0]}", alike, "settings")
-        check_configurations(column[0], [row for row in alike if row.configuration])
-    for name in sorted({row.class_name for row in rows}):
-        alike = [row for row in rows if row.class_name == name]
-        check_mixture(f"test pictures of {name}", alike, "data")
-        check_mixture(f"maps of {name}", [row for row in alike if row.protocol], "protocol")
-        check_mixture(f"regions or tiles of {name}", [row for row in alike if row.picture], "picture")
-
-
-def check_configurations(system: str, rows: Sequence[SavedRow]) -> None:
-    """Check that the rows of a system agree in all settings; those of an older version did not write them."""
-    for path in dict.fromkeys(path for row in rows for path in row.configuration):
-        check_mixture(f"`{path}` of {system}", rows, partial(_setting_of, path))
-
-
-def _setting_of(path: str, row: SavedRow) -> str:
-    return row.configuration.get(path, "none")
-
-
-def check_mixture(
-    what: str, rows: Sequence[SavedRow], column: str | Callable[[SavedRow], Any], setting: str = ""
-) -> None:
-    """Check that rows agree in `column`, or in what it returns; `setting` picks one of its values, if one does.
-
-    Raises:
-        InputError: what differs, where, and how to pick rows that agree.
-    """
-    groups: dict[Any, list[SavedRow]] = defaultdict(list)
-    for row in rows:
-        groups[getattr(row, column) if isinstance(column, str) else column(row)].append(row)
-    if len(groups) < 2:
-        return
-    found = [f"{_words(value)} ({group[0]})" for value, group in groups.items()]
-    more = ", …" if len(found) > MAX_NAMED else ""
-    most = max(groups, key=lambda value: (len({row.system for row in groups[value]}), len(groups[value])))
-    cure = f"`{setting}` {most} picks one" if setting else picking_setting(groups[most], rows)
-    raise InputError(f"different {what}: {', '.join(found[:MAX_NAMED])}{more}: {cure}")
-
-
-def picking_setting(wanted: Sequence[SavedRow], rows: Sequence[SavedRow]) -> str:
-    """Name the setting that separates the wanted rows from the others, or what to do if none does."""
-    others = [row for row in rows if row not in wanted]
-    for setting, column in (
-        ("k_shot", "k"),
-        ("seeds", "seed"),
-        ("root_dir", "root"),
-        ("classes", "class_name"),
-    ):
-        values = {getattr(row, column) for row in wanted}
-        if values.isdisjoint(getattr(row, column) for row in others):
-            return f"`{setting}` {_listed(values, ',')} picks one"
-    return "train and measure them again in the same way"
 
 
 def package_in_words(version: str, commit: str) -> str:
@@ -332,9 +226,6 @@ def _digest(values: Mapping[str, str]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:HASH_DIGITS] if values else ""
 
 
-def _listed(values: Any, separator: str = ", ") -> str:
+def listed(values: Any, separator: str = ", ") -> str:
+    """Return values in their order, as a text."""
     return separator.join(map(str, sorted(values)))
-
-
-def _words(value: object) -> str:
-    return f"({', '.join(value)})" if isinstance(value, tuple) else str(value)

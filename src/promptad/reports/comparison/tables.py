@@ -6,23 +6,22 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from promptad.reports.comparison.differences import Block, Comparison, Line, Pair, Spread
 from promptad.reports.comparison.rows import MARK
 from promptad.reports.comparison.significance import CONFIDENCE, LEAST_CLASSES, LEVEL, Verdict
+from promptad.results.blocks import BlockTable
 from promptad.results.columns import Metric
 from promptad.results.terminal import metrics_table
 from promptad.settings import TEST_ORACLE
 from promptad.utils.files import whole_file
+from promptad.utils.numbers import signed
 
 SIDES = ("baseline", "ours", "difference")
 SHORT_SIDES = {"baseline": "base", "ours": "ours", "difference": "diff"}
 WARNING = "TEST LABELS CHOSE THE EPOCH"  # beside numbers that do not hold for other images
-MINUS = "\N{MINUS SIGN}"
 CSV_COLUMNS = (
     *("dataset", "k", "class", "metric"),
     *(f"{side}{part}" for side in SIDES for part in ("", "_deviation")),
@@ -147,12 +146,6 @@ def cell(pair: Pair | None, side: str, between: str = " ") -> str:
     return number if spread.deviation is None else f"{number}{between}±{between}{spread.deviation:.1f}"
 
 
-def signed(number: float) -> str:
-    """The text of a difference, such as "+1.2", with a true minus sign."""
-    rounded = round(number, 1) + 0.0  # no "-0.0"
-    return "0.0" if rounded == 0 else f"{rounded:+.1f}".replace("-", MINUS)
-
-
 def line_name(line: Line) -> str:
     """The name of a line, with a mark where a result of another version is in it."""
     return f"{line.name} {MARK}" if line.marked else line.name
@@ -185,7 +178,7 @@ def _images_in_words(blocks: Sequence[Block]) -> str:
     return "; ".join(f"{count} at k = {block.k}" for count, block in zip(counts, blocks, strict=True))
 
 
-def _add_line(table: Table, line: Line, metrics: Sequence[Metric], style: str) -> None:
+def _add_line(table: BlockTable, line: Line, metrics: Sequence[Metric], style: str) -> None:
     """Add three rows; a difference with a verdict is bold."""
     table.add_section()
     for side in SIDES:
@@ -199,10 +192,8 @@ def is_clear(pair: Pair | None, side: str) -> bool:
     return pair is not None and side == "difference" and pair.verdict != Verdict.NOT_TOLD_APART
 
 
-def _verdict_table(title: str, comparison: Comparison, block: Block) -> Table:
-    table = Table(title=title, box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=0)
-    for head in VERDICT_HEADS:
-        table.add_column(head, justify="left" if head in (VERDICT_HEADS[0], VERDICT_HEADS[-1]) else "right")
+def _verdict_table(title: str, comparison: Comparison, block: Block) -> BlockTable:
+    table = BlockTable(title, VERDICT_HEADS[:1], VERDICT_HEADS[1:])
     for metric in comparison.metrics:
         if pair := block.mean.pairs.get(metric.column):
             style = "" if pair.verdict == Verdict.NOT_TOLD_APART else "bold"
