@@ -1,10 +1,12 @@
 """Starts a `promptad` command for the scripts beside this file, in the project's environment."""
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
-ENVIRONMENT = Path(__file__).resolve().parent / ".venv" / "bin" / "python"
+ENVIRONMENT = Path(__file__).resolve().parent / ".venv"
+PYTHON = ENVIRONMENT / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 
 def launch(command: str, *options: str) -> None:
@@ -17,8 +19,10 @@ def launch(command: str, *options: str) -> None:
     except ModuleNotFoundError as error:
         if error.name != "promptad":
             raise
-        if not ENVIRONMENT.exists() or Path(sys.prefix) == ENVIRONMENT.parent.parent:
-            print("promptad is not installed: ./train_single_class.sh installs it, then try again", file=sys.stderr)
+        if not PYTHON.exists() or Path(sys.prefix) == ENVIRONMENT:
+            print("promptad is not installed: pip install . or ./train_single_class.sh does it", file=sys.stderr)
             sys.exit(2)
-        os.execv(ENVIRONMENT, [str(ENVIRONMENT), *sys.argv])
+        if os.name == "nt":  # where a replaced process lets the terminal go on
+            sys.exit(subprocess.run([PYTHON, *sys.argv], check=False).returncode)
+        os.execv(PYTHON, [str(PYTHON), *sys.argv])
     sys.exit(main([command, *options, *sys.argv[1:]]))

@@ -5,7 +5,7 @@ PYTHON="$PWD/.venv/bin/python"
 
 find_python() {
     local candidate
-    for candidate in python3.11 python3.12 python3.13 python3 python; do
+    for candidate in ${PROMPTAD_PYTHON:+"$PROMPTAD_PYTHON"} python3.11 python3.12 python3.13 python3 python; do
         if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
             echo "$candidate"
             return

@@ -1,7 +1,7 @@
 """Invalid input: the command line refuses it in one line, and results stay."""
 
 import json
-import resource
+import os
 import shutil
 import subprocess
 import sys
@@ -32,6 +32,8 @@ from rich.console import Console
 from promptad.cli.commands import RUNNERS
 from promptad.engine import runs
 from promptad.estimator import PromptAD
+
+POSIX = pytest.mark.skipif(os.name != "posix", reason="the system has no such limit or device")
 
 
 @pytest.mark.parametrize(
@@ -119,7 +121,10 @@ def test_a_detector_that_diverged_is_not_saved(bracket: Path, tmp_path: Path) ->
     assert not any(tmp_path.rglob("*.pt"))
 
 
+@POSIX
 def test_a_file_that_cannot_be_finished_is_refused_and_results_stay(copied: Trained) -> None:
+    import resource  # noqa: PLC0415 not every system has it
+
     before, limits = contents(copied.results), resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
     try:
@@ -238,7 +243,7 @@ def test_a_range_of_seeds_has_a_bound() -> None:
     assert_refused(call("train", "--class-name", "carpet", "--seeds", "0-999999999"), "--seeds", "0-999999999")
 
 
-@pytest.mark.parametrize("name", ["..", ".", "../outside", "a/b", "/etc", "a\\b"])
+@pytest.mark.parametrize("name", ["..", ".", "../outside", "a/b", "/etc", "a\\b", "metal:bracket", "CON"])
 def test_no_class_name_leads_out_of_the_result_folder(name: str, drawn: Path, tmp_path: Path) -> None:
     results, good = tmp_path / "result", drawn / "demo" / "carpet" / "train" / "good"
     shutil.copytree(good, tmp_path / "part" / "good")
@@ -324,6 +329,7 @@ def test_a_reader_that_closes_early_does_not_stop_the_work(trained: Trained, tmp
     assert (tmp_path / "p" / "predictions.jsonl").is_file()
 
 
+@POSIX
 def test_a_full_disk_behind_the_output_is_one_line(trained: Trained, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "promptad", "report", "--dataset", "demo", "--root-dir", trained.results]
     command += ["--output", tmp_path / "page.html"]

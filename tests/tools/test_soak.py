@@ -7,6 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+
+pytest.importorskip("resource")  # which tools/soak.py measures with, and Windows lacks
+
 import soak
 
 from promptad.errors import InputError

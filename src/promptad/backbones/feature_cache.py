@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeAlias, Union
 from uuid import uuid4
 
+from platformdirs import user_cache_path
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
@@ -89,15 +90,14 @@ def as_cache(cache: CacheLike) -> FeatureCache | None:
 
 
 def default_cache_folder() -> Path:
-    """The cache folder: $PROMPTAD_CACHE, else `promptad` in the user's cache folder, or without a home in /tmp."""
+    """The cache folder: $PROMPTAD_CACHE, else the user's on this system, or without a home one for temporary files."""
     if own := os.environ.get("PROMPTAD_CACHE"):
         return Path(own)
-    if shared := os.environ.get("XDG_CACHE_HOME"):
-        return Path(shared) / "promptad"
-    try:
-        return Path.home() / ".cache" / "promptad"
-    except RuntimeError:  # containers may run as a user of no name
-        return Path(tempfile.gettempdir()) / f"promptad-{os.getuid()}"
+    with suppress(RuntimeError):  # containers may run as a user of no name
+        folder = user_cache_path("promptad", appauthor=False)
+        if folder.is_absolute():  # older versions answer ~
+            return folder
+    return Path(tempfile.gettempdir()) / f"promptad-{os.getuid()}"
 
 
 def _read_file(file: Path) -> dict[str, Tensor] | None:

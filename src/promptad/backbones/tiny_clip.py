@@ -27,7 +27,7 @@ def load_tiny(settings: BackboneSettings, device: torch.device) -> Backbone:
 
 def tiny_config() -> dict[str, Any]:
     """Return open_clip's model configuration of `tiny`."""
-    config: dict[str, Any] = json.loads((files(__package__) / "tiny" / "config.json").read_text())
+    config: dict[str, Any] = json.loads((files(__package__) / "tiny" / "config.json").read_text(encoding="utf-8"))
     return config
 
 

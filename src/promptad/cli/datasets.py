@@ -28,7 +28,7 @@ def read_part(given: Arguments, console: Console) -> tuple[ClassDataset, Argumen
     check_alone(given, usual, "`good`: leave it out (the part's name is `name`)")
     if given["name"] is None:
         raise InputError("`name` is missing: say what the part is, such as `name` 'metal bracket'")
-    check_plain_name("name", given["name"])
+    check_plain_name("name", given["name"].strip())
     named = [part for word in given["good"] for part in ([word] if Path(word).exists() else names(word))]
     found = find_images([str(_good_folder(Path(word)) or word) for word in named])
     sorted_out = sort_out_masks(found.images)

@@ -125,7 +125,7 @@ def show_record(record: RunRecord, console: Console) -> None:
 
 
 def diagnostics_of(detector: AnomalyDetector, features: ImageFeatures) -> dict[str, Any] | None:
-    """Return the diagnostics of a detector's prototypes by `features` of some images, and their names; None without any."""
+    """Return the diagnostics of a detector's prototypes by `features` of images, and their names; None without any."""
     if not isinstance(detector, MultiPrototypeDetector):
         return None
     prototypes = detector.head.prototypes
@@ -142,7 +142,7 @@ def save_diagnostics(detector: AnomalyDetector, diagnostics: dict[str, Any], res
     assert isinstance(detector, MultiPrototypeDetector)
     file, figure = (results.diagnostics(detector.class_name, suffix) for suffix in ("json", "png"))
     with whole_file(file) as temporary:
-        temporary.write_text(json.dumps(diagnostics, indent=2) + "\n")
+        temporary.write_text(json.dumps(diagnostics, indent=2) + "\n", encoding="utf-8")
     cosines = abnormal_cosines(detector.head.prototypes.abnormal).cpu().numpy()
     draw_diagnostics(diagnostics, cosines, figure)
 

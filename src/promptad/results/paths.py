@@ -7,6 +7,7 @@ from pathlib import Path
 
 from promptad.errors import InputError
 from promptad.settings import MULTI_PROTOTYPE, TrainingSettings
+from promptad.utils.file_names import ALLOWED, is_file_name
 from promptad.utils.files import writable_folder
 
 OWN_CHECKPOINT = "detector.pt"
@@ -14,13 +15,23 @@ DEFAULT_SEED = TrainingSettings().seed  # its diagnostics and drawings have the 
 
 
 def check_plain_name(setting: str, name: str) -> None:
-    """Check that a class may name files: that no file of it leaves its folder.
+    """Check that a class may name files, on any system.
 
     Raises:
-        InputError: it is empty, a path, or holds what a file's name cannot.
+        InputError: it is empty, a path, or no name of a file on every system.
     """
-    if not name.strip() or Path(name).name != name or name in (".", "..") or not set(name).isdisjoint("\0/\\"):
-        raise InputError(f"`{setting}` {name!r}: give a plain name, such as carpet; files are called by it")
+    if not is_file_name(name):
+        raise InputError(f"`{setting}` {name!r}: give a plain name, such as carpet, {ALLOWED}; files are called by it")
+
+
+def _check_stays(class_name: str) -> None:
+    """Check that no file of a class that results name leaves its folder; earlier versions took names with a colon.
+
+    Raises:
+        InputError: it is empty, or a path.
+    """
+    if not class_name.strip() or class_name in (".", "..") or not set(class_name).isdisjoint("\0/\\"):
+        raise InputError(f"`class_name` {class_name!r}: give a plain name, such as carpet; files are called by it")
 
 
 @dataclass(frozen=True)
@@ -58,7 +69,7 @@ class ResultFolder:
 
     def checkpoint(self, class_name: str) -> Path:
         """The detector of a class."""
-        check_plain_name("class_name", class_name or "any")
+        _check_stays(class_name or "any")
         return self._of_system("checkpoint") / f"{self._kind}-Seed_{self.seed}-{class_name}-check_point.pt"
 
     def scores(self, class_name: str) -> Path:
@@ -71,7 +82,7 @@ class ResultFolder:
 
     def images(self, class_name: str) -> Path:
         """The folder of a class's drawn predictions."""
-        check_plain_name("class_name", class_name)
+        _check_stays(class_name)
         return self._of_system("imgs") / self._of_level(class_name)
 
     @property

@@ -1,7 +1,6 @@
 """Judge the pictures of many parts, each by its own detector, and sum up what was found of all."""
 
 import json
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from promptad.runtime.metadata import Metadata
 from promptad.runtime.parts import Finder, Part, divide_by_folder, divide_by_look
 from promptad.runtime.predictions import GUESS, LINES, PARTS, UNLIKE_ALL, Match, PredictionRecord, read_lines
 from promptad.runtime.table import TABLE, write_parts_table
+from promptad.utils.file_names import as_file_name
 from promptad.utils.files import whole_file, writable_folder
 
 HEADINGS = ("part", "pictures", "anomalies", "unsure", "unreadable", "threshold")
@@ -126,7 +126,7 @@ def folder_of(name: str) -> str:
     >>> folder_of("metal bracket")
     'metal_bracket'
     """
-    return re.sub(r"[\0/\\]|^\.+", "_", "_".join(name.split()))
+    return as_file_name("_".join(name.split()))
 
 
 def summary_lines(parts: Sequence[Part], tallies: Mapping[str, Tally], unmatched: int) -> list[str]:

@@ -228,7 +228,8 @@ def predictions_file(folder: Path, run: PredictionRun, images: Sequence[Path]) -
     with writable_folder(folder, "output"):
         known = _resumed(part, run_part, run, images)
         run_part.write_text(run.to_json(), encoding="utf-8")
-        with part.open("w", encoding="utf-8", errors="backslashreplace") as lines:  # \udc80 is JSON's own escape
+        # \udc80 is JSON's own escape; lines end alike on every system, as those of a watcher.
+        with part.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as lines:
             file = PredictionsFile(lines, known)
             for record in known:
                 file.write(record)

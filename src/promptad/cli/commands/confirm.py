@@ -59,7 +59,8 @@ def _gather(path: Path, given: Arguments, console: Console) -> GivenVerdicts:
     if given["verdicts"] is not None:
         saved = read_verdicts(given["verdicts"])
         if saved.detector_sha256 not in ("", file_sha256(path)):
-            console.print(f"{path} has changed since these verdicts were given, or they are of another detector")
+            line = f"{path} has changed since these verdicts were given, or they are of another detector"
+            console.print(line, soft_wrap=True)
     return GivenVerdicts(
         tuple(dict.fromkeys((*good, *lines.good, *saved.good))),
         tuple(dict.fromkeys((*defect, *lines.defect, *saved.defect))),
