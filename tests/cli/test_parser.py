@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import LIGHTEST, Trained, assert_refused, call
+from helpers import LIGHTEST, Own, Trained, assert_refused, call
 from rich.console import Console
 
 from promptad.cli.commands import RUNNERS
@@ -117,3 +117,23 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match=r"^0$"):
         parse(["--version"])
     assert capsys.readouterr().out.startswith(f"promptad {package_version()}")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--device", "cuda"), ("--device cuda", "choose cpu")),
+        (("--device", "gpu"), ("--device 'gpu'", "give cpu, cuda")),
+        (("--device", "cpu", "--use-cpu"), ("--device cpu", "leave out --use-cpu")),
+        (("--device", "cpu", "--gpu-id", "0"), ("--device cpu", "leave out --gpu-id")),
+    ],
+)
+def test_a_device_that_is_not_there_or_asked_for_twice_is_refused(
+    words: tuple[str, ...], said: tuple[str, ...], own: Own, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert_refused(call("threshold", own.part, *words), *said)
+
+
+def test_a_device_is_asked_for_by_its_name(own: Own) -> None:
+    assert call("threshold", own.part, "--device", "cpu").output == call("threshold", own.part, "--use-cpu").output

@@ -60,7 +60,7 @@ class ViTImageEncoder:
         """Return the input of the first block: class and patch embeddings [N, 1 + side², width], positions added."""
         visual = self.visual
         patches = visual.conv1(pixels).flatten(2).transpose(1, 2)  # [image, patch, width]
-        tokens = torch.cat([visual.class_embedding.expand(len(patches), 1, -1), patches], 1)
+        tokens = torch.cat([visual.class_embedding.expand(patches.shape[0], 1, -1), patches], 1)
         normed: Tensor = visual.ln_pre(tokens + visual.positional_embedding)
         return normed
 

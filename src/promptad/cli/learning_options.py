@@ -247,8 +247,9 @@ UNSURE = Option(
     system=MULTI_PROTOTYPE,
 )
 WEIGHTS = BACKBONE[1]
-GPU = Option("--gpu-id", int, "number of the GPU (default: 0 where there is one, else the CPU)")
-CPU = Option("--use-cpu", truth, "work on the CPU even where there is a GPU", default=False)
+DEVICE = Option("--device", str, "cpu, cuda or a certain GPU, such as cuda:1 (default: a GPU, if there is one)")
+GPU = Option("--gpu-id", int, "the same by the number of a GPU (default: 0 where there is one, else the CPU)")
+CPU = Option("--use-cpu", truth, "the same as the device cpu: work on the CPU even where there is a GPU", default=False)
 BATCH = Option(
     "--batch-size", int, "pictures that are encoded together; lower it if memory runs out", default=BATCH_SIZE
 )
@@ -261,6 +262,7 @@ ENGINE = Option(
     choices=(TORCH, *ENGINES),
 )
 MACHINE = (
+    DEVICE,
     GPU,
     CPU,
     ENGINE,

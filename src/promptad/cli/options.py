@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from promptad.cli.detector_options import CONFIRM, EXPORT, MOVED, PREDICT_GROUPS, SERVE, SET_THRESHOLD, WATCH_GROUPS
-from promptad.cli.learning_options import BATCH, CPU, DATA, GPU, LEARNING_GROUPS, OWN
+from promptad.cli.learning_options import BATCH, CPU, DATA, DEVICE, GPU, LEARNING_GROUPS, OWN
 from promptad.cli.option import Command, Option
 from promptad.cli.values import folders, names, numbers, truth
 from promptad.data.corruptions import CORRUPTIONS
@@ -126,7 +126,7 @@ COMMAND_GROUPS: dict[str, dict[str, Command]] = {
         ),
         "report": Command(
             "write saved results, or predictions, as one HTML page with figures and the worst pictures",
-            {"the page": PAGE, "which results": CHOICE, "machine": (GPU, CPU)},
+            {"the page": PAGE, "which results": CHOICE, "machine": (DEVICE, GPU, CPU)},
             ("promptad report --predictions predictions --output report.html", "promptad report --dataset demo"),
         ),
     },

@@ -212,6 +212,10 @@ class PromptAD(Stored, Confirmed, OutlierMixin, BaseEstimator):
         told.append("no threshold" if threshold is None else f"threshold {threshold:.4g}")
         return f"PromptAD({self._detector.class_name!r}, fitted on {images}, {', '.join(told)})"
 
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        """Return what a notebook shows: that line, in place of scikit-learn's table of arguments."""
+        return {"text/plain": repr(self)}
+
 
 def _tiles(tiles: tuple[int, int] | str) -> tuple[int, int] | None:
     """Return tiles as settings hold them; None is what suits the pictures."""
