@@ -89,7 +89,7 @@ def test_a_part_is_a_prediction(prediction: ImagePrediction, key: slice, rows: l
     assert part.label == tuple(prediction.label[row] for row in rows)
     assert part.explanations == tuple(prediction.explanations[row] for row in rows)
     assert list(part.images) == [prediction.images[row] for row in rows]
-    assert (part._repr_png_() is None) == (not rows)
+    assert (part._repr_jpeg_() is None) == (not rows)
 
 
 def test_a_mask_of_another_length_is_refused(prediction: ImagePrediction) -> None:
