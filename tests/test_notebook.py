@@ -16,7 +16,8 @@ def texts(notebook: Any) -> list[list[str]]:
     shown = []
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            outputs = [output.get("text") or output.data["text/plain"] for output in cell.outputs]
+            told = [output for output in cell.outputs if output.get("name") != "stderr"]
+            outputs = [output.get("text") or output.data["text/plain"] for output in told]
             shown.append([re.sub(r"0x[0-9a-f]+", "", text) for text in outputs])
     return shown
 
