@@ -222,7 +222,7 @@ def test_an_interrupted_run_keeps_its_lines_and_goes_on(
 def test_a_mistyped_path_keeps_the_earlier_predictions(own: Own, tmp_path: Path) -> None:
     before = own.lines(tmp_path)
     outcome = call("predict", own.part, own.new / "god.png", "--output", tmp_path)
-    assert_refused(outcome, "none of the pictures could be read", "the earlier predictions are kept")
+    assert_refused(outcome, "no picture at", "god.png: check the path")
     assert read_lines(tmp_path) == before
     assert {path.name for path in tmp_path.iterdir()} == {"predictions.jsonl", "predictions.csv", "run.json"}
 

@@ -93,7 +93,7 @@ class _Version(argparse.Action):
     """Shows the version, which is looked up only then."""
 
     def __init__(self, option_strings: Sequence[str], dest: str, **more: Any) -> None:
-        super().__init__(option_strings, dest, nargs=0, **more)
+        super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, **more)
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         commit = package_commit()

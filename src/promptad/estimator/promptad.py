@@ -181,8 +181,17 @@ class PromptAD(Stored, Confirmed, OutlierMixin, BaseEstimator):
     ) -> np.ndarray:
         """Return how normal N images are [N] float64: the lower, the more abnormal, as in scikit-learn.
 
-        It is minus the raw score of `predict`, unbounded, and takes no time for maps. The arguments are those of
-        `predict`.
+        It is minus the raw score of `predict`, unbounded, and takes no time for maps.
+
+        Args:
+            images: the images, given as for `fit`.
+            region: as of `predict`.
+            batch_size: as of `predict`.
+            progress: as of `predict`.
+            cache: as of `predict`.
+
+        Raises:
+            InputError: as of `predict`, but for a method without a threshold, which has scores.
         """
         given = as_images(images)
         detector, masks = self._asked(region, None, cache)
