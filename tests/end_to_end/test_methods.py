@@ -210,7 +210,7 @@ def test_a_bare_upstream_checkpoint_is_measured_with_the_given_settings(
     assert (outcome.code, outcome.errors) == (0, "")
     found = rows_of(results / "demo" / "k_2")["single-anchor", "image", "yes"]
     assert [found[metric] for metric in METRIC_TITLES] == [row[metric] for metric in METRIC_TITLES]
-    assert_refused(call(*tested), "single-anchor PromptAD", "--system single-anchor", "train again")
+    assert_refused(call(*tested), "single-anchor PromptAD", "--system single-anchor", "train the class again")
     other = copied.folder / CHECKPOINT.format("carpet")
     assert_refused(call(*tested[:-1], other, *ANCHOR), "multi-prototype system", "without --system")
 
