@@ -11,7 +11,7 @@ from promptad.errors import InputError, no_checkpoint
 from promptad.results.paths import OWN_CHECKPOINT, check_plain_name
 from promptad.runtime.engines import SUFFIXES
 
-LEARNING = ("train", "train-all", "test")  # commands that take settings and a data set
+LEARNERS = ("train", "train-all", "test")  # commands that take settings and a data set
 
 
 def check_given(command: str, given: Arguments) -> None:
@@ -20,18 +20,16 @@ def check_given(command: str, given: Arguments) -> None:
     Raises:
         InputError: a value is not, or there is no such file, folder, data set or class.
     """
-    if command in LEARNING:
+    if command in LEARNERS:
         make_seeds(given)
     check_detector(given)
     if pictures := given.get("pictures"):
         check_some_pictures(pictures)
     for setting in ("good", "defect"):
         check_all_pictures(setting, given.get(setting) or ())
-    if command in LEARNING and not (given.get("good") or given.get("name")):
-        setting, named = (
-            ("classes", given["classes"] or ()) if command == "train-all" else ("class_name", (given["class_name"],))
-        )
-        check_dataset(given, setting, named)
+    if command in LEARNERS and not (given.get("good") or given.get("name")):
+        setting = "classes" if command == "train-all" else "class_name"
+        check_dataset(given, setting, given["classes"] or () if command == "train-all" else (given["class_name"],))
 
 
 def check_detector(given: Arguments) -> None:
