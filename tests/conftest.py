@@ -1,7 +1,9 @@
 """Fixtures shared by several tests."""
 
+import multiprocessing
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from helpers import CLASSES, LIGHT, TINY, Own, Trained, call, draw_small_class
 from promptad.backbones.clip import Backbone
 from promptad.backbones.factory import load_backbone
 from promptad.backbones.image_encoder import ViTImageEncoder
+from promptad.cli.main import main
 from promptad.features import ImageFeatures
 from promptad.settings import BackboneSettings
 
@@ -115,3 +118,21 @@ def read_counts(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(ViTImageEncoder, "run_blocks", run_blocks)
     return counts
+
+
+@pytest.fixture(scope="session")
+def killable() -> Callable[[list[str], Callable[[], bool]], None]:
+    """Starts a command in a process of its own, imports done, and kills it as soon as a condition holds."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["promptad.cli.main", "promptad.cli.commands.train", "promptad.cli.commands.sweep"])
+
+    def start_and_kill(arguments: list[str], is_time: Callable[[], bool]) -> None:
+        process = context.Process(target=main, args=(arguments,))
+        process.start()
+        while process.is_alive() and not is_time():
+            time.sleep(0.005)
+        process.kill()
+        process.join(timeout=60)
+        assert not process.is_alive()
+
+    return start_and_kill

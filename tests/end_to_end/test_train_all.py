@@ -2,9 +2,7 @@
 
 import csv
 import json
-import multiprocessing
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,7 +24,6 @@ from helpers import (
 )
 from PIL import Image
 
-from promptad.cli.main import main
 from promptad.results.table import read_results
 
 pytestmark = pytest.mark.slow
@@ -134,24 +131,6 @@ def test_a_class_that_fails_does_not_stop_the_others(mvtec: Path, drawn: Path, t
     outcome = call("train-all", *options)
     assert_refused(outcome, "1 of 2 classes failed", "carpet", "not a picture")
     assert only_row(results / "mvtec" / "k_2")["class"] == "grid"
-
-
-@pytest.fixture(scope="session")
-def killable() -> Callable[[list[str], Callable[[], bool]], None]:
-    """Starts a command in a process of its own, imports done, and kills it as soon as a condition holds."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["promptad.cli.main", "promptad.cli.commands"])
-
-    def start_and_kill(arguments: list[str], is_time: Callable[[], bool]) -> None:
-        process = context.Process(target=main, args=(arguments,))
-        process.start()
-        while process.is_alive() and not is_time():
-            time.sleep(0.005)
-        process.kill()
-        process.join(timeout=60)
-        assert not process.is_alive()
-
-    return start_and_kill
 
 
 def assert_readable(folder: Path) -> None:

@@ -8,8 +8,8 @@ from rich.console import Console
 from promptad.cli.choice import check_alone
 from promptad.cli.given import Arguments
 from promptad.cli.values import names
-from promptad.data.datasets import dataset_folder, default_data_root, read_class
-from promptad.data.demo import DEFECT_FOLDERS, make_demo_class, write_sheet
+from promptad.data.datasets import class_names, dataset_folder, default_data_root, no_classes, read_class
+from promptad.data.demo import DEFECT_FOLDERS, DEMO_CLASSES, make_demo_class, write_sheet
 from promptad.data.mvtec import normal_folder
 from promptad.data.search import find_images
 from promptad.data.stray_masks import sort_out_masks
@@ -59,6 +59,19 @@ def read_one_class(given: Arguments, console: Console) -> ClassDataset:
     dataset = read_class(given["dataset"], find_data(given, (name,), console), name)
     print_notes([dataset], console)
     return dataset
+
+
+def read_classes(given: Arguments, console: Console) -> list[ClassDataset]:
+    """Return the images of the classes that are asked for, or of all."""
+    folder = find_data(given, given["classes"] or DEMO_CLASSES, console)
+    found = given["classes"] or class_names(given["dataset"], folder)
+    if left_out := no_classes(given["dataset"], folder):
+        console.print(f"left out, for they hold no good/: {', '.join(left_out)}", soft_wrap=True)
+    for name in found:
+        check_plain_name("classes", name)
+    classes = [read_class(given["dataset"], folder, name) for name in found]
+    print_notes(classes, console)
+    return classes
 
 
 def find_data(given: Arguments, demo_classes: Sequence[str], console: Console) -> Path:

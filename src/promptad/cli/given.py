@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from promptad.cli.learning_options import LEARNING
+from promptad.cli.option import Option
 from promptad.errors import InputError
 from promptad.settings import MULTI_PROTOTYPE, TINY_BACKBONE, Settings, default_settings
 
@@ -16,12 +17,21 @@ Arguments = dict[str, Any]
 
 def applicable(given: Arguments, console: Console) -> Arguments:
     """Return the options that the chosen method has, and print which are left out."""
-    asked = [option for option in LEARNING if option.setting and given.get(option.name) is not None]
-    foreign = [option for option in asked if option.system not in ("", chosen_system(given))]
-    if foreign:
+    if foreign := foreign_options(given):
         flags = ", ".join(option.flag for option in foreign)
         console.print(f"left out, for the {chosen_system(given)} system has no such thing: {flags}", soft_wrap=True)
-    return {name: value for name, value in given.items() if name not in {option.name for option in foreign}}
+    return without(given, foreign)
+
+
+def foreign_options(given: Arguments) -> list[Option]:
+    """Return the options that were given, and that the chosen method does not have."""
+    asked = [option for option in LEARNING if option.setting and given.get(option.name) is not None]
+    return [option for option in asked if option.system not in ("", chosen_system(given))]
+
+
+def without(given: Arguments, options: Sequence[Option]) -> Arguments:
+    """Return what was given without some options."""
+    return {name: value for name, value in given.items() if name not in {option.name for option in options}}
 
 
 def chosen_system(given: Mapping[str, Any]) -> str:

@@ -20,7 +20,7 @@ from promptad.errors import InputError
 from promptad.export.tower_encoder import with_engine
 from promptad.models.support import with_bit_depth, with_region, with_tiles
 from promptad.results.paths import PartFolder, ResultFolder
-from promptad.settings import Settings
+from promptad.settings import BackboneSettings, Settings
 from promptad.structures import ClassDataset
 
 
@@ -28,13 +28,27 @@ def make_jobs(
     given: Arguments, seeds: Sequence[Settings], classes: Sequence[ClassDataset], console: Console
 ) -> tuple[list[Job], RunContext]:
     """Return the jobs of each class and seed, those of a class one after another, and what they run with."""
-    jobs = [_make_job(given, dataset, settings) for dataset in classes for settings in seeds]
-    if note := weights_note(seeds[0].backbone):
+    jobs = plan_jobs(given, seeds, classes)
+    context = load_context(given, seeds[0].backbone, console)
+    return decide_tiles(jobs, context.backbone), context
+
+
+def plan_jobs(given: Arguments, seeds: Sequence[Settings], classes: Sequence[ClassDataset]) -> list[Job]:
+    """Return the jobs of each class and seed as far as no backbone is needed, those of a class one after another."""
+    return [_make_job(given, dataset, settings) for dataset in classes for settings in seeds]
+
+
+def load_context(given: Arguments, settings: BackboneSettings, console: Console) -> RunContext:
+    """Load a backbone, and return what jobs run with."""
+    if note := weights_note(settings):
         console.print(note, soft_wrap=True)
-    backbone = load_backbone(seeds[0].backbone, find_device(given, console))
+    return make_context(given, console, load_backbone(settings, find_device(given, console)))
+
+
+def decide_tiles(jobs: Sequence[Job], backbone: Backbone) -> list[Job]:
+    """Return jobs with the tiles that suit their support images and the backbone."""
     side = backbone.image_encoder.image_size
-    jobs = [replace(job, settings=with_tiles(job.settings, job.support_images, side)) for job in jobs]
-    return jobs, make_context(given, console, backbone)
+    return [replace(job, settings=with_tiles(job.settings, job.support_images, side)) for job in jobs]
 
 
 def _make_job(given: Arguments, dataset: ClassDataset, settings: Settings) -> Job:

@@ -59,7 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def work() -> int:
         command, given = parse(sys.argv[1:] if arguments is None else arguments)
-        given = applicable(given, console)
+        if "grid" not in given:  # of which each point has a method of its own
+            given = applicable(given, console)
         check_given(command, given)
         from promptad.cli.commands import RUNNERS  # noqa: PLC0415 torch takes seconds, which no help should
 

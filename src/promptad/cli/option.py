@@ -19,6 +19,7 @@ class Option:
     default: Any = None
     system: str = ""  # the method that it applies to, if not to all
     several: bool = False  # whether it may be given more than once
+    varied: bool = False  # whether several values, by commas, make as many settings
     aliases: tuple[str, ...] = ()  # other flags for it, such as the original PromptAD's
     choices: tuple[str, ...] = ()  # what a shell completes; what is given is checked where it is used
 

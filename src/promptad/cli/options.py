@@ -5,7 +5,8 @@ from pathlib import Path
 from promptad.cli.detector_options import CONFIRM, EXPORT, MOVED, PREDICT_GROUPS, SERVE, SET_THRESHOLD, WATCH_GROUPS
 from promptad.cli.learning_options import BATCH, CPU, DATA, DEVICE, GPU, LEARNING_GROUPS, OWN
 from promptad.cli.option import Command, Option
-from promptad.cli.values import folders, names, numbers, truth
+from promptad.cli.sweep_options import SWEEP, SWEEP_LEARNING
+from promptad.cli.values import class_choice, folders, names, numbers, truth
 from promptad.data.corruptions import CORRUPTIONS
 from promptad.reports.comparison.rows import BASELINE, OURS
 
@@ -17,7 +18,7 @@ DISTURB = Option(
     f" {', '.join(CORRUPTIONS)} (default: none)",
 )
 TOGETHER = Option("--together", truth, "train all classes side by side (default: on a GPU)")
-CLASSES = Option("--classes", names, "classes, separated by commas (default: all)")
+CLASSES = Option("--classes", class_choice, "classes, separated by commas, or 'all' (default: all)")
 DEMO = (
     Option("--output", Path, "folder to draw the class folders in", default=Path("data") / "demo"),
     CLASSES,
@@ -117,6 +118,14 @@ COMMAND_GROUPS: dict[str, dict[str, Command]] = {
             (
                 "promptad test --dataset demo --class-name carpet --k-shot 2",
                 "promptad test --dataset demo --class-name carpet --disturb light,blur",
+            ),
+        ),
+        "sweep": Command(
+            "train and measure a grid of settings; start it again and it goes on",
+            {"the sweep": (CLASSES, *SWEEP)} | SWEEP_LEARNING,
+            (
+                "promptad sweep --dataset demo --n_pro 1,3,5 --n_pro_ab 4,6,8 --k-shot 1,2,4 --seeds 0-2",
+                "promptad sweep --memory-bank True,False --classes carpet,grid --json > sweep.json",
             ),
         ),
         "compare": Command(

@@ -11,9 +11,10 @@ from typing import Any, NoReturn
 import shtab
 
 from promptad.cli.given import Arguments, setting_at
+from promptad.cli.grid import with_grid
 from promptad.cli.option import Command, Option
 from promptad.cli.options import COMMAND_GROUPS, COMMANDS
-from promptad.cli.values import folders, names, numbers, phrases, rate, shares, tiles, truth
+from promptad.cli.values import alternatives, class_choice, folders, names, numbers, phrases, rate, shares, tiles, truth
 from promptad.errors import InputError, check_choice
 from promptad.settings import Settings
 from promptad.utils.provenance import package_commit, package_version
@@ -28,6 +29,7 @@ METAVARS: dict[Callable[[str], Any], str] = {
         Path: "PATH",
         folders: "PATH,...",
         names: "NAME,...",
+        class_choice: "NAME,...",
         phrases: "WORDS,...",
         numbers: "N,...",
         shares: "NUMBER,...",
@@ -59,7 +61,8 @@ def parse(arguments: Sequence[str]) -> tuple[str, Arguments]:
         cure = f"did you mean {near[0]}?" if near else f"promptad {known.command} --help lists all"
         raise InputError(f"unknown option {unknown[0]!r}: {cure}")
     given = vars(known)
-    return given.pop("command"), given
+    command = given.pop("command")
+    return command, with_grid(given, COMMANDS[command])
 
 
 def make_parser(*, completing: bool = False) -> argparse.ArgumentParser:
@@ -152,18 +155,23 @@ def _add_option(group: argparse._ArgumentGroup, option: Option, *, completing: b
     default = setting_at(asdict(Settings()), option.setting.split(".")) if option.setting else option.default
     typed = ",".join(map(str, default)) if isinstance(default, tuple) else default
     shown = "" if default in (None, ()) or "(default" in option.help else f" (default: {typed})"
-    more: dict[str, Any] = {"nargs": "?", "const": True} if option.read is truth else {}
+    more: dict[str, Any] = {}
+    if option.read is truth:
+        more = {"nargs": "?", "const": (True,) if option.varied else True}
+    metavar = METAVARS.get(option.read, option.name.upper())
+    if option.varied and not metavar.endswith(",..."):
+        metavar += ",..."
     if option.is_positional:
         more |= {"nargs": "+"} if option.several else {}
     else:
         more |= {"dest": option.name, "action": "append" if option.several else "store"}
-    if completing and option.choices:
+    if completing and option.choices and not option.varied:
         more |= {"choices": option.choices}
     added = group.add_argument(
         *((option.name,) if option.is_positional else (option.flag, *option.aliases)),
-        type=option.read,
+        type=alternatives(option.read) if option.varied else option.read,
         help=(option.help + shown).replace("%", "%%"),
-        metavar=option.name.upper() if option.is_positional else METAVARS.get(option.read, option.name.upper()),
+        metavar=option.name.upper() if option.is_positional else metavar,
         default=argparse.SUPPRESS if option.setting else option.default,
         **more,
     )

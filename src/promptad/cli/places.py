@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from promptad.cli.given import Arguments, make_seeds
+from promptad.cli.grid import grid_points
 from promptad.cli.values import names
 from promptad.data.datasets import check_class, dataset_folder, default_data_root
 from promptad.errors import InputError, no_checkpoint
@@ -22,14 +23,17 @@ def check_given(command: str, given: Arguments) -> None:
     """
     if command in LEARNERS:
         make_seeds(given)
+    if command == "sweep":
+        for point in grid_points(given):
+            make_seeds(point.given)
     check_detector(given)
     if pictures := given.get("pictures"):
         check_some_pictures(pictures)
     for setting in ("good", "defect"):
         check_all_pictures(setting, given.get(setting) or ())
-    if command in LEARNERS and not (given.get("good") or given.get("name")):
-        setting = "classes" if command == "train-all" else "class_name"
-        check_dataset(given, setting, given["classes"] or () if command == "train-all" else (given["class_name"],))
+    if command in (*LEARNERS, "sweep") and not (given.get("good") or given.get("name")):
+        setting = "class_name" if command in ("train", "test") else "classes"
+        check_dataset(given, setting, (given["class_name"],) if setting == "class_name" else given["classes"] or ())
 
 
 def check_detector(given: Arguments) -> None:

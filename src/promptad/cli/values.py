@@ -1,6 +1,8 @@
 """The values of options: from what is typed to what is meant. All raise ValueError for anything else."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 MAX_NUMBERS = 10_000  # of a range
 
@@ -33,6 +35,34 @@ def names(text: str) -> tuple[str, ...]:
     ('carpet', 'grid')
     """
     return tuple(filter(None, phrases(text)))
+
+
+def class_choice(text: str) -> tuple[str, ...] | None:
+    """Split class names at commas; None is all classes.
+
+    >>> class_choice("carpet, grid"), class_choice("all")
+    (('carpet', 'grid'), None)
+    """
+    return None if text.strip() == "all" else names(text)
+
+
+def alternatives(read: Callable[[str], Any]) -> Callable[[str], tuple[Any, ...]]:
+    """Return a reader of several values by commas, ranges of whole numbers too; of lists, it takes one.
+
+    >>> alternatives(int)("1,3-5"), alternatives(float)("0.1, 1"), alternatives(phrases)("with hole, bent")
+    ((1, 3, 4, 5), (0.1, 1.0), (('with hole', 'bent'),))
+    """
+
+    def read_each(text: str) -> tuple[Any, ...]:
+        if read in (phrases, names, shares):
+            return (read(text),)
+        found = numbers(text) if read is int else tuple(map(read, names(text)))
+        if not found:
+            raise ValueError(text)
+        return found
+
+    read_each.__name__ = read.__name__  # which messages show
+    return read_each
 
 
 def tiles(text: str) -> tuple[int, int] | None:

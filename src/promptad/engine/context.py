@@ -36,7 +36,7 @@ class TestSplitCache:
     __test__ = False  # keeps pytest from collecting the class for its name
 
     def __init__(self) -> None:
-        self.key: tuple[ClassDataset, Reading] | None = None  # and how it was read
+        self.key: tuple[ClassDataset, Reading, int, bool] | None = None  # and how it was read, with what
         self.split: TestSplit | None = None
 
 
@@ -58,7 +58,7 @@ class RunContext:
         if not dataset.can_be_evaluated:
             return None
         reading = Reading.of(settings, self.masks)
-        key = dataset, reading
+        key = dataset, reading, settings.scoring.resolution, settings.scoring.memory
         if self.splits.split is None or self.splits.key != key:
             with progress_bar(self.console) as progress:
                 bar = add_task(progress, f"read {dataset.class_name}", len(dataset.test))

@@ -49,6 +49,15 @@ def train_class(job: Job, context: RunContext) -> None:
     _finish(job, context, task, detector, split, started)
 
 
+def try_class(job: Job, context: RunContext) -> str:
+    """Train a class as `train_class` does; return why it failed, or an empty text."""
+    try:
+        train_class(job, context)
+    except (InputError, OSError) as error:
+        return in_words(error) if isinstance(error, OSError) else str(error)
+    return ""
+
+
 def train_together(jobs: Sequence[Job], context: RunContext) -> None:
     """Train the detectors of several jobs side by side, then save and evaluate each.
 
@@ -207,10 +216,7 @@ def train_all(jobs: Sequence[Job], context: RunContext, *, together: bool = Fals
             name = _name_of(job, jobs)
             progress.update(bar, note=name)
             console.rule(f"{name} ({jobs.index(job) + 1} of {len(jobs)})")
-            try:
-                train_class(job, context)
-            except (InputError, OSError) as error:
-                reason = in_words(error) if isinstance(error, OSError) else str(error)
+            if reason := try_class(job, context):
                 failures.append(f"{name}: {reason}")
                 console.print(f"{name} failed: {reason}", style="red", soft_wrap=True)
             progress.advance(bar)
@@ -253,8 +259,15 @@ def is_finished(job: Job, backbone: Backbone) -> bool:
         return False
     if not job.dataset.can_be_evaluated:
         return True
-    rows = [row for row in read_results(job.results.csv) if (row["class"], row["run"]) == (job.class_name, wanted)]
-    return bool(rows) and rows[0]["data"] == files_sha256(job.dataset.test)[:HASH_DIGITS]
+    row = measured_row(job)
+    return row is not None and row["data"] == files_sha256(job.dataset.test)[:HASH_DIGITS]
+
+
+def measured_row(job: Job) -> dict[str, str] | None:
+    """Return the saved row of exactly a job's settings and support images; None if it was not measured."""
+    wanted = job.class_name, run_id(job.settings, support_sha256(job.support_images, job.settings.bit_depth))
+    rows = (row for row in read_results(job.results.csv) if (row["class"], row["run"]) == wanted)
+    return next(rows, None)
 
 
 def print_seeds(settings: Settings, results: Sequence[ResultFolder], names: set[str], console: Console) -> None:

@@ -30,6 +30,7 @@ RUNNERS: dict[str, Runner] = {
     "serve": _of("serve", "run_serve"),
     "test": _of("evaluate", "run_test"),
     "train-all": _of("train", "run_train_all"),
+    "sweep": _of("sweep", "run_sweep"),
     "compare": _of("compare", "run_compare"),
     "report": _of("report", "run_report"),
     "completion": _of("completion", "run_completion"),

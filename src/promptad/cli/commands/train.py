@@ -4,14 +4,11 @@ import shlex
 
 from rich.console import Console
 
-from promptad.cli.datasets import find_data, print_notes, read_one_class, read_part
+from promptad.cli.datasets import read_classes, read_one_class, read_part
 from promptad.cli.given import Arguments, make_seeds
 from promptad.cli.jobs import make_jobs, result_folder
-from promptad.data.datasets import class_names, no_classes, read_class
-from promptad.data.demo import DEMO_CLASSES
 from promptad.engine.runs import train_all, train_one
 from promptad.errors import InputError
-from promptad.results.paths import check_plain_name
 from promptad.runtime.predictions import ONE_IMAGE
 from promptad.settings import MULTI_PROTOTYPE
 
@@ -43,14 +40,7 @@ def run_train_all(given: Arguments, console: Console) -> None:
         raise InputError(f"`class_name` {given['class_name']}: train-all takes `classes` {given['class_name']}")
     for settings in seeds:
         result_folder(given, settings).check_writable()
-    folder = find_data(given, given["classes"] or DEMO_CLASSES, console)
-    found = given["classes"] or class_names(given["dataset"], folder)
-    if left_out := no_classes(given["dataset"], folder):
-        console.print(f"left out, for they hold no good/: {', '.join(left_out)}", soft_wrap=True)
-    for name in found:
-        check_plain_name("classes", name)
-    classes = [read_class(given["dataset"], folder, name) for name in found]
-    print_notes(classes, console)
+    classes = read_classes(given, console)
     jobs, context = make_jobs(given, seeds, classes, console)
     on_gpu = context.backbone.device.type == "cuda"
     train_all(jobs, context, together=on_gpu if given["together"] is None else given["together"])

@@ -116,13 +116,13 @@ def write_csv(comparison: Comparison, file: Path) -> None:
                 for metric in comparison.metrics
                 if metric.column in line.pairs
             )
-    _write_text(file, text.getvalue())
+    write_text(file, text.getvalue())
 
 
 def write_markdown(comparison: Comparison, figure: str, file: Path) -> None:
     """Write the protocol, the means, the drawing in the file `figure` beside it, and a table for each k."""
-    lines = [f"# {_escaped(comparison_title(comparison))}", ""]
-    lines += [f"- **{name}:** {_escaped(text)}" for name, text in protocol(comparison).items()]
+    lines = [f"# {escaped(comparison_title(comparison))}", ""]
+    lines += [f"- **{name}:** {escaped(text)}" for name, text in protocol(comparison).items()]
     lines += ["", f"All numbers are in %. {explanation(comparison)}", ""]
     for block in comparison.blocks:
         lines += [f"## k = {block.k}: {block.mean.name}", "", *_markdown_verdicts(comparison, block), ""]
@@ -133,8 +133,8 @@ def write_markdown(comparison: Comparison, figure: str, file: Path) -> None:
             lines += [row for line in block.lines for row in _markdown_lines(line, metrics)]
             lines.append("")
     if comparison.notes:
-        lines += ["## What is left out", "", *(f"- {_escaped(note)}" for note in comparison.notes), ""]
-    _write_text(file, "\n".join(lines))
+        lines += ["## What is left out", "", *(f"- {escaped(note)}" for note in comparison.notes), ""]
+    write_text(file, "\n".join(lines))
 
 
 def cell(pair: Pair | None, side: str, between: str = " ") -> str:
@@ -251,16 +251,17 @@ def _markdown_lines(line: Line, metrics: Sequence[Metric]) -> list[str]:
     for side in SIDES:
         marks = ["**" if is_clear(pair, side) else "" for pair in pairs]
         cells = [f"{mark}{cell(pair, side)}{mark}" for mark, pair in zip(marks, pairs, strict=True)]
-        first = f"**{_escaped(line_name(line))}**" if side == SIDES[0] else ""
+        first = f"**{escaped(line_name(line))}**" if side == SIDES[0] else ""
         rows.append(f"| {first} | {side} | {' | '.join(cells)} |")
     return rows
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """Text that Markdown shows as it is."""
     return re.sub(r"[\\`*\[\]<>|#]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", " ".join(text.split()))
 
 
-def _write_text(file: Path, text: str) -> None:
+def write_text(file: Path, text: str) -> None:
+    """Write a text whole or not at all, with the same line breaks on every system."""
     with whole_file(file, "output") as temporary:
         temporary.write_text(text, encoding="utf-8", newline="")

@@ -1,0 +1,1 @@
+"""A sweep for readers: its numbers, tables and figure."""
