@@ -22,6 +22,7 @@ DOCS = {
 # Options of uv, pip and ruff.
 OTHER_TOOLS = {"--extra", "--python-version", "--universal", "--generate-hashes", "--fix", "--no-deps"}
 INSTALL = {"--torch-backend", "--index-url", "--extra-index-url", "--excludes", "--tests"}  # of pip, uv, check_wheel
+ANOMALIB = {"--model", "--data", "--ckpt-path"}  # options of its command line
 SOAK = {"--minutes", "--seed", "--only", "--json", "--files", "--kills"}  # options of tools/soak.py and soak_watch.py
 
 
@@ -79,7 +80,7 @@ def test_every_option_that_is_named_exists(doc: str) -> None:
     flags |= {
         f"--no-{option.flag[2:]}" for command in COMMANDS.values() for option in command.options if option.read is truth
     }
-    allowed = flags | OTHER_TOOLS | INSTALL | SOAK | {"--help", "--shots", "--weight-", "--weight-shrinking"}
+    allowed = flags | OTHER_TOOLS | INSTALL | SOAK | ANOMALIB | {"--help", "--shots", "--weight-", "--weight-shrinking"}
     assert named <= allowed
 
 

@@ -165,7 +165,7 @@ def test_the_lowest_layer_the_runtime_and_the_service_load_numpy_and_pillow_alon
 def test_the_command_line_does_without_the_estimator() -> None:
     """Which imports scikit-learn's base, half a second."""
     users = {module for module in MODULES if "promptad.estimator" in imported_modules(module) and package_of(module)}
-    assert {package_of(module) for module in users} <= {"estimator"}
+    assert {package_of(module) for module in users} <= {"estimator", "integrations"}
 
 
 def test_images_are_read_without_torch(tmp_path: Path) -> None:
