@@ -120,6 +120,14 @@ def read_counts(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return counts
 
 
+def has_come(is_time: Callable[[], bool]) -> bool:
+    """Whether a moment has come; not if a folder went away while it was looked through."""
+    try:
+        return is_time()
+    except FileNotFoundError:
+        return False
+
+
 @pytest.fixture(scope="session")
 def killable() -> Callable[[list[str], Callable[[], bool]], None]:
     """Starts a command in a process of its own, imports done, and kills it as soon as a condition holds."""
@@ -129,7 +137,7 @@ def killable() -> Callable[[list[str], Callable[[], bool]], None]:
     def start_and_kill(arguments: list[str], is_time: Callable[[], bool]) -> None:
         process = context.Process(target=main, args=(arguments,))
         process.start()
-        while process.is_alive() and not is_time():
+        while process.is_alive() and not has_come(is_time):
             time.sleep(0.005)
         process.kill()
         process.join(timeout=60)

@@ -30,6 +30,7 @@ DOCS = ROOT / "docs"
 OUTSIDE = (
     *("CHANGELOG.md", "CONTRIBUTING.md", "tests/README.md", "src/promptad/backbones/tiny/model_card.md"),
     *("benchmarks/README.md", "benchmarks/cost_growth.png", "benchmarks/published.json", "benchmarks/uncued/card.md"),
+    "examples/four_pictures.ipynb",
 )
 COMMAND_LINE = "reference/command_line.md"
 LINK = re.compile(r"(?<=\]\()[^)\s#:]+")  # the file that a link leads to
