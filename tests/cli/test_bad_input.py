@@ -333,7 +333,8 @@ def test_a_reader_that_closes_early_does_not_stop_the_work(trained: Trained, tmp
 def test_a_full_disk_behind_the_output_is_one_line(trained: Trained, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "promptad", "report", "--dataset", "demo", "--root-dir", trained.results]
     command += ["--output", tmp_path / "page.html"]
+    usual = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}  # output is held back
     with Path("/dev/full").open("w") as full:
-        done = subprocess.run(list(map(str, command)), stdout=full, stderr=subprocess.PIPE, check=False)
+        done = subprocess.run(list(map(str, command)), stdout=full, stderr=subprocess.PIPE, env=usual, check=False)
     assert done.returncode == 2
     assert done.stderr == b"promptad: the output: no space left on device; check the path and its rights\n"

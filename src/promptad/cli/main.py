@@ -36,8 +36,13 @@ class FlagConsole(Console):
     def on_broken_pipe(self) -> None:
         """Go on without output where its reader, such as `head`, has seen enough: the work is still to be done."""
         self.quiet = True
-        with open(os.devnull, "w") as nowhere:  # noqa: PTH123 it is no path on every system
-            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        _drop_output()
+
+
+def _drop_output() -> None:
+    """Have all further output, and what is not yet written of it, go nowhere."""
+    with open(os.devnull, "w") as nowhere:  # noqa: PTH123 it is no path on every system
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 def printable(text: str) -> str:
@@ -77,6 +82,10 @@ def exit_code(work: Callable[[], int], program: str) -> int:
     except InputError as error:
         return _complain(str(error), 2, program)
     except OSError as error:
+        try:
+            sys.stdout.flush()
+        except OSError:  # it would be tried once more at the end, which has an exit code of its own
+            _drop_output()
         return _complain(in_words(error), 2, program)
     except RuntimeError as error:
         if type(error).__name__ != "OutOfMemoryError":  # torch's, which need not be loaded
