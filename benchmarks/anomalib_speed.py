@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from anomalib.models.components import AnomalibModule
 from anomalib.models.image.padim.lightning_model import Padim
 from anomalib.models.image.patchcore.lightning_model import Patchcore
 from predict_speed import CLASS, rate, share
@@ -46,8 +47,8 @@ def main() -> None:
     models = {
         OURS: ours(backbone, support, memory=False),
         "ours + memory bank": ours(backbone, support, memory=True),
-        "PatchCore": patchcore(as_batch(support)),
-        "PaDiM": padim(as_batch(support)),
+        "PatchCore": fitted(Patchcore(pre_trained=False), as_batch(support)),
+        "PaDiM": fitted(Padim(pre_trained=False), as_batch(support)),
     }
     rates: dict[str, list[float]] = {name: [] for name in models}
     with torch.inference_mode():
@@ -84,18 +85,8 @@ def ours(backbone: Backbone, support: list[np.ndarray], *, memory: bool) -> nn.M
     return nn.Sequential(InputPreProcessor(backbone), model).eval()
 
 
-def patchcore(support: Tensor) -> nn.Module:
-    """Return PatchCore with anomalib's defaults, its memory bank filled."""
-    theirs = Patchcore(pre_trained=False)
-    theirs.model.train()
-    theirs.model(theirs.pre_processor(support))
-    theirs.fit()
-    return nn.Sequential(theirs.pre_processor, theirs.model).eval()
-
-
-def padim(support: Tensor) -> nn.Module:
-    """Return PaDiM with anomalib's defaults, its Gaussians fitted."""
-    theirs = Padim(pre_trained=False)
+def fitted(theirs: AnomalibModule, support: Tensor) -> nn.Module:
+    """Return a model of anomalib that has learned: PatchCore's memory bank is filled, PaDiM's Gaussians are fitted."""
     theirs.model.train()
     theirs.model(theirs.pre_processor(support))
     theirs.fit()

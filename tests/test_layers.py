@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import cache
 from importlib.util import resolve_name
 from pathlib import Path
 
@@ -59,6 +60,7 @@ def imported_names(path: Path, module: str) -> set[str]:
     return names
 
 
+@cache
 def imported_modules(module: str) -> set[str]:
     """The modules of promptad that a module imports: an imported name may be a module, or be defined in one."""
     names = {name for name in imported_names(MODULES[module], module) if name.split(".")[0] == "promptad"}

@@ -10,7 +10,6 @@ import posixpath
 import re
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout, suppress
-from dataclasses import asdict
 from pathlib import Path
 from unittest.mock import patch
 
@@ -18,12 +17,11 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
-from promptad.cli.given import setting_at
+from promptad.cli.given import default_in_words
 from promptad.cli.option import Command, Option
 from promptad.cli.options import COMMANDS
 from promptad.runtime.__main__ import main as runtime
 from promptad.serve.__main__ import main as service
-from promptad.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -98,10 +96,9 @@ def _flag(option: Option) -> str:
 
 def _meaning(option: Option) -> str:
     """Return what an option does, with its default."""
-    default = setting_at(asdict(Settings()), option.setting.split(".")) if option.setting else option.default
-    typed = ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
-    shown = default not in (None, (), False) and "(default" not in option.help
-    text = option.help + (f" (default: {typed})" if shown else "") + ("; may be given again" if option.several else "")
+    default = default_in_words(option)
+    shown = f" (default: {default})" if default not in ("", "False") else ""
+    text = option.help + shown + ("; may be given again" if option.several else "")
     return re.sub(r"([|<>*\[\]])", r"\\\1", text)
 
 

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from promptad.cli.choice import check_alone
 from promptad.cli.given import Arguments
-from promptad.cli.values import names
+from promptad.cli.places import split_places
 from promptad.data.datasets import class_names, dataset_folder, default_data_root, no_classes, read_class
 from promptad.data.demo import DEFECT_FOLDERS, DEMO_CLASSES, make_demo_class, write_sheet
 from promptad.data.mvtec import normal_folder
@@ -29,8 +29,7 @@ def read_part(given: Arguments, console: Console) -> tuple[ClassDataset, Argumen
     if given["name"] is None:
         raise InputError("`name` is missing: say what the part is, such as `name` 'metal bracket'")
     check_plain_name("name", given["name"].strip())
-    named = [part for word in given["good"] for part in ([word] if Path(word).exists() else names(word))]
-    found = find_images([str(_good_folder(Path(word)) or word) for word in named])
+    found = find_images([str(_good_folder(Path(place)) or place) for place in split_places(given["good"])])
     sorted_out = sort_out_masks(found.images)
     images = sorted_out.images
     for note in (*found.notes(), *sorted_out.notes()):

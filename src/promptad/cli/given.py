@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from functools import reduce
+from functools import cache, reduce
 from typing import Any
 
 from rich.console import Console
@@ -69,6 +69,19 @@ def make_seeds(given: Mapping[str, Any]) -> list[Settings]:
 def _given_settings(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return path and value of every setting that the user gave."""
     return {option.setting: given[option.name] for option in LEARNING if option.setting and option.name in given}
+
+
+def default_in_words(option: Option) -> str:
+    """Return the default of an option as it is typed; empty where there is none, or where its help tells it."""
+    default = setting_at(_default_settings(), option.setting.split(".")) if option.setting else option.default
+    if default in (None, ()) or "(default" in option.help:
+        return ""
+    return ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
+
+
+@cache
+def _default_settings() -> Mapping[str, Any]:
+    return asdict(Settings())
 
 
 def setting_at(plain: Mapping[str, Any], path: Sequence[str]) -> Any:

@@ -4,19 +4,17 @@ import argparse
 import difflib
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
 import shtab
 
-from promptad.cli.given import Arguments, setting_at
+from promptad.cli.given import Arguments, default_in_words
 from promptad.cli.grid import with_grid
 from promptad.cli.option import Command, Option
 from promptad.cli.options import COMMAND_GROUPS, COMMANDS
 from promptad.cli.values import alternatives, class_choice, folders, names, numbers, phrases, rate, shares, tiles, truth
 from promptad.errors import InputError, check_choice
-from promptad.settings import Settings
 from promptad.utils.provenance import package_commit, package_version
 
 OPTIONS = [option for command in COMMANDS.values() for option in command.options]
@@ -152,9 +150,7 @@ def _add_command(add: Any, name: str, command: Command, *, completing: bool) -> 
 
 
 def _add_option(group: argparse._ArgumentGroup, option: Option, *, completing: bool) -> None:
-    default = setting_at(asdict(Settings()), option.setting.split(".")) if option.setting else option.default
-    typed = ",".join(map(str, default)) if isinstance(default, tuple) else default
-    shown = "" if default in (None, ()) or "(default" in option.help else f" (default: {typed})"
+    default = default_in_words(option)
     more: dict[str, Any] = {}
     if option.read is truth:
         more = {"nargs": "?", "const": (True,) if option.varied else True}
@@ -170,7 +166,7 @@ def _add_option(group: argparse._ArgumentGroup, option: Option, *, completing: b
     added = group.add_argument(
         *((option.name,) if option.is_positional else (option.flag, *option.aliases)),
         type=alternatives(option.read) if option.varied else option.read,
-        help=(option.help + shown).replace("%", "%%"),
+        help=(option.help + (f" (default: {default})" if default else "")).replace("%", "%%"),
         metavar=option.name.upper() if option.is_positional else metavar,
         default=argparse.SUPPRESS if option.setting else option.default,
         **more,

@@ -7,7 +7,7 @@ from pathlib import Path
 from promptad.cli.given import Arguments, make_seeds
 from promptad.cli.grid import grid_points
 from promptad.cli.values import names
-from promptad.data.datasets import check_class, dataset_folder, default_data_root
+from promptad.data.datasets import check_classes, dataset_folder, default_data_root
 from promptad.errors import InputError, no_checkpoint
 from promptad.results.paths import OWN_CHECKPOINT, check_plain_name
 from promptad.runtime.engines import SUFFIXES
@@ -65,10 +65,14 @@ def check_all_pictures(setting: str, named: Sequence[str]) -> None:
     Raises:
         InputError: there is no such file or folder.
     """
-    for word in named:
-        for part in [word] if Path(word).exists() else names(word):
-            if not _may_be_there(part):
-                raise InputError(f"`{setting}` {part}: there is no such file or folder")
+    for place in split_places(named):
+        if not _may_be_there(place):
+            raise InputError(f"`{setting}` {place}: there is no such file or folder")
+
+
+def split_places(named: Sequence[str]) -> list[str]:
+    """Return the places that words name: each word, or its parts at commas if there is nothing of its whole name."""
+    return [place for word in named for place in ([word] if Path(word).exists() else names(word))]
 
 
 def _may_be_there(place: str) -> bool:
@@ -88,8 +92,7 @@ def check_dataset(given: Arguments, setting: str, class_names: Sequence[str | No
     if given["dataset"] == "demo":
         return
     folder = dataset_folder(given["dataset"], given["data_root"] or default_data_root())
-    for name in class_names:
-        check_class(given["dataset"], folder, str(name))
+    check_classes(given["dataset"], folder, [str(name) for name in class_names])
 
 
 def find_checkpoint(place: Path) -> Path:

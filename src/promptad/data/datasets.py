@@ -1,6 +1,7 @@
 """The data sets by name, and their classes."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from promptad.data.loco import LocoReader
@@ -88,18 +89,19 @@ def read_class(dataset: str, folder: Path, class_name: str) -> ClassDataset:
     Raises:
         InputError: as of `class_names`, or an unknown class, no normal image, or an anomalous one without its mask.
     """
-    check_class(dataset, folder, class_name)
+    check_classes(dataset, folder, (class_name,))
     return _reader(dataset).read_class(folder, class_name)
 
 
-def check_class(dataset: str, folder: Path, class_name: str) -> None:
-    """Check that a data set's folder has a class; a plain folder that holds good/ is itself one, under any name.
+def check_classes(dataset: str, folder: Path, named: Iterable[str]) -> None:
+    """Check that a data set's folder has classes; a plain folder that holds good/ is itself one, under any name.
 
     Raises InputError as `class_names` does, and for an unknown class.
     """
-    names = class_names(dataset, folder)
+    known = class_names(dataset, folder)
     if not _reader(dataset).is_one_class(folder):
-        check_choice(f"class in {folder}", class_name, names)
+        for name in named:
+            check_choice(f"class in {folder}", name, known)
 
 
 def _reader(dataset: str) -> DatasetReader:

@@ -6,8 +6,7 @@ from dataclasses import replace
 
 from rich.console import Console
 
-from promptad.backbones.clip import Backbone
-from promptad.data.fingerprints import files_sha256, support_sha256
+from promptad.data.fingerprints import support_sha256
 from promptad.data.images import image_size
 from promptad.data.reading import region_of, tiles_of
 from promptad.engine.context import Job, RunContext
@@ -17,21 +16,20 @@ from promptad.engine.evaluate import (
     diagnostics_of,
     draw_predictions,
     evaluate_detector,
-    run_id,
     save_diagnostics,
     save_record,
     show_diagnostics,
     show_record,
 )
+from promptad.engine.finished import is_finished
 from promptad.engine.fit import fit
 from promptad.errors import InputError, in_words
 from promptad.evaluation.evaluator import TestSplit
 from promptad.features import ImageFeatures
 from promptad.models.base import AnomalyDetector, Subject, TrainTask
-from promptad.models.registry import read_checkpoint
 from promptad.models.support import encode_support
 from promptad.results.paths import ResultFolder
-from promptad.results.table import HASH_DIGITS, read_results
+from promptad.results.table import read_results
 from promptad.results.terminal import results_tables, seeds_tables
 from promptad.settings import Settings
 from promptad.structures import ClassDataset
@@ -243,31 +241,6 @@ def _left_of_together(jobs: Sequence[Job], context: RunContext) -> list[Job]:
         context.console.print(f"{error}; going on one by one", style="red", soft_wrap=True)
         return [job for job in jobs if not is_finished(job, context.backbone)]
     return []
-
-
-def is_finished(job: Job, backbone: Backbone) -> bool:
-    """Return whether a class has been trained and evaluated with exactly these settings, support and test images."""
-    try:
-        checkpoint = read_checkpoint(job.results.checkpoint(job.class_name), job.settings.system)
-    except InputError:
-        return False
-    if "settings" not in checkpoint:
-        return False
-    trained = run_id(checkpoint["settings"], checkpoint["support_sha256"])
-    wanted = run_id(job.settings, support_sha256(job.support_images, job.settings.bit_depth))
-    if trained != wanted or checkpoint["weights_sha256"] != backbone.weights_sha256:
-        return False
-    if not job.dataset.can_be_evaluated:
-        return True
-    row = measured_row(job)
-    return row is not None and row["data"] == files_sha256(job.dataset.test)[:HASH_DIGITS]
-
-
-def measured_row(job: Job) -> dict[str, str] | None:
-    """Return the saved row of exactly a job's settings and support images; None if it was not measured."""
-    wanted = job.class_name, run_id(job.settings, support_sha256(job.support_images, job.settings.bit_depth))
-    rows = (row for row in read_results(job.results.csv) if (row["class"], row["run"]) == wanted)
-    return next(rows, None)
 
 
 def print_seeds(settings: Settings, results: Sequence[ResultFolder], names: set[str], console: Console) -> None:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from rich.console import Console
 
 from promptad.engine.context import Job, RunContext
-from promptad.engine.runs import is_finished, measured_row, try_class
+from promptad.engine.finished import is_finished, measured_row
+from promptad.engine.runs import try_class
 from promptad.results.columns import METRIC_TITLES
 from promptad.results.sweep import MeasuredSetting, in_words
 from promptad.settings import BackboneSettings

@@ -17,13 +17,14 @@ from promptad.results.disturbances import Row, curves
 from promptad.results.scores import ScoredImage
 from promptad.structures import SCORE_THRESHOLD, prototype_names
 from promptad.utils.numbers import decimal
-from promptad.visualization.disturbances import BROWN, RULE, Curves, draw_curves
+from promptad.visualization.disturbances import BROWN, Curves, draw_curves
 from promptad.visualization.figures import (
     BLUE,
     GREEN,
     GREY,
     INK,
     ORANGE,
+    RULE,
     plain_frame,
 )
 from promptad.visualization.prototypes import draw_abnormal_usage, draw_normal_usage, draw_separation

@@ -8,11 +8,19 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import MaxNLocator
 
-from promptad.visualization.figures import BLUE, DPI, GREEN, INK, ORANGE, panel_title, percent_text, plain_frame, save
+from promptad.visualization.figures import (
+    BLUE,
+    DPI,
+    GREEN,
+    INK,
+    ORANGE,
+    panel_title,
+    percent_scale,
+    save,
+)
 
-PURPLE, BROWN, RULE = "#CC79A7", "#7F4F24", "#E4E4E4"
+PURPLE, BROWN = "#CC79A7", "#7F4F24"
 STYLES = ((BLUE, "o"), (ORANGE, "s"), (GREEN, "^"), (PURPLE, "D"), (BROWN, "v"))  # shapes and colours differ
 PANEL = (3.1, 3.1)  # inches
 LEAST_RANGE = 10.0  # points that a panel shows
@@ -46,8 +54,4 @@ def draw_curves(axes: Axes, curves: Curves) -> None:
     if high - low < LEAST_RANGE:  # a small change is to look small
         middle = (low + high) / 2
         axes.set_ylim(middle - LEAST_RANGE / 2, middle + LEAST_RANGE / 2)
-    axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-    axes.yaxis.set_major_formatter(percent_text)
-    axes.grid(axis="y", color=RULE, lw=0.8)
-    axes.set_axisbelow(True)
-    plain_frame(axes)
+    percent_scale(axes, "y")

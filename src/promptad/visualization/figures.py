@@ -1,12 +1,13 @@
 """Figures of predictions, as files, and what all figures share; colours are safe for the colour-blind."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
+from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from promptad.runtime.overlay import HEATMAP_ALPHA
@@ -16,6 +17,7 @@ from promptad.utils.numbers import decimal
 DPI = 110
 BLUE, ORANGE, GREEN, GREY, INK = "#0072B2", "#D55E00", "#009E73", "#8C8C8C", "#222222"  # Okabe and Ito's, mostly
 CONTOURS = {0.25: 0.6, 0.5: 1.2, 0.75: 2.0}  # level of the map: width of its line
+RULE = "#E4E4E4"  # of faint lines behind what is drawn
 LARGEST_IMAGE = 512  # pixels; a panel shows fewer
 TOP_LEFT: dict[str, Any] = {"ha": "left", "va": "top", "linespacing": 1.3, "parse_math": False}
 
@@ -114,6 +116,16 @@ def plain_frame(axes: Axes) -> None:
     """Only the two lines that carry a scale."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=10, colors=INK)
+
+
+def percent_scale(axes: Axes, axis: Literal["x", "y"]) -> None:
+    """A scale in percent along `axis`, with faint lines behind what is drawn, in a plain frame."""
+    scale = axes.xaxis if axis == "x" else axes.yaxis
+    scale.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    scale.set_major_formatter(percent_text)
+    axes.grid(axis=axis, color=RULE, lw=0.8)
+    axes.set_axisbelow(True)
+    plain_frame(axes)
 
 
 def percent_text(value: float, _: object = None) -> str:

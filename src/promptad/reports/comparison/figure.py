@@ -3,36 +3,28 @@
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
-from textwrap import fill
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, SubFigure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
 
 from promptad.reports.comparison.differences import Block, Comparison, Line, Pair
 from promptad.reports.comparison.significance import Verdict
 from promptad.reports.comparison.tables import cell, comparison_title, explanation, protocol
+from promptad.reports.framed_figure import Words, framed_figure, legend_mark
 from promptad.results.columns import METRIC_TITLES
 from promptad.visualization.figures import (
     BLUE,
-    DPI,
     GREY,
-    INK,
     ORANGE,
-    TOP_LEFT,
     panel_title,
-    percent_text,
-    plain_frame,
+    percent_scale,
     save,
 )
 
 DRAWN = ("i_roc", "p_pro")
 ROW_HEIGHT = 0.27  # inches
 PANEL_WIDTH = 4.2
-TITLE_LETTERS, SMALL_LETTERS = 7, 14.5  # per inch
 MEAN = "mean of classes"
 APART = 0.17  # of a row, from its middle to either system
 MARKERS = {  # shapes and colours differ
@@ -52,18 +44,9 @@ def draw_comparison(comparison: Comparison, file: Path) -> None:
         panels = [[row[0] for row in panels]]
     rows = 1 + max(map(len, orders.values()))
     width = 1.2 + PANEL_WIDTH * max(2, len(panels[0]))
-    title = fill(comparison_title(comparison), int(TITLE_LETTERS * width), break_on_hyphens=False)
-    note = fill(small_print(comparison), int(SMALL_LETTERS * width), break_on_hyphens=False)
-    heights = [
-        0.75 + 0.27 * title.count("\n"),
-        (1 + ROW_HEIGHT * rows) * len(panels),
-        0.4 + 0.17 * note.count("\n"),
-    ]
-    layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1)
-    figure = Figure((width, sum(heights)), DPI, facecolor="white", layout=layout)
-    head, body, foot = figure.subfigures(3, 1, height_ratios=heights, squeeze=False)[:, 0]
-    draw_head(head, title, comparison, 0.12 / width)
-    foot.text(0.12 / width, 1, note, **TOP_LEFT, fontsize=9, color=INK)
+    words = Words(comparison_title(comparison), small_print(comparison), is_warning=comparison.test_labels_chose)
+    size = width, (1 + ROW_HEIGHT * rows) * len(panels)
+    figure, body = framed_figure(words, legend_marks(comparison), size, margin=0.12)
     grid = body.subplots(len(panels), len(panels[0]), squeeze=False)
     for axes_row, panel_row in zip(grid, panels, strict=True):
         for axes, (metric, block) in zip(axes_row, panel_row, strict=True):
@@ -72,19 +55,14 @@ def draw_comparison(comparison: Comparison, file: Path) -> None:
     save(figure, file, "output")
 
 
-def draw_head(head: SubFigure, title: str, comparison: Comparison, left: float) -> None:
-    """The title over the legend."""
-    colour = ORANGE if comparison.test_labels_chose else INK
-    head.text(left, 0.88, title, **TOP_LEFT, fontsize=16, fontweight="bold", color=colour)
+def legend_marks(comparison: Comparison) -> list[Line2D]:
+    """The marks of both systems, and of what a difference tells."""
     ours = comparison.choice.ours
-    handles = [_legend_mark("o", GREY, comparison.choice.baseline, "white")]
-    handles += [
-        _legend_mark(*mark, f"{ours}: {verdict}" if verdict == Verdict.BETTER else verdict)
+    verdicts = [
+        legend_mark(*mark, f"{ours}: {verdict}" if verdict == Verdict.BETTER else verdict)
         for verdict, mark in MARKERS.items()
     ]
-    head.legend(
-        handles=handles, loc="lower left", bbox_to_anchor=(left, 0), ncols=4, frameon=False, fontsize=11, borderpad=0
-    )
+    return [legend_mark("o", GREY, comparison.choice.baseline, "white"), *verdicts]
 
 
 def small_print(comparison: Comparison) -> str:
@@ -129,11 +107,7 @@ def draw_panel(axes: Axes, block: Block, metric: str, order: Sequence[str], with
         axes.axhspan(place - 0.5, place + 0.5, color=GREY, alpha=0.07, lw=0)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_yticks(range(len(rows)), [MEAN, *order] if with_names else [])
-    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-    axes.xaxis.set_major_formatter(percent_text)
-    axes.grid(axis="x", color="#E4E4E4", lw=0.8)
-    axes.set_axisbelow(True)
-    plain_frame(axes)
+    percent_scale(axes, "x")
     axes.tick_params(axis="y", length=0)
     for label in axes.get_yticklabels():
         label.set_parse_math(False)
@@ -166,7 +140,3 @@ def draw_pair(axes: Axes, place: int, pair: Pair, bold: bool) -> None:
 
 def _lines(blocks: Sequence[Block]) -> list[Line]:
     return [line for block in blocks for line in (*block.classes, block.mean)]
-
-
-def _legend_mark(marker: str, colour: str, label: str, inside: str | None = None) -> Line2D:
-    return Line2D([], [], ls="", marker=marker, ms=7.5, mew=1.4, color=colour, mfc=inside or colour, label=label)

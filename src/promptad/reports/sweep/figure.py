@@ -3,36 +3,28 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from textwrap import fill
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
 
 from promptad.reports.comparison.differences import Pair
 from promptad.reports.comparison.significance import Verdict
+from promptad.reports.framed_figure import Words, framed_figure, legend_mark
 from promptad.reports.sweep.lines import Effect, SweepLine, SweepTable
 from promptad.reports.sweep.tables import headlines, sweep_explanation, sweep_title
 from promptad.results.columns import Metric
 from promptad.visualization.figures import (
     BLUE,
-    DPI,
     GREY,
-    INK,
     ORANGE,
-    TOP_LEFT,
     panel_title,
-    percent_text,
-    plain_frame,
+    percent_scale,
     save,
 )
 
 PANEL_WIDTH, PANEL_HEIGHT, LEAST_WIDTH = 3.6, 2.9, 8.0  # inches
 VALUE_WIDTH = 0.55  # inches, at least
-TITLE_LETTERS, SMALL_LETTERS = 7, 14.5  # per inch
 ASIDE = 0.13  # of a value's place: where single settings are drawn
 LONGEST = 14  # letters of a value beside its neighbours
 MARKERS = {  # shapes and colours differ
@@ -49,26 +41,8 @@ def draw_sweep(table: SweepTable, file: Path) -> None:
     metrics = headlines(table)
     most = max(len(effect.lines) for effect in effects)
     width = max(LEAST_WIDTH, 0.8 + max(PANEL_WIDTH, VALUE_WIDTH * most) * len(effects))
-    title = fill(sweep_title(table), int(TITLE_LETTERS * width), break_on_hyphens=False)
-    note = fill(_small_print(table), int(SMALL_LETTERS * width), break_on_hyphens=False)
-    heights = [0.75 + 0.27 * title.count("\n"), PANEL_HEIGHT * len(metrics), 0.4 + 0.17 * note.count("\n")]
-    layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1)
-    figure = Figure((width, sum(heights)), DPI, facecolor="white", layout=layout)
-    head, body, foot = figure.subfigures(3, 1, height_ratios=heights, squeeze=False)[:, 0]
-    left = 0.12 / width
-    head.text(left, 0.88, title, **TOP_LEFT, fontsize=16, fontweight="bold", color=INK)
-    marks = [_mark(*FIRST_MARK, "the first value"), *(_mark(*MARKERS[verdict], str(verdict)) for verdict in MARKERS)]
-    more = [_mark(".", GREY, "a single setting")] if table.effects else []
-    head.legend(
-        handles=[*marks, *more],
-        loc="lower left",
-        bbox_to_anchor=(left, 0),
-        ncols=5,
-        frameon=False,
-        fontsize=11,
-        borderpad=0,
-    )
-    foot.text(left, 1, note, **TOP_LEFT, fontsize=9, color=INK)
+    words = Words(sweep_title(table), _small_print(table))
+    figure, body = framed_figure(words, _legend_marks(table), (width, PANEL_HEIGHT * len(metrics)), margin=0.1)
     grid = body.subplots(len(metrics), len(effects), squeeze=False, sharey="row")
     for axes_row, metric in zip(grid, metrics, strict=True):
         for axes, effect in zip(axes_row, effects, strict=True):
@@ -91,11 +65,7 @@ def _draw_panel(axes: Axes, effect: Effect, metric: Metric, settings: Sequence[S
     for label in axes.get_xticklabels():
         label.set_parse_math(False)
     axes.set_xlim(-0.5, len(names) - 0.5)
-    axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-    axes.yaxis.set_major_formatter(percent_text)
-    axes.grid(axis="y", color="#E4E4E4", lw=0.8)
-    axes.set_axisbelow(True)
-    plain_frame(axes)
+    percent_scale(axes, "y")
     panel_title(axes, f"{metric.title} by {effect.name}", "in %")
 
 
@@ -121,6 +91,7 @@ def _small_print(table: SweepTable) -> str:
     return f"{means}{bars}Classes: {', '.join(table.classes)}. {sweep_explanation(table)}"
 
 
-def _mark(marker: str, colour: str, label: str) -> Line2D:
-    inside = "white" if (marker, colour) == FIRST_MARK else colour
-    return Line2D([], [], ls="", marker=marker, ms=7.5, mew=1.4, color=colour, mfc=inside, label=label)
+def _legend_marks(table: SweepTable) -> list[Line2D]:
+    verdicts = [legend_mark(*mark, str(verdict)) for verdict, mark in MARKERS.items()]
+    single = [legend_mark(".", GREY, "a single setting")] if table.effects else []
+    return [legend_mark(*FIRST_MARK, "the first value", "white"), *verdicts, *single]
