@@ -26,8 +26,8 @@ from promptad.backbones.factory import load_backbone
 from promptad.data.datasets import read_class
 from promptad.data.demo import make_demo_class
 from promptad.data.few_shot import choose_support
+from promptad.engine.all_classes import train_all
 from promptad.engine.context import Job, RunContext
-from promptad.engine.runs import train_all
 from promptad.results.paths import ResultFolder
 from promptad.settings import TINY_BACKBONE, BackboneSettings, Settings
 from promptad.structures import ClassDataset

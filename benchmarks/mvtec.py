@@ -44,10 +44,10 @@ from promptad.cli.values import names, numbers
 from promptad.data.datasets import DATASETS, class_names, read_class
 from promptad.data.demo import DEMO_CLASSES
 from promptad.data.fingerprints import support_sha256
+from promptad.engine.all_classes import train_all
 from promptad.engine.context import Job, RunContext, TestSplitCache
 from promptad.engine.evaluate import run_id
 from promptad.engine.finished import is_finished
-from promptad.engine.runs import train_all
 from promptad.errors import InputError, check_choice
 from promptad.evaluation.pixel_metrics import USUAL_LIMIT
 from promptad.reports.comparison.rows import BASELINE, FREE, MEMORY, OURS, package_in_words

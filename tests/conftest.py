@@ -1,6 +1,7 @@
 """Fixtures shared by several tests."""
 
 import multiprocessing
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +17,9 @@ from promptad.backbones.image_encoder import ViTImageEncoder
 from promptad.cli.main import main
 from promptad.features import ImageFeatures
 from promptad.settings import BackboneSettings
+from promptad.utils.threads import SAME_BITS
+
+os.environ.setdefault(*SAME_BITS)  # as commands do, before the first product
 
 
 @pytest.fixture(scope="session", autouse=True)

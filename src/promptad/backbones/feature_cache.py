@@ -5,6 +5,7 @@ import tempfile
 import zlib
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias, Union
 from uuid import uuid4
@@ -23,6 +24,7 @@ USUAL_LIMIT = 4.0 * 2**30  # bytes of all files
 CacheLike: TypeAlias = Union["FeatureCache", str, Path, bool, None]
 
 
+@dataclass(frozen=True)
 class FeatureCache:
     """Features of single images in a folder, keyed by everything that they depend on.
 
@@ -33,9 +35,8 @@ class FeatureCache:
     files are deleted first.
     """
 
-    def __init__(self, folder: Path, limit: float = USUAL_LIMIT) -> None:
-        """Store up to `limit` bytes in a folder."""
-        self.folder, self.limit = folder, limit
+    folder: Path
+    limit: float = USUAL_LIMIT  # bytes of all files
 
     def read(self, key: str, layers: bool) -> ImageFeatures | None:
         """Return the features of one image, with intermediate layers if `layers`; None if they are not stored."""

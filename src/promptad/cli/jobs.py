@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from rich.console import Console
 
 from promptad.backbones.clip import Backbone
-from promptad.backbones.factory import load_backbone
 from promptad.backbones.feature_cache import FeatureCache, default_cache_folder
 from promptad.backbones.open_clip_vit import weights_note
 from promptad.cli.flags import with_flags
@@ -15,9 +15,8 @@ from promptad.cli.given import Arguments
 from promptad.cli.machine import check_batch_size, find_device
 from promptad.data.few_shot import choose_support, read_support_list
 from promptad.data.region_of_interest import masks_folder
-from promptad.engine.context import Job, RunContext
+from promptad.engine.context import ContextSettings, Job, RunContext
 from promptad.errors import InputError
-from promptad.export.tower_encoder import with_engine
 from promptad.models.support import with_bit_depth, with_region, with_tiles
 from promptad.results.paths import PartFolder, ResultFolder
 from promptad.settings import BackboneSettings, Settings
@@ -42,7 +41,7 @@ def load_context(given: Arguments, settings: BackboneSettings, console: Console)
     """Load a backbone, and return what jobs run with."""
     if note := weights_note(settings):
         console.print(note, soft_wrap=True)
-    return make_context(given, console, load_backbone(settings, find_device(given, console)))
+    return context_settings(given, find_device(given, console)).load(settings, console)
 
 
 def decide_tiles(jobs: Sequence[Job], backbone: Backbone) -> list[Job]:
@@ -73,18 +72,22 @@ def result_folder(given: Arguments, settings: Settings) -> ResultFolder:
     return ResultFolder(given["root_dir"], given["dataset"], k, seed, settings.system, settings.level)
 
 
-def make_context(given: Arguments, console: Console, backbone: Backbone) -> RunContext:
-    """Return what trainings and tests run with."""
+def context_settings(given: Arguments, device: torch.device) -> ContextSettings:
+    """Return what trainings and tests run with, besides a backbone.
+
+    Raises:
+        InputError: the size of batches or of the cache cannot be.
+    """
     check_batch_size(given)
     if not given["cache_size"] >= 0:
         raise InputError(f"`cache_size` {given['cache_size']}: must be a number of at least 0")
-    cache = FeatureCache(default_cache_folder(), given["cache_size"] * 2**30) if given["feature_cache"] else None
-    return RunContext(
-        replace(with_engine(backbone, given["engine"]), cache=cache),
-        console,
-        given["batch_size"],
-        given["save_diagnostics"],
-        given["vis"],
-        masks_folder(given["region"] or ()),
-        with_flags,
+    return ContextSettings(
+        device=str(device),
+        engine=given["engine"],
+        cache=FeatureCache(default_cache_folder(), given["cache_size"] * 2**30) if given["feature_cache"] else None,
+        batch_size=given["batch_size"],
+        save_diagnostics=given["save_diagnostics"],
+        draw_predictions=given["vis"],
+        masks=masks_folder(given["region"] or ()),
+        format_advice=with_flags,
     )

@@ -278,6 +278,18 @@ OWN = (
     Option("--good", str, "your own pictures of good parts: a folder, or files, by commas or repeated", several=True),
     Option("--name", str, "what your own part is called in the prompts, such as 'metal bracket'"),
 )
+WORKERS = Option(
+    "--workers",
+    int,
+    "processes of this machine that train side by side, with its cores shared out among them",
+    default=1,
+)
+CLUSTER = Option(
+    "--cluster",
+    str,
+    "train on a Ray cluster: its address, host:port, or 'auto', the one that runs, else one that is started here",
+    choices=("auto",),
+)
 LEARNING_GROUPS = {
     "a class of a data set": DATA,
     "the method": METHOD,

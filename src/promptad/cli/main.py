@@ -17,6 +17,7 @@ from promptad.cli.given import applicable
 from promptad.cli.parser import parse
 from promptad.cli.places import check_given
 from promptad.errors import InputError, in_words
+from promptad.utils.threads import SAME_BITS
 
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")  # a file's name may hold codes that command a terminal
 
@@ -67,6 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if "grid" not in given:  # of which each point has a method of its own
             given = applicable(given, console)
         check_given(command, given)
+        os.environ.setdefault(*SAME_BITS)
         from promptad.cli.commands import RUNNERS  # noqa: PLC0415 torch takes seconds, which no help should
 
         return RUNNERS[command](given, console) or 0

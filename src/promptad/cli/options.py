@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from promptad.cli.detector_options import CONFIRM, EXPORT, MOVED, PREDICT_GROUPS, SERVE, SET_THRESHOLD, WATCH_GROUPS
-from promptad.cli.learning_options import BATCH, CPU, DATA, DEVICE, GPU, LEARNING_GROUPS, OWN
+from promptad.cli.learning_options import BATCH, CLUSTER, CPU, DATA, DEVICE, GPU, LEARNING_GROUPS, OWN, WORKERS
 from promptad.cli.option import Command, Option
 from promptad.cli.sweep_options import SWEEP, SWEEP_LEARNING
 from promptad.cli.values import class_choice, folders, names, numbers, truth
@@ -61,7 +61,7 @@ COMMAND_GROUPS: dict[str, dict[str, Command]] = {
         ),
         "train-all": Command(
             "train all classes of a data set; start it again and it goes on",
-            {"which classes": (CLASSES, TOGETHER)} | LEARNING_GROUPS,
+            {"which classes, and by whom": (CLASSES, TOGETHER, WORKERS, CLUSTER)} | LEARNING_GROUPS,
             (
                 "promptad train-all --k-shot 4 --seeds 0-4",
                 "promptad train-all --dataset folder --data-root parts --classes bracket,gear",
@@ -122,7 +122,7 @@ COMMAND_GROUPS: dict[str, dict[str, Command]] = {
         ),
         "sweep": Command(
             "train and measure a grid of settings; start it again and it goes on",
-            {"the sweep": (CLASSES, *SWEEP)} | SWEEP_LEARNING,
+            {"the sweep": (CLASSES, *SWEEP, WORKERS, CLUSTER)} | SWEEP_LEARNING,
             (
                 "promptad sweep --dataset demo --n_pro 1,3,5 --n_pro_ab 4,6,8 --k-shot 1,2,4 --seeds 0-2",
                 "promptad sweep --memory-bank True,False --classes carpet,grid --json > sweep.json",

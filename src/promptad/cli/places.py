@@ -23,6 +23,7 @@ def check_given(command: str, given: Arguments) -> None:
     """
     if command in LEARNERS:
         make_seeds(given)
+    check_workers(given)
     if command == "sweep":
         for point in grid_points(given):
             make_seeds(point.given)
@@ -34,6 +35,23 @@ def check_given(command: str, given: Arguments) -> None:
     if command in (*LEARNERS, "sweep") and not (given.get("good") or given.get("name")):
         setting = "class_name" if command in ("train", "test") else "classes"
         check_dataset(given, setting, (given["class_name"],) if setting == "class_name" else given["classes"] or ())
+
+
+def check_workers(given: Arguments) -> None:
+    """Check that it is clear who trains.
+
+    Raises:
+        InputError: no process does, or all classes are to be trained side by side in one, and in others, too.
+    """
+    count, cluster, together = (given.get(name) for name in ("workers", "cluster", "together"))
+    if count is None:
+        return
+    if count < 1:
+        raise InputError(f"`workers` {count}: must be at least 1")
+    if count > 1 and together:
+        raise InputError(f"`workers` {count}: leave out `together`, which trains all classes in one process")
+    if cluster and (count > 1 or together):
+        raise InputError(f"`cluster` {cluster}: leave out `{'together' if together else 'workers'}`, of this machine")
 
 
 def check_detector(given: Arguments) -> None:

@@ -1,16 +1,21 @@
 """Jobs, and the context that they run in."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import torch
 from rich.console import Console
 
 from promptad.backbones.clip import Backbone
+from promptad.backbones.factory import load_backbone
+from promptad.backbones.feature_cache import FeatureCache
 from promptad.data.reading import Reading
 from promptad.evaluation.evaluator import TestSplit, read_test_split
+from promptad.export.tower_encoder import with_engine
 from promptad.results.paths import ResultFolder
-from promptad.settings import BATCH_SIZE, Settings
+from promptad.runtime.engines import TORCH
+from promptad.settings import BATCH_SIZE, BackboneSettings, Settings
 from promptad.structures import ClassDataset, TestImage
 from promptad.utils.progress import add_task, progress_bar
 
@@ -82,4 +87,42 @@ class RunContext:
             reading,
             advance,
             settings.scoring.memory,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContextSettings:
+    """What a context is made of: plain data, which can be sent to another process."""
+
+    device: str  # that the backbone computes on
+    engine: str = TORCH  # that encodes images
+    cache: FeatureCache | None = None
+    batch_size: int = BATCH_SIZE
+    save_diagnostics: bool = True
+    draw_predictions: bool = False
+    masks: Path | None = None
+    format_advice: Callable[[str], str] = str
+
+    def load(self, backbone: BackboneSettings, console: Console) -> RunContext:
+        """Load a backbone, and return the context.
+
+        Raises:
+            InputError: as of `load_backbone` and `with_engine`.
+        """
+        return self.context(load_backbone(backbone, torch.device(self.device)), console)
+
+    def context(self, backbone: Backbone, console: Console) -> RunContext:
+        """Return the context with a backbone that is loaded.
+
+        Raises:
+            InputError: as of `with_engine`.
+        """
+        return RunContext(
+            replace(with_engine(backbone, self.engine), cache=self.cache),
+            console,
+            self.batch_size,
+            self.save_diagnostics,
+            self.draw_predictions,
+            self.masks,
+            self.format_advice,
         )

@@ -1,4 +1,4 @@
-"""Runs: train and evaluate one class or many, with one seed or several, into result folders."""
+"""Runs: train and evaluate one class, or several side by side, with one seed or several, into result folders."""
 
 import time
 from collections.abc import Sequence
@@ -21,7 +21,6 @@ from promptad.engine.evaluate import (
     show_diagnostics,
     show_record,
 )
-from promptad.engine.finished import is_finished
 from promptad.engine.fit import fit
 from promptad.errors import InputError, in_words
 from promptad.evaluation.evaluator import TestSplit
@@ -30,7 +29,7 @@ from promptad.models.base import AnomalyDetector, Subject, TrainTask
 from promptad.models.support import encode_support
 from promptad.results.paths import ResultFolder
 from promptad.results.table import read_results
-from promptad.results.terminal import results_tables, seeds_tables
+from promptad.results.terminal import seeds_tables
 from promptad.settings import Settings
 from promptad.structures import ClassDataset
 from promptad.utils.progress import add_task, progress_bar
@@ -65,13 +64,13 @@ def train_together(jobs: Sequence[Job], context: RunContext) -> None:
     started = time.monotonic()
     prepared = []
     for job in jobs:
-        context.console.print(f"{_name_of(job, jobs)}: ", end="")
+        context.console.print(f"{name_of(job, jobs)}: ", end="")
         prepared.append(_prepare(job, context))
     tasks, splits = [task for task, _ in prepared], [split for _, split in prepared]
     fitted = fit(context.backbone, tasks, splits, context.console)
     shared = (time.monotonic() - started) / len(jobs)  # seconds per job
     for job, task, (detector, split) in zip(jobs, tasks, fitted, strict=True):
-        context.console.rule(_name_of(job, jobs))
+        context.console.rule(name_of(job, jobs))
         _finish(job, context, task, detector, split, time.monotonic() - shared)
 
 
@@ -188,87 +187,26 @@ def train_one(jobs: Sequence[Job], context: RunContext) -> None:
     """Train and evaluate one class with each of its seeds; print mean and standard deviation if there are several."""
     for job in jobs:
         if len(jobs) > 1:
-            context.console.rule(_name_of(job, jobs))
+            context.console.rule(name_of(job, jobs))
         train_class(job, context)
     if len(jobs) > 1:
         print_seeds(jobs[0].settings, [job.results for job in jobs], {jobs[0].class_name}, context.console)
 
 
-def train_all(jobs: Sequence[Job], context: RunContext, *, together: bool = False) -> None:
-    """Run many jobs, except those that are finished, and print the table of all.
-
-    With `together` all are trained side by side, with the features of all their images in memory; if that fails, one
-    by one. A class that fails while it is trained or evaluated does not stop the others.
-
-    Raises:
-        InputError: some classes failed; raised after all others are done, with the reasons.
-    """
-    failures, console = [], context.console
-    pending = [job for job in jobs if not _was_finished(job, jobs, context)]
-    with progress_bar(console) as progress:
-        bar = add_task(progress, "all classes", len(jobs), len(jobs) - len(pending))
-        if together and len(pending) > 1:
-            pending = _left_of_together(pending, context)
-            progress.update(bar, completed=len(jobs) - len(pending))
-        for job in pending:
-            name = _name_of(job, jobs)
-            progress.update(bar, note=name)
-            console.rule(f"{name} ({jobs.index(job) + 1} of {len(jobs)})")
-            if reason := try_class(job, context):
-                failures.append(f"{name}: {reason}")
-                console.print(f"{name} failed: {reason}", style="red", soft_wrap=True)
-            progress.advance(bar)
-    _print_tables(jobs, console)
-    if unmeasured := dict.fromkeys(job.class_name for job in jobs if not job.dataset.can_be_evaluated):
-        console.print(f"without test pictures, good and defective ones, and so not measured: {', '.join(unmeasured)}")
-    if failures:
-        raise InputError(f"{len(failures)} of {len(jobs)} classes failed; " + "; ".join(failures))
-
-
-def _was_finished(job: Job, jobs: Sequence[Job], context: RunContext) -> bool:
-    """Return whether a job is finished already, and print it if so."""
-    if not is_finished(job, context.backbone):
-        return False
-    context.console.print(f"{_name_of(job, jobs)}: finished before, left as it is")
-    return True
-
-
-def _left_of_together(jobs: Sequence[Job], context: RunContext) -> list[Job]:
-    """Train jobs side by side; if joint training failed, return the jobs that are not finished."""
-    try:
-        train_together(jobs, context)
-    except InputError as error:
-        context.console.print(f"{error}; going on one by one", style="red", soft_wrap=True)
-        return [job for job in jobs if not is_finished(job, context.backbone)]
-    return []
-
-
 def print_seeds(settings: Settings, results: Sequence[ResultFolder], names: set[str], console: Console) -> None:
     """Print mean and standard deviation over seeds, with a folder each, of settings that differ in nothing else."""
     configuration = configuration_of(settings).items()
-    rows = [row for folder in results for row in _rows_of(folder, names) if configuration <= row.items()]
+    rows = [row for folder in results for row in rows_of(folder, names) if configuration <= row.items()]
     if rows:
         console.print(*seeds_tables(sorted(rows, key=lambda row: row["class"])))
 
 
-def _print_tables(jobs: Sequence[Job], console: Console) -> None:
-    """Print the table of one seed, with all configurations in it, or the table of several seeds."""
-    names = {job.class_name for job in jobs}
-    by_seed = {job.settings.training.seed: job for job in jobs}
-    if len(by_seed) > 1:
-        print_seeds(jobs[0].settings, [job.results for job in by_seed.values()], names, console)
-        return
-    (job,) = by_seed.values()
-    if rows := _rows_of(job.results, names):
-        console.print(*results_tables(sorted(rows, key=lambda row: row["class"])))
-
-
-def _rows_of(folder: ResultFolder, names: set[str]) -> list[dict[str, str]]:
+def rows_of(folder: ResultFolder, names: set[str]) -> list[dict[str, str]]:
     """Return the saved rows of some classes."""
     return [row for row in read_results(folder.csv) if row["class"] in names]
 
 
-def _name_of(job: Job, jobs: Sequence[Job]) -> str:
+def name_of(job: Job, jobs: Sequence[Job]) -> str:
     """Return the displayed name of a job: its class, and its seed if there are several."""
     seed = job.settings.training.seed
     several = len({other.settings.training.seed for other in jobs}) > 1

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from promptad.engine.context import Job, RunContext
 from promptad.engine.finished import is_finished, measured_row
-from promptad.engine.runs import try_class
+from promptad.engine.work import Task, ThisProcess, Workers, brief, in_order
 from promptad.results.columns import METRIC_TITLES
 from promptad.results.sweep import MeasuredSetting, in_words
 from promptad.settings import BackboneSettings
@@ -31,48 +31,43 @@ class SweepSetting:
 
 
 def run_settings(
-    settings: Sequence[SweepSetting], contexts: Mapping[BackboneSettings, RunContext], console: Console
+    settings: Sequence[SweepSetting],
+    contexts: Mapping[BackboneSettings, RunContext],
+    console: Console,
+    workers: Workers | None = None,
 ) -> list[str]:
     """Run the jobs of all settings, except those that are finished, with one progress bar.
 
-    Jobs of a class that look at the same features follow each other, so that these are encoded, or read, once.
+    Args:
+        settings: of the sweep.
+        contexts: what jobs run with in this process.
+        console: what is told of each training.
+        workers: who trains; None is this process.
 
     Returns:
         Of each job that failed its name and why; it does not stop the others.
     """
     failures, names = [], {id(job): _name_of(setting, job) for setting in settings for job in setting.jobs}
-    jobs = _in_order([job for setting in settings for job in setting.jobs])
+    workers = workers or ThisProcess(contexts)
+    jobs = in_order([job for setting in settings for job in setting.jobs])
     pending = [job for job in jobs if not is_finished(job, contexts[job.settings.backbone].backbone)]
     if done := len(jobs) - len(pending):
         console.print(f"{done} of {len(jobs)} trainings were finished before, and are left as they are")
     with progress_bar(console) as progress:
         bar = add_task(progress, "sweep", len(jobs), done)
-        for number, job in enumerate(pending, done + 1):
-            name = names[id(job)]
-            progress.update(bar, note=name)
-            reason = try_class(job, contexts[job.settings.backbone])
+        tasks = [Task(job, names[id(job)]) for job in pending]
+        coming = workers.run(tasks, lambda running: progress.update(bar, note=brief(running)))
+        for number, outcome in enumerate(coming, done + 1):
+            name, reason = outcome.task.name, outcome.reason
             if reason:
                 failures.append(f"{name}: {reason}")
-            told = f"failed: {reason}" if reason else _result_of(job)
+            told = f"failed: {reason}" if reason else _result_of(outcome.task.job)
             style = "red" if reason else None
             console.print(f"{number} of {len(jobs)}: {name}: {told}", style=style, soft_wrap=True)
             progress.advance(bar)
+    if remark := workers.remark():
+        console.print(remark, soft_wrap=True)
     return failures
-
-
-def _in_order(jobs: Sequence[Job]) -> list[Job]:
-    """Return jobs by backbone, class and all that the features of test images depend on, in the order of the first."""
-    places: dict[tuple[object, ...], int] = {}
-    for job in jobs:
-        for place in (_features_of(job)[:1], _features_of(job)[:2], _features_of(job)):
-            places.setdefault(place, len(places))
-    return sorted(jobs, key=lambda job: [places[_features_of(job)[:count]] for count in (1, 2, None)])
-
-
-def _features_of(job: Job) -> tuple[object, ...]:
-    settings = job.settings
-    read = settings.picture, settings.bit_depth, settings.scoring.resolution, settings.scoring.memory
-    return settings.backbone, job.class_name, *read
 
 
 def _name_of(setting: SweepSetting, job: Job) -> str:

@@ -2,6 +2,7 @@
 
 import io
 import math
+import sys
 import zipfile
 from collections.abc import Collection, Mapping
 from dataclasses import replace
@@ -32,9 +33,21 @@ def write_checkpoint(path: Path, method: str, content: Mapping[str, Any]) -> Non
         InputError: the folder cannot be written to.
     """
     written = io.BytesIO()
-    torch.save(with_format(method, content), written)
+    torch.save(_by_value(with_format(method, content)), written)
     with whole_file(path) as temporary:
         temporary.write_bytes(written.getvalue())
+
+
+def _by_value(content: Any) -> Any:
+    """Return content in which equal texts are one text, and no containers are shared.
+
+    The bytes of a pickle tell what is the same object, which depends on the process that plain data came from.
+    """
+    if isinstance(content, str):
+        return sys.intern(content)
+    if isinstance(content, Mapping):
+        return {_by_value(name): _by_value(own) for name, own in content.items()}
+    return type(content)(map(_by_value, content)) if isinstance(content, list | tuple) else content
 
 
 def with_format(method: str, content: Mapping[str, Any]) -> dict[str, Any]:

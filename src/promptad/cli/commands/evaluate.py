@@ -7,7 +7,7 @@ from rich.console import Console
 
 from promptad.cli.datasets import read_one_class
 from promptad.cli.given import Arguments, chosen_system, make_seeds, setting_at
-from promptad.cli.jobs import make_context, result_folder
+from promptad.cli.jobs import context_settings, result_folder
 from promptad.cli.learning_options import LEARNING
 from promptad.cli.machine import find_device
 from promptad.data.corruptions import CORRUPTIONS, Corruption, corruptions_of
@@ -42,7 +42,7 @@ def run_test(given: Arguments, console: Console) -> None:
         )
         if detector.class_name != dataset.class_name:
             raise InputError(f"{path} is a detector of {detector.class_name!r}, not of {dataset.class_name!r}")
-        context = context or make_context(given, console, detector.backbone)
+        context = context or context_settings(given, device).context(detector.backbone, console)
         detector, _ = in_region(detector, given["region"] or (), given["ignore"] or ())
         tested.append((settings, result_folder(given, settings)))
         record = evaluate_class(detector, dataset, tested[-1][1], context)

@@ -10,6 +10,7 @@ from promptad.cli.given import Arguments, make_seeds
 from promptad.cli.grid import grid_points
 from promptad.cli.jobs import decide_tiles, load_context, plan_jobs, result_folder
 from promptad.cli.main import FlagConsole
+from promptad.cli.workers import find_workers
 from promptad.engine.context import Job, RunContext
 from promptad.engine.sweep import SweepSetting, run_settings
 from promptad.errors import InputError
@@ -18,6 +19,8 @@ from promptad.reports.sweep.lines import SweepTable, make_table
 from promptad.reports.sweep.tables import as_json, print_sweep, write_csv, write_json, write_markdown
 from promptad.settings import BackboneSettings
 from promptad.structures import ClassDataset
+
+SILENT = Console(quiet=True, force_terminal=False)  # trainings say nothing of themselves
 
 
 def run_sweep(given: Arguments, console: Console) -> None:
@@ -31,7 +34,8 @@ def run_sweep(given: Arguments, console: Console) -> None:
             " `classes`"
         )
     settings, contexts = _make_settings(given, classes, console)
-    failures = run_settings(settings, contexts, console)
+    workers = find_workers(given, [job for setting in settings for job in setting.jobs], contexts, console)
+    failures = run_settings(settings, contexts, console, workers)
     count = sum(len(setting.jobs) for setting in settings)
     failed = InputError(f"{len(failures)} of {count} trainings failed; " + "; ".join(failures))
     measured = [setting.measured() for setting in settings]
@@ -59,8 +63,7 @@ def _make_settings(
             result_folder(own, seed).check_writable()
         planned.append((dict(point.values), point.folder, plan_jobs(own, seeds, classes)))
     needed = dict.fromkeys(job.settings.backbone for _, _, jobs in planned for job in jobs)
-    silent = Console(quiet=True, force_terminal=False)
-    contexts = {backbone: replace(load_context(given, backbone, console), console=silent) for backbone in needed}
+    contexts = {backbone: replace(load_context(given, backbone, console), console=SILENT) for backbone in needed}
     settings = [
         SweepSetting(values, folder, tuple(decide_tiles(jobs, contexts[jobs[0].settings.backbone].backbone)))
         for values, folder, jobs in planned

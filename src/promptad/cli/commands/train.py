@@ -7,7 +7,10 @@ from rich.console import Console
 from promptad.cli.datasets import read_classes, read_one_class, read_part
 from promptad.cli.given import Arguments, make_seeds
 from promptad.cli.jobs import make_jobs, result_folder
-from promptad.engine.runs import train_all, train_one
+from promptad.cli.workers import find_workers
+from promptad.engine.all_classes import train_all
+from promptad.engine.runs import train_one
+from promptad.engine.work import ThisProcess
 from promptad.errors import InputError
 from promptad.runtime.predictions import ONE_IMAGE
 from promptad.settings import MULTI_PROTOTYPE
@@ -42,5 +45,6 @@ def run_train_all(given: Arguments, console: Console) -> None:
         result_folder(given, settings).check_writable()
     classes = read_classes(given, console)
     jobs, context = make_jobs(given, seeds, classes, console)
-    on_gpu = context.backbone.device.type == "cuda"
-    train_all(jobs, context, together=on_gpu if given["together"] is None else given["together"])
+    workers = find_workers(given, jobs, {context.backbone.settings: context}, console)
+    on_gpu = context.backbone.device.type == "cuda" and isinstance(workers, ThisProcess)
+    train_all(jobs, context, workers, together=on_gpu if given["together"] is None else given["together"])
