@@ -144,6 +144,12 @@ def test_no_test_label_reaches_training_or_model_selection(module: str) -> None:
             assert LABELLED.isdisjoint(words_of(MODULES[reached])), reached
 
 
+def test_what_proposes_settings_knows_one_number_a_trial_and_no_label() -> None:
+    for reached in reached_from("promptad.engine.proposals"):
+        assert package_of(reached) not in ("data", "models", "evaluation", "reports"), reached
+        assert package_of(reached) == "structures" or LABELLED.isdisjoint(words_of(MODULES[reached])), reached
+
+
 def test_training_imports_only_data_modules_without_labels() -> None:
     for module in (m for m in MODULES if package_of(m) in ("models", "prompts", "backbones")):
         data = {reached.split(".")[2] for reached in reached_from(module) if reached.startswith("promptad.data.")}

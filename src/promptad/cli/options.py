@@ -5,7 +5,7 @@ from pathlib import Path
 from promptad.cli.detector_options import CONFIRM, EXPORT, MOVED, PREDICT_GROUPS, SERVE, SET_THRESHOLD, WATCH_GROUPS
 from promptad.cli.learning_options import BATCH, CLUSTER, CPU, DATA, DEVICE, GPU, LEARNING_GROUPS, OWN, WORKERS
 from promptad.cli.option import Command, Option
-from promptad.cli.sweep_options import SWEEP, SWEEP_LEARNING
+from promptad.cli.sweep_options import SEARCH, SWEEP, SWEEP_LEARNING
 from promptad.cli.values import class_choice, folders, names, numbers, truth
 from promptad.data.corruptions import CORRUPTIONS
 from promptad.reports.comparison.rows import BASELINE, OURS
@@ -121,11 +121,12 @@ COMMAND_GROUPS: dict[str, dict[str, Command]] = {
             ),
         ),
         "sweep": Command(
-            "train and measure a grid of settings; start it again and it goes on",
-            {"the sweep": (CLASSES, *SWEEP, WORKERS, CLUSTER)} | SWEEP_LEARNING,
+            "train and measure many settings, a grid or a search; start it again and it goes on",
+            {"the sweep": (CLASSES, *SWEEP, WORKERS, CLUSTER), "a search": SEARCH} | SWEEP_LEARNING,
             (
                 "promptad sweep --dataset demo --n_pro 1,3,5 --n_pro_ab 4,6,8 --k-shot 1,2,4 --seeds 0-2",
                 "promptad sweep --memory-bank True,False --classes carpet,grid --json > sweep.json",
+                "promptad sweep --search optuna --trials 30 --lr 0.0005:0.01:log --n_pro 2:5 --tune-on carpet,grid",
             ),
         ),
         "compare": Command(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from promptad.cli.given import Arguments, make_seeds
 from promptad.cli.grid import grid_points
+from promptad.cli.search import check_search, tuned_on
 from promptad.cli.values import names
 from promptad.data.datasets import check_classes, dataset_folder, default_data_root
 from promptad.errors import InputError, no_checkpoint
@@ -25,7 +26,8 @@ def check_given(command: str, given: Arguments) -> None:
         make_seeds(given)
     check_workers(given)
     if command == "sweep":
-        for point in grid_points(given):
+        check_search(given)
+        for point in [] if given["search"] else grid_points(given):
             make_seeds(point.given)
     check_detector(given)
     if pictures := given.get("pictures"):
@@ -35,6 +37,8 @@ def check_given(command: str, given: Arguments) -> None:
     if command in (*LEARNERS, "sweep") and not (given.get("good") or given.get("name")):
         setting = "class_name" if command in ("train", "test") else "classes"
         check_dataset(given, setting, (given["class_name"],) if setting == "class_name" else given["classes"] or ())
+    if command == "sweep" and (tuned := tuned_on(given)):
+        check_dataset(given, "tune_on", tuned)
 
 
 def check_workers(given: Arguments) -> None:

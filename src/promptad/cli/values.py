@@ -4,6 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from promptad.results.search import Range
+
 MAX_NUMBERS = 10_000  # of a range
 
 
@@ -47,7 +49,7 @@ def class_choice(text: str) -> tuple[str, ...] | None:
 
 
 def alternatives(read: Callable[[str], Any]) -> Callable[[str], tuple[Any, ...]]:
-    """Return a reader of several values by commas, ranges of whole numbers too; of lists, it takes one.
+    """Return a reader of several values by commas, or of a range of numbers by a colon; of lists, it takes one.
 
     >>> alternatives(int)("1,3-5"), alternatives(float)("0.1, 1"), alternatives(phrases)("with hole, bent")
     ((1, 3, 4, 5), (0.1, 1.0), (('with hole', 'bent'),))
@@ -56,6 +58,8 @@ def alternatives(read: Callable[[str], Any]) -> Callable[[str], tuple[Any, ...]]
     def read_each(text: str) -> tuple[Any, ...]:
         if read in (phrases, names, shares):
             return (read(text),)
+        if read in (int, float, rate) and ":" in text:
+            return (number_range(text, read),)
         found = numbers(text) if read is int else tuple(map(read, names(text)))
         if not found:
             raise ValueError(text)
@@ -63,6 +67,18 @@ def alternatives(read: Callable[[str], Any]) -> Callable[[str], tuple[Any, ...]]
 
     read_each.__name__ = read.__name__  # which messages show
     return read_each
+
+
+def number_range(text: str, read: Callable[[str], Any]) -> Range:
+    """Read a lower and an upper end, and whether what lies between is even in its logarithm.
+
+    >>> number_range("0.0005:0.01:log", float), number_range("2:5", int)
+    (Range(low=0.0005, high=0.01, log=True), Range(low=2, high=5, log=False))
+    """
+    low, high, *scale = (part.strip() for part in text.split(":"))
+    if scale not in ([], ["log"]):
+        raise ValueError(text)
+    return Range(read(low), read(high), log=bool(scale))
 
 
 def tiles(text: str) -> tuple[int, int] | None:

@@ -256,6 +256,11 @@ def _markdown_lines(line: Line, metrics: Sequence[Metric]) -> list[str]:
     return rows
 
 
+def table_row(cells: Sequence[str]) -> str:
+    """A row of a table in Markdown."""
+    return f"| {' | '.join(cells)} |"
+
+
 def escaped(text: str) -> str:
     """Text that Markdown shows as it is."""
     return re.sub(r"[\\`*\[\]<>|#]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", " ".join(text.split()))

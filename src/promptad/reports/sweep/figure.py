@@ -41,7 +41,7 @@ def draw_sweep(table: SweepTable, file: Path) -> None:
     metrics = headlines(table)
     most = max(len(effect.lines) for effect in effects)
     width = max(LEAST_WIDTH, 0.8 + max(PANEL_WIDTH, VALUE_WIDTH * most) * len(effects))
-    words = Words(sweep_title(table), _small_print(table))
+    words = Words(sweep_title(table), _small_print(table), is_warning=_is_warning(table))
     figure, body = framed_figure(words, _legend_marks(table), (width, PANEL_HEIGHT * len(metrics)), margin=0.1)
     grid = body.subplots(len(metrics), len(effects), squeeze=False, sharey="row")
     for axes_row, metric in zip(grid, metrics, strict=True):
@@ -60,7 +60,7 @@ def _draw_panel(axes: Axes, effect: Effect, metric: Metric, settings: Sequence[S
     axes.plot([place for place, _ in drawn], [pair.ours.mean for _, pair in drawn], color=GREY, lw=1)
     for place, pair in drawn:
         _draw_value(axes, place, pair)
-    long = any(len(name) > LONGEST for name in names)
+    long = any(len(name) > LONGEST and "\n" not in name for name in names)
     axes.set_xticks(range(len(names)), names, rotation=25 if long else 0, ha="right" if long else "center")
     for label in axes.get_xticklabels():
         label.set_parse_math(False)
@@ -82,7 +82,11 @@ def _as_effect(table: SweepTable) -> Effect:
     names = list(table.lines[0].values)
     if len(names) == 1:
         return Effect(names[0], table.lines)
-    return Effect("setting", tuple(replace(line, values={"setting": line.name}) for line in table.lines))
+    between = ",\n" if table.search else ", "  # the lines of a search are two, and have room below
+    return Effect(
+        "setting",
+        tuple(replace(line, values={"setting": line.name.replace(", ", between)}) for line in table.lines),
+    )
 
 
 def _small_print(table: SweepTable) -> str:
@@ -91,7 +95,15 @@ def _small_print(table: SweepTable) -> str:
     return f"{means}{bars}Classes: {', '.join(table.classes)}. {sweep_explanation(table)}"
 
 
+def _is_warning(table: SweepTable) -> bool:
+    return table.search is not None and table.search.objective.is_of_reported
+
+
 def _legend_marks(table: SweepTable) -> list[Line2D]:
     verdicts = [legend_mark(*mark, str(verdict)) for verdict, mark in MARKERS.items()]
     single = [legend_mark(".", GREY, "a single setting")] if table.effects else []
-    return [legend_mark(*FIRST_MARK, "the first value", "white"), *verdicts, *single]
+    return [
+        legend_mark(*FIRST_MARK, "the first setting" if table.search else "the first value", "white"),
+        *verdicts,
+        *single,
+    ]

@@ -7,6 +7,7 @@ from statistics import fmean
 from promptad.errors import InputError
 from promptad.reports.comparison.differences import Pair, Values, pair_of, seeds_of_all, shared_seeds
 from promptad.results.columns import METRICS, Metric
+from promptad.results.search import Search
 from promptad.results.sweep import MeasuredSetting, in_words
 
 
@@ -45,6 +46,7 @@ class SweepTable:
     effects: tuple[Effect, ...]  # none where only one setting varies: they would say the same
     metrics: tuple[Metric, ...]  # that were measured
     notes: tuple[str, ...]  # what was left out, in words
+    search: Search | None = None  # that has chosen the last line
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,10 @@ class _Group:
     settings: tuple[MeasuredSetting, ...]
 
 
-def make_table(settings: Sequence[MeasuredSetting], dataset: str) -> SweepTable:
+def make_table(settings: Sequence[MeasuredSetting], dataset: str, search: Search | None = None) -> SweepTable:
     """Compare all settings with the first one, class by class and seed by seed.
+
+    Of a `search`, the last one is its choice, and not the effect of any one of what varies.
 
     Raises:
         InputError: the first setting was not measured.
@@ -71,9 +75,10 @@ def make_table(settings: Sequence[MeasuredSetting], dataset: str) -> SweepTable:
         tuple(dict.fromkeys(row["class"] for row in rows)),
         tuple(sorted({int(row["seed"]) for row in rows})),
         lines,
-        _effects(measured) if len(measured) == len(settings) else (),
+        _effects(measured) if len(measured) == len(settings) and search is None else (),
         tuple(metric for metric in METRICS if any(metric.column in line.mean for line in lines)),
         tuple(_notes(settings, rows)),
+        search,
     )
 
 

@@ -12,7 +12,8 @@ from rich.text import Text
 
 from promptad.reports.comparison.differences import Pair
 from promptad.reports.comparison.significance import CONFIDENCE, LEAST_CLASSES, LEVEL, Verdict
-from promptad.reports.comparison.tables import cell, escaped, verdict_cells, write_text
+from promptad.reports.comparison.tables import cell, escaped, table_row, verdict_cells, write_text
+from promptad.reports.sweep import trials
 from promptad.reports.sweep.lines import Effect, SweepLine, SweepTable
 from promptad.results.blocks import BlockTable
 from promptad.results.columns import Metric
@@ -34,6 +35,8 @@ CHOOSING = (
 def sweep_title(table: SweepTable) -> str:
     """What was swept over."""
     names = ", ".join(table.lines[0].values)
+    if table.search:
+        return f"{trials.warning(table.search)}{names} on {table.dataset}: {trials.outcome(table.search)}"
     return f"{names} on {table.dataset}: {len(table.lines)} settings"
 
 
@@ -50,16 +53,18 @@ def sweep_explanation(table: SweepTable) -> str:
         else "One seed alone: there is no spread, and a difference may be chance."
     )
     pairs = "Differences are to the first line of a table, class by class and seed by seed."
+    last = trials.choice(table.search) if table.search else CHOOSING
     told = f"Better or worse: the {100 * CONFIDENCE:.0f} % interval of the difference leaves out 0"
     told += (
-        f" (Student's, over seeds), {len(table.lines) - 1} differences are looked at, and of twenty of no effect one is"
-        " told apart by chance."
+        " (Student's, over seeds)."
         if len(table.classes) == 1
         else f" (bootstrap over classes and seeds), and p of Wilcoxon's signed-rank test over classes is below {LEVEL};"
-        f" of fewer than {LEAST_CLASSES} classes no such test can tell anything. {len(table.lines) - 1} differences are"
-        " looked at, and of twenty of no effect one is told apart by chance."
+        f" of fewer than {LEAST_CLASSES} classes no such test can tell anything."
     )
-    return " ".join((spread, pairs, told, CHOOSING))
+    if not table.search:
+        count = len(table.lines) - 1
+        told += f" {count} differences are looked at, and of twenty of no effect one is told apart by chance."
+    return " ".join((spread, pairs, told, last) if len(table.lines) > 1 else (spread, last))
 
 
 def headlines(table: SweepTable) -> list[Metric]:
@@ -68,7 +73,9 @@ def headlines(table: SweepTable) -> list[Metric]:
 
 
 def print_sweep(table: SweepTable, console: Console) -> None:
-    """Print a table of all settings, one of each setting that varies, and what they mean."""
+    """Print the trials of a search, a table of all settings, one of each setting that varies, and what they mean."""
+    if table.search:
+        console.print(trials.terminal_table(table.search), "")
     for metric in headlines(table):
         console.print(_terminal_table(sweep_title(table), table.lines, metric), "")
         for effect in table.effects:
@@ -82,13 +89,14 @@ def write_csv(table: SweepTable, file: Path) -> None:
     """Write a row for each setting, class or mean, and metric."""
     text, names = io.StringIO(), list(table.lines[0].values)
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*names, "class", "metric", *NUMBERS, "seeds", "folder"])
+    choice = [table.search.objective.choice] if table.search else []
+    writer.writerow([*names, "class", "metric", *NUMBERS, "seeds", "folder", *["choice"][: len(choice)]])
     for line in table.lines:
         for class_name, metric, pair in _pairs(line):
             numbers = _numbers(pair, is_first=line is table.lines[0])
             cells = ["" if value is None else value for value in numbers.values()]
             seeds = " ".join(map(str, pair.seeds))
-            writer.writerow([*line.values.values(), class_name, metric, *cells, seeds, line.folder])
+            writer.writerow([*line.values.values(), class_name, metric, *cells, seeds, line.folder, *choice])
     write_text(file, text.getvalue())
 
 
@@ -109,6 +117,8 @@ def as_json(table: SweepTable) -> str:
         "explanation": sweep_explanation(table),
         "notes": table.notes,
     }
+    if table.search:
+        plain["search"] = trials.as_plain(table.search)
     return json.dumps(plain, indent=2) + "\n"
 
 
@@ -127,6 +137,8 @@ def write_markdown(table: SweepTable, figure: str, file: Path) -> None:
         lines += [f"## {metric.title} of all settings", "", *_verdicts(table.lines, metric), ""]
         for effect in table.effects:
             lines += [f"## {metric.title}: {escaped(effect_title(effect))}", "", *_verdicts(effect.lines, metric), ""]
+    if table.search:
+        lines += trials.markdown(table.search)
     lines += ["## All metrics", "", *_all_metrics(table), ""]
     if table.notes:
         lines += ["## Notes", "", *(f"- {escaped(note)}" for note in table.notes), ""]
@@ -182,12 +194,12 @@ def _plain(lines: Sequence[SweepLine]) -> list[dict[str, Any]]:
 
 def _verdicts(lines: Sequence[SweepLine], metric: Metric) -> list[str]:
     heads = [*lines[0].values, metric.title, *HEADS]
-    rows = [_row(heads), _row(["---"] * len(lines[0].values) + ["---:"] * 4 + ["---"])]
+    rows = [table_row(heads), table_row(["---"] * len(lines[0].values) + ["---:"] * 4 + ["---"])]
     for line in lines:
         cells, style = _cells(line, metric, is_first=line is lines[0])
         mark = "**" if style else ""
         rows.append(
-            _row([*map(escaped, line.values.values()), cells[0], *(f"{mark}{text}{mark}" for text in cells[1:])])
+            table_row([*map(escaped, line.values.values()), cells[0], *(f"{mark}{text}{mark}" for text in cells[1:])])
         )
     return rows
 
@@ -195,12 +207,8 @@ def _verdicts(lines: Sequence[SweepLine], metric: Metric) -> list[str]:
 def _all_metrics(table: SweepTable) -> list[str]:
     names = list(table.lines[0].values)
     heads = [*names, *(metric.title for metric in table.metrics)]
-    rows = [_row(heads), _row(["---"] * len(names) + ["---:"] * len(table.metrics))]
+    rows = [table_row(heads), table_row(["---"] * len(names) + ["---:"] * len(table.metrics))]
     for line in table.lines:
         cells = (cell(line.mean.get(metric.column), "ours") for metric in table.metrics)
-        rows.append(_row([*map(escaped, line.values.values()), *cells]))
+        rows.append(table_row([*map(escaped, line.values.values()), *cells]))
     return rows
-
-
-def _row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
