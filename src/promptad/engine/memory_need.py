@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
-import numpy as np
+from PIL import Image
 
 from promptad.backbones.clip import Backbone
 from promptad.engine.context import Job
@@ -34,6 +35,7 @@ def of_test_split(job: Job, backbone: Backbone) -> int:
 def bytes_of_window(backbone: Backbone, settings: Settings) -> int:
     """Return the bytes of the features of one window, as found by encoding a black one."""
     side = backbone.image_encoder.image_size
-    found = backbone.encode_squares(np.zeros((1, side, side, 3), np.uint8), layers=settings.needs_layers)
+    black = Image.new("RGB", (side, side))
+    found = replace(backbone, cache=None).encode_images([black], 1, layers=settings.needs_layers)
     tensors = (found.class_token, found.patch_tokens, *found.layers)
     return NUMBER * sum(math.prod(tensor.shape) for tensor in tensors)
