@@ -65,6 +65,15 @@ PREDICT_GROUPS = {
         OVERLAYS,
         FAILING,
     ),
+    "very many pictures, on a cluster": (
+        Option(
+            "--cluster",
+            str,
+            "judge by Ray, in shards: on the cluster at HOST:PORT, or auto for the one that runs, or a new one here",
+        ),
+        Option("--shard-size", int, "pictures of a shard (default: 1024, and as many more as fill a batch)"),
+        Option("--shard-format", str, "jsonl or parquet (default: jsonl)", choices=("jsonl", "parquet")),
+    ),
 } | DECIDED_NOW
 WATCH_GROUPS = {
     "what is watched": (

@@ -23,10 +23,13 @@ from promptad.runtime.predict import Predictor
 from promptad.runtime.session import Session
 
 
-def open_predictor(path: Path, given: Arguments, console: Console) -> tuple[Predictor, Path | None]:
+def open_predictor(
+    path: Path, given: Arguments, console: Console, threads: int | None = None
+) -> tuple[Predictor, Path | None]:
     """Open a checkpoint, or an exported detector, which decides as it was exported, in the region asked for.
 
-    With it comes the folder of the pictures' regions, where each has its own.
+    An engine uses so many `threads`; None is one for each core. With the detector comes the folder of the pictures'
+    regions, where each has its own.
 
     Raises:
         InputError: it cannot be opened, an exported one is to decide otherwise, or it does not know that region.
@@ -34,9 +37,9 @@ def open_predictor(path: Path, given: Arguments, console: Console) -> tuple[Pred
     counted, ignored = given["region"] or (), given["ignore"] or ()
     if path.suffix in GRAPH_SUFFIXES:
         check_as_exported(path, given)
-        return in_region(Session(path, engine=given["engine"]), counted, ignored)
+        return in_region(Session(path, engine=given["engine"], threads=threads), counted, ignored)
     detector = load_decided(path, find_device(given, console), given)
-    encoding = replace(detector, backbone=with_engine(detector.backbone, given["engine"] or TORCH))
+    encoding = replace(detector, backbone=with_engine(detector.backbone, given["engine"] or TORCH, threads))
     return in_region(encoding, counted, ignored)
 
 

@@ -76,6 +76,7 @@ COMMAND_GROUPS: dict[str, dict[str, Command]] = {
                 "promptad predict result/metal_bracket new_pictures --overlays",
                 "promptad predict result/metal_bracket 'line3/*.png' --false-alarm-rate 0.1% --output monday",
                 "promptad predict bracket.onnx new_pictures --fail-on-anomaly",
+                "promptad predict result/metal_bracket archive --cluster auto --output judged",
             ),
         ),
         "watch": Command(

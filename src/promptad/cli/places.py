@@ -30,7 +30,7 @@ def check_given(command: str, given: Arguments) -> None:
         for point in [] if given["search"] else grid_points(given):
             make_seeds(point.given)
     check_detector(given)
-    if pictures := given.get("pictures"):
+    if (pictures := given.get("pictures")) and not (given.get("cluster") and any("://" in name for name in pictures)):
         check_some_pictures(pictures)
     for setting in ("good", "defect"):
         check_all_pictures(setting, given.get(setting) or ())

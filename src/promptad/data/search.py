@@ -133,7 +133,8 @@ def find_below(folder: Path, besides: Sequence[Path] = ()) -> FoundImages:
 
 def is_drawn(folder: Path) -> bool:
     """Whether a folder holds the overlays of predictions."""
-    return folder.name == "overlays" and (folder.parent / "predictions.jsonl").is_file()
+    beside = ("predictions.jsonl", "manifest.json")
+    return folder.name == "overlays" and any((folder.parent / name).is_file() for name in beside)
 
 
 def joined_names(paths: Sequence[Path]) -> str:

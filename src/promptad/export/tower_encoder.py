@@ -40,11 +40,11 @@ class TowerEncoder:
         return ImageFeatures(class_token, patches if local else patches[:, :0], tuple(kept) if layers else ())
 
 
-def with_engine(backbone: Backbone, engine: str) -> Backbone:
+def with_engine(backbone: Backbone, engine: str, threads: int | None = None) -> Backbone:
     """Return a backbone whose images are encoded by an engine: "torch" is its own.
 
     Its image encoder is exported in memory; that, and the import of what exports, take some seconds. OpenVINO computes
-    in the backbone's precision.
+    in the backbone's precision. `threads` is how many it uses; None is one for each core.
 
     Raises:
         InputError: an unknown engine, one that is not installed, a GPU, or a backbone that cannot be exported.
@@ -57,5 +57,5 @@ def with_engine(backbone: Backbone, engine: str) -> Backbone:
     from promptad.export.onnx import encoder_graph, joined, preparation_graph, to_bytes  # noqa: PLC0415 as above
 
     tower = joined(preparation_graph(backbone), encoder_graph(backbone, layers=True))
-    graph = ENGINES[engine](to_bytes(tower), backbone.settings.precision, None)
+    graph = ENGINES[engine](to_bytes(tower), backbone.settings.precision, threads)
     return TowerEncoder.in_place_of(backbone, graph, engine)

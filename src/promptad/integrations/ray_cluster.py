@@ -21,7 +21,7 @@ AUTO = "auto"  # the cluster that runs, else one of our own
 ANSWER = 5.0  # seconds within which a cluster answers
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DATA_DISABLE_PROGRESS_BARS": "1"}
 CLIENT = "ray://"  # addresses of Ray's client, which sends all data through one process
-START = "start one by ray start --head, or leave it to `cluster` auto"
+START = "start one by Ray's own command, ray start, or leave it to `cluster` auto"
 
 
 @dataclass(frozen=True)

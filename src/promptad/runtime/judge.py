@@ -1,6 +1,6 @@
 """Judge pictures from a command line: write a line for each, say what was found, and give the exit code."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -124,7 +124,7 @@ def tally_of(
     if predictor.metadata.settings.training.k_shot == 1:
         tell(ONE_IMAGE)
     records = _write_predictions(predictor, file, found.images, output, batch_size, listener, matches or {}, masks)
-    tally = _tell_of(records, tell)
+    tally = tell_of(records, tell)
     for note in found.notes():
         tell(note)
     write_table(read_lines(output / LINES), output / TABLE)
@@ -161,7 +161,7 @@ def _write_predictions(
             records.append(replace(written, regions=()))
         if all(record.error for record in records) and (output / LINES).is_file():
             discard_part(output)
-            _tell_of(records, listener.tell)
+            tell_of(records, listener.tell)
             raise InputError("none of the pictures could be read: see above; the earlier predictions are kept")
     return records
 
@@ -214,14 +214,16 @@ class Tally:
         )
 
 
-def _tell_of(records: Sequence[PredictionRecord], tell: Callable[[str], None]) -> Tally:
+def tell_of(records: Iterable[PredictionRecord], tell: Callable[[str], None]) -> Tally:
     """Name what is not good or could not be read, and count all."""
-    tally = Tally()
-    named = [record for record in records if tally.add(record)]
-    for record in named[:MAX_NAMED]:
-        tell(line_of(record))
-    if len(named) > MAX_NAMED:
-        tell(f"… and {len(named) - MAX_NAMED} more")
+    tally, named = Tally(), 0
+    for record in records:
+        if tally.add(record):
+            named += 1
+            if named <= MAX_NAMED:
+                tell(line_of(record))
+    if named > MAX_NAMED:
+        tell(f"… and {named - MAX_NAMED} more")
     tell(str(tally))
     return tally
 

@@ -2,14 +2,17 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import NamedTuple, Protocol, Self, TypeAlias, TypeVar, cast
 
 import numpy as np
+from PIL import Image as Pillow
 
-from promptad.data.images import ImageLike, read_each, read_image
+from promptad.data.images import ImageLike, is_large, read_each, read_image, read_image_bytes
 from promptad.data.reading import Reading
 from promptad.data.region_of_interest import RegionOfInterest
 from promptad.data.squares import square_image
@@ -23,7 +26,8 @@ from promptad.settings import BATCH_SIZE, OWN_REGION, PictureSettings
 from promptad.structures import ANOMALY, Look, Prediction
 
 Advance: TypeAlias = Callable[[int], None]
-Image = TypeVar("Image", bound=ImageLike)
+Item = TypeVar("Item")
+_one_large = Lock()  # a large image is not decoded beside another one
 
 
 class Predictor(Protocol):
@@ -38,6 +42,21 @@ class Predictor(Protocol):
 
     def run(self, squares: np.ndarray) -> Outputs:
         """Return the outputs of `runtime.postprocess` for RGB squares [N, S, S, 3] uint8."""
+
+
+class StoredImage(Protocol):
+    """An image whose file is read by whoever has it: in an object store, or in a table."""
+
+    @property
+    def name(self) -> str:
+        """What its record calls it."""
+
+    def content(self) -> bytes:
+        """Return the bytes of its file.
+
+        Raises:
+            InputError: they cannot be read.
+        """
 
 
 class Loaded(NamedTuple):
@@ -68,31 +87,61 @@ def predict(
         masks: the folder of the images' regions, where each has its own.
         advance: called with how many squares more are done.
     """
-    for batch, loaded in _read_batches(predictor.metadata, paths, batch_size, masks):
+    load = partial(load_image, known=predictor.metadata, masks=masks)
+    for batch, loaded in _read_batches(load, paths, together(predictor.metadata, batch_size)):
         yield from predict_loaded(predictor, [str(path) for path in batch], loaded, batch_size, advance)
 
 
+def predict_stored(
+    predictor: Predictor, images: Sequence[StoredImage], batch_size: int = BATCH_SIZE
+) -> Iterator[tuple[PredictionRecord, np.ndarray | None]]:
+    """Predict images as `predict` does, in the same batches, from the bytes of their files."""
+    load = partial(_load_stored, known=predictor.metadata)
+    for batch, loaded in _read_batches(load, images, together(predictor.metadata, batch_size)):
+        yield from predict_loaded(predictor, [image.name for image in batch], loaded, batch_size)
+
+
+def together(known: Metadata, batch_size: int) -> int:
+    """Return how many images make a batch: so many that their squares fill it, but one at least."""
+    return max(1, batch_size // known.settings.tile_count)
+
+
 def _read_batches(
-    known: Metadata, images: Sequence[Image], batch_size: int, masks: Path | None
-) -> Iterator[tuple[Sequence[Image], list[Loaded | InputError]]]:
-    """Yield images batch by batch, so many that their squares fill a batch, and as they were read."""
-    load = partial(load_image, known=known, masks=masks)
-    together = max(1, batch_size // known.settings.tile_count)
+    load: Callable[[Item], Loaded | InputError], images: Sequence[Item], size: int
+) -> Iterator[tuple[Sequence[Item], list[Loaded | InputError]]]:
+    """Yield images batch by batch, and as they were read."""
     with ThreadPoolExecutor() as pool:
-        for start in range(0, len(images), together):
-            batch = images[start : start + together]
+        for start in range(0, len(images), size):
+            batch = images[start : start + size]
             yield batch, list(read_each(pool, load, batch))
 
 
 def load_image(image: ImageLike, known: Metadata, masks: Path | None = None) -> Loaded | InputError:
     """Read an image as the squares that a detector is given; return the error if it cannot be read."""
-    reading = Reading.of(known.settings, masks)
     try:
-        picture = read_image(image, reading.bit_depth)
-        region = reading.region_of(image)
-        windows = reading.windows_of(picture, image, region)
+        return _loaded(read_image(image, known.settings.bit_depth), image, known, masks)
     except InputError as error:
         return error
+
+
+def _load_stored(image: StoredImage, known: Metadata) -> Loaded | InputError:
+    try:
+        content = image.content()
+        with _one_large if is_large(content) else nullcontext():
+            return _loaded(read_image_bytes(content, image.name, known.settings.bit_depth), image.name, known, None)
+    except InputError as error:
+        return error
+
+
+def _loaded(picture: Pillow.Image, image: ImageLike, known: Metadata, masks: Path | None) -> Loaded:
+    """Return a picture, which was read from an image, as the squares that a detector is given.
+
+    Raises:
+        InputError: it does not fit its region.
+    """
+    reading = Reading.of(known.settings, masks)
+    region = reading.region_of(image)
+    windows = reading.windows_of(picture, image, region)
     own = region if known.settings.picture.region == OWN_REGION else None
     # of RGB, the lowest and highest value of each band
     bands = [cast(tuple[tuple[int, int], ...], window.getextrema()) for window in windows]
@@ -113,7 +162,8 @@ def predict_images(
         InputError: one cannot be read.
     """
     found: list[Outputs] = []
-    for _, loaded in _read_batches(predictor.metadata, images, batch_size, masks):
+    load = partial(load_image, known=predictor.metadata, masks=masks)
+    for _, loaded in _read_batches(load, images, together(predictor.metadata, batch_size)):
         for read in loaded:
             if isinstance(read, InputError):
                 raise read

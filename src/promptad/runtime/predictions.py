@@ -19,6 +19,7 @@ from promptad.utils.json_text import is_number, parse_json
 LINES, RUN, PART = "predictions.jsonl", "run.json", ".part"
 WATCHED = "watch.json"  # is in a folder whose lines a watcher appends
 PARTS = "parts.json"  # is in a folder that holds a folder of predictions for each of many parts
+MANIFEST = "manifest.json"  # is in a folder that holds lines in shards, as a cluster has written them
 ONE_IMAGE = (
     "learned from one good picture: how much good parts differ is only guessed, so the threshold keeps a large distance"
     " and more defects pass; a second picture helps"
@@ -211,6 +212,23 @@ class PredictionsFile:
         self.lines.flush()
 
 
+def check_holds_no_others(folder: Path, own: str) -> None:
+    """Check that a folder may hold predictions whose main file is called `own`.
+
+    Raises:
+        InputError: there are predictions of another kind in it.
+    """
+    kinds = {
+        WATCHED: "the lines of promptad watch",
+        PARTS: "the predictions of many parts",
+        MANIFEST: "the predictions of a cluster",
+        LINES: "the predictions of one process",
+    }
+    for name, kind in kinds.items():
+        if name != own and (folder / name).exists():
+            raise InputError(f"`output` {folder} holds {kind}: choose another folder")
+
+
 @contextmanager
 def predictions_file(folder: Path, run: PredictionRun, images: Sequence[Path]) -> Iterator[PredictionsFile]:
     """Open a file that takes the records of images, in their order, as they come.
@@ -221,9 +239,7 @@ def predictions_file(folder: Path, run: PredictionRun, images: Sequence[Path]) -
     Raises:
         InputError: the folder cannot be written to, a watcher appends to its lines, or it is of many parts.
     """
-    for name, kind in ((WATCHED, "the lines of promptad watch"), (PARTS, "the predictions of many parts")):
-        if (folder / name).exists():
-            raise InputError(f"`output` {folder} holds {kind}: choose another folder")
+    check_holds_no_others(folder, LINES)
     part, run_part = (folder / f"{name}{PART}" for name in (LINES, RUN))
     with writable_folder(folder, "output"):
         known = _resumed(part, run_part, run, images)
@@ -282,10 +298,41 @@ def read_predictions(place: Path) -> tuple[PredictionRun, tuple[PredictionRecord
     Raises:
         InputError: there are no predictions, they are damaged, or it is not known what made them.
     """
+    if (place / MANIFEST).is_file():
+        return read_run(place / MANIFEST), tuple(
+            record for file in _readable_shards(place) for record in _read_lines(file)
+        )
     file = place / LINES if place.is_dir() else place
     if not file.is_file():
         raise InputError(f"`predictions` {file}: there is no such file; name the folder that promptad predict wrote")
     return read_run(file), _read_lines(file)
+
+
+def shard_files(folder: Path) -> list[Path]:
+    """Return the files of lines of a folder that a cluster wrote, in their order, as its manifest names them.
+
+    Raises:
+        InputError: the manifest is damaged.
+    """
+    manifest = folder / MANIFEST
+    try:
+        content = parse_json(manifest.read_text(encoding="utf-8"))
+        return [folder / Path(shard["file"]).name for shard in content["shards"]]
+    except (OSError, *NO_RECORD) as error:
+        raise InputError(f"{manifest} does not tell which shards there are: {AGAIN}") from error
+
+
+def _readable_shards(folder: Path) -> list[Path]:
+    """Return those files.
+
+    Raises:
+        InputError: they are of a format that is not read here.
+    """
+    files = shard_files(folder)
+    for file in files:
+        if file.suffix != ".jsonl":
+            raise InputError(f"`predictions` {folder}: its shards are {file.suffix} files; only jsonl can be read here")
+    return files
 
 
 def read_run(file: Path) -> PredictionRun:

@@ -1,8 +1,11 @@
 """Silence for libraries whose log lines a user can do nothing about."""
 
 import logging
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 
 @contextmanager
@@ -14,3 +17,18 @@ def quiet_logging(level: int = logging.ERROR) -> Iterator[None]:
         yield
     finally:
         logging.disable(before)
+
+
+@contextmanager
+def errors_into(file: Path) -> Iterator[None]:
+    """Append what is written to standard error to a file, also what libraries write there past Python."""
+    sys.stderr.flush()
+    before = os.dup(2)
+    try:
+        with file.open("ab") as log:
+            os.dup2(log.fileno(), 2)
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(before, 2)
+        os.close(before)

@@ -13,6 +13,7 @@ from promptad.cli.machine import check_batch_size
 from promptad.cli.parts import find_parts, open_parts
 from promptad.cli.places import find_checkpoint
 from promptad.data.search import find_images
+from promptad.errors import InputError
 from promptad.runtime.judge import Listener, judge, reading_again
 from promptad.runtime.judge_parts import judge_parts, share_by_folder, share_by_look
 from promptad.utils.progress import add_task, progress_bar
@@ -21,6 +22,13 @@ from promptad.utils.progress import add_task, progress_bar
 def run_predict(given: Arguments, console: Console) -> int:
     """Predict images without labels, of one part or of many; return the exit code."""
     check_batch_size(given)
+    if given["cluster"] is not None:
+        from promptad.cli.clusters import predict_on_cluster  # noqa: PLC0415 nothing else needs it
+
+        return predict_on_cluster(given, console)
+    for name in ("shard_size", "shard_format"):
+        if given[name] is not None:
+            raise InputError(f"`{name}` {given[name]} is of predictions on a cluster: give `cluster`, or leave it out")
     if files := find_parts(given["checkpoint"], given["which"]):
         return _predict_parts(files, given, console)
     path = find_checkpoint(given["checkpoint"])
