@@ -16,6 +16,7 @@ from typing import Any
 from rich.console import Console
 
 from promptad.errors import InputError, not_installed
+from promptad.utils.quiet import errors_into
 
 AUTO = "auto"  # the cluster that runs, else one of our own
 ANSWER = 5.0  # seconds within which a cluster answers
@@ -70,7 +71,8 @@ def joined_cluster(address: str, console: Console) -> Iterator[Cluster]:
         console.print(str(cluster), soft_wrap=True)
         yield cluster
     finally:
-        ray.shutdown()
+        with errors_into(Path(os.devnull)):  # of tasks that Ray would try again, which is over now
+            ray.shutdown()
 
 
 def import_ray() -> Any:
