@@ -9,7 +9,7 @@ from torch import Tensor
 from promptad.structures import Look
 
 DISTURBED_SHARE = 0.25  # of a patch, above which it should react
-MOST_ROWS = 2**15  # of a memory bank of tiles: more would make each tile slower
+MOST_ROWS = 2**15  # of a memory bank of tiles, or of finer patches than the tokens: more would make it slower
 FIRST = 7  # patches that the first one kept moves by from tile to tile
 
 
@@ -19,8 +19,8 @@ class ImageFeatures:
 
     class_token: Tensor  # [N, D]
     patch_tokens: Tensor  # [N, side * side, D], row by row
-    layers: tuple[Tensor, ...] = ()  # [N, side * side, width] each, unit: intermediate features, for a memory bank
-    distances: Tensor | None = None  # [N, side * side], to the nearest patches of a memory bank
+    layers: tuple[Tensor, ...] = ()  # [N, patch, width] each, unit, for a memory bank: of these or other patches
+    distances: Tensor | None = None  # [N, patch], of the layers' patches to the nearest ones of a memory bank
 
     def map(self, change: Callable[[Tensor], Tensor]) -> "ImageFeatures":
         """Return the features with the same change made to every tensor."""
@@ -97,15 +97,16 @@ class SupportFeatures:
 
     @property
     def banked(self) -> ImageFeatures:
-        """The features for a memory bank: the views, then the far views if it holds them; of many tiles, fewer patches.
+        """The features for a memory bank: the views, then the far views if it holds them.
 
-        Those that are left out are the same in all views of a tile.
+        Of many tiles, or of a second encoder's finer patches, some are left out: the same in all views of a tile.
         """
         banked = self.views
         if self.far_views is not None and self.far_views_banked:
             banked = ImageFeatures.joined([self.views, self.far_views])
-        kept = MOST_ROWS // len(banked.class_token)
-        if self.tiles == 1 or kept >= banked.patch_tokens.shape[1]:
+        kept, tokens = MOST_ROWS // len(banked.class_token), banked.patch_tokens.shape[1]
+        patches = max((layer.shape[1] for layer in banked.layers), default=tokens)
+        if kept >= patches or (self.tiles == 1 and patches <= tokens):
             return banked
         return replace(banked, layers=tuple(self._thinned(layer, max(kept, 1)) for layer in banked.layers))
 

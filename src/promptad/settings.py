@@ -26,6 +26,16 @@ OLDER_SCORING: dict[str, Any] = {  # before these settings
 OLDER_WEIGHTS = {"reaction": 0.0}
 SET_LATER = ("threshold", "unsure_rate")  # settings of scoring that checkpoints hold only where they are set
 SELECTIONS = ("last", "train-loss", TEST_ORACLE)
+MEMORY_BACKBONES = {  # short names, and timm's own; to add one, add a line
+    "dinov2-small": "vit_small_patch14_dinov2.lvd142m",
+    "dinov2-base": "vit_base_patch14_dinov2.lvd142m",
+    "dinov2-large": "vit_large_patch14_dinov2.lvd142m",
+    "dinov3-small": "vit_small_patch16_dinov3.lvd1689m",
+    "dinov3-base": "vit_base_patch16_dinov3.lvd1689m",
+    "dinov3-large": "vit_large_patch16_dinov3.lvd1689m",
+}
+MEMORY_BACKBONE = ("memory_backbone", "memory_pretrained", "memory_size", "memory_backbone_layers")  # where it is set
+HUB = "hub"  # of `memory_pretrained`: the weights that timm knows by the backbone's name
 OWN_REGION = "own"  # of `region`: each picture has its own
 TINY_BACKBONE = "tiny"  # the bundled backbone
 HEALTHY_USAGE = 0.4  # relative: a normal prototype's share of the patches is healthy within 1/K ± 0.4/K
@@ -50,11 +60,28 @@ class BackboneSettings:
     crop: int | None = None  # pixels of the central square that is kept of it; None is all
     memory_layers: tuple[float, ...] = (0.25, 0.67)  # of its blocks, by depth, that a memory bank is made of
     precision: str = "float32"  # of the encoders' matrix products: half precision is faster on most GPUs
+    memory_backbone: str = ""  # a second encoder that a memory bank is made of, such as "dinov2-small"; "": the CLIP
+    memory_pretrained: str = HUB  # its weights: timm's own of the hub, or a file
+    memory_size: int = 448  # pixels a side that it is given
+    memory_backbone_layers: tuple[float, ...] = (0.67, 1.0)  # of its depth, where a memory bank reads; 1 is its end
 
     def __post_init__(self) -> None:
         for name in ("resize", "crop"):
             if (size := getattr(self, name)) is not None:
                 _whole(1, name, size, LARGEST_IMAGE)
+        _whole(1, "memory_size", self.memory_size, LARGEST_IMAGE)
+        depths = tuple(self.memory_backbone_layers)
+        if not depths or not all(0 < share <= 1 for share in depths):
+            given = ", ".join(map(str, depths)) or "()"
+            raise InputError(
+                f"`memory_backbone_layers` {given}: give shares of the depth from above 0 to 1, such as 0.67, 1"
+            )
+        object.__setattr__(self, "memory_backbone_layers", depths)
+        if not self.memory_backbone:
+            for setting in fields(self):
+                of_memory = setting.name in MEMORY_BACKBONE and setting.name != "memory_pretrained"
+                if of_memory and (given := getattr(self, setting.name)) != setting.default:
+                    raise InputError(f"`{setting.name}` {given} is of a `memory_backbone`: name one, or leave it out")
         _one_of("precision", self.precision, ("float32", "bfloat16", "float16"))
         if not self.memory_layers or not all(0 <= share < 1 for share in self.memory_layers):
             given = ", ".join(map(str, self.memory_layers)) or "()"
@@ -69,7 +96,8 @@ class BackboneSettings:
         >>> BackboneSettings(name="ViT-B-32", pretrained=r"C:\Users\anna\clip.pt").without_folders().pretrained
         'clip.pt'
         """
-        return replace(self, pretrained=PureWindowsPath(self.pretrained).name)
+        own, memory = (PureWindowsPath(path).name for path in (self.pretrained, self.memory_pretrained))
+        return replace(self, pretrained=own, memory_pretrained=memory)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -250,6 +278,8 @@ class Settings:
         _one_of("level", self.level, LEVELS)
         if self.bit_depth is not None:
             _whole(MIN_BIT_DEPTH, "bit_depth", self.bit_depth, MAX_BIT_DEPTH)
+        if self.backbone.memory_backbone:
+            self._check_memory_backbone()
         if self.tile_count > 1 and self.backbone.crop is not None:
             raise InputError(
                 f"`crop` {self.backbone.crop} would cut off the edges of each tile: leave it or `tiles` out"
@@ -264,6 +294,13 @@ class Settings:
             raise InputError(
                 "`calibration` position is of places in a picture, not in its tiles: leave it or `tiles` out"
             )
+
+    def _check_memory_backbone(self) -> None:
+        name = f"`memory_backbone` {self.backbone.memory_backbone}"
+        if self.system == SINGLE_ANCHOR:
+            raise InputError(f"{name}: the memory bank of the single-anchor baseline is CLIP's own; leave it out")
+        if not self.scoring.memory:
+            raise InputError(f"{name} is what a memory bank is made of: switch that on, by `memory` True")
 
     @property
     def tile_count(self) -> int:
@@ -308,6 +345,9 @@ class Settings:
         for name in SET_LATER:
             if plain["scoring"][name] is None:
                 del plain["scoring"][name]
+        if not self.backbone.memory_backbone:
+            for name in MEMORY_BACKBONE:
+                del plain["backbone"][name]
         if self.picture == PictureSettings():
             del plain["picture"]
         return plain

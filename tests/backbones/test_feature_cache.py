@@ -17,7 +17,7 @@ from PIL import Image
 
 from promptad.backbones.clip import Backbone
 from promptad.backbones.factory import load_backbone
-from promptad.backbones.feature_cache import FeatureCache, default_cache_folder
+from promptad.backbones.feature_cache import CacheKey, FeatureCache, default_cache_folder
 from promptad.errors import InputError
 from promptad.features import ImageFeatures
 from promptad.models.support import LEAST_DISTURBED
@@ -187,8 +187,8 @@ def test_two_writers_do_not_disturb_each_other(cached: Backbone, files: list[Pat
     features, cache = encode(cached, files[:1]), cached.cache
 
     def write_and_read(_: int) -> bool:
-        cache.write("ab", features)
-        known = cache.read("ab", layers=False)
+        cache.write(CacheKey("ab", "ab"), features)
+        known = cache.read(CacheKey("ab", "ab"), layers=False)
         return known is not None and torch.equal(known.patch_tokens, features.patch_tokens)
 
     with ThreadPoolExecutor(8) as pool:
@@ -264,8 +264,9 @@ def test_content_of_something_else_with_a_right_checksum_is_not_used(
         ImageFeatures(torch.ones(1, 3), tokens, (layer[:, :2],)),
         ImageFeatures(torch.ones(1, 3), tokens * torch.nan, ()),
     ):
-        cached.cache.write(keys[0], wrong)
-        assert cached.cache.read(keys[0], layers=bool(wrong.layers)) is None
+        key = CacheKey(keys[0], keys[0])
+        cached.cache.write(key, wrong)
+        assert cached.cache.read(key, layers=bool(wrong.layers)) is None
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a user of Windows has a name")

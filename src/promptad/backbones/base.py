@@ -25,6 +25,25 @@ class ImageEncoder(Protocol):
         """
 
 
+class PatchEncoder(Protocol):
+    """A frozen encoder of images into patch features alone, which a memory bank is made of."""
+
+    image_size: int  # pixels a side
+    interpolation: str  # that an image is resized by, one of `INTERPOLATIONS`
+    layer_indices: tuple[int, ...]  # the blocks that the features come from
+    mean: Tensor  # [3, 1, 1], of pixels in [0, 1]
+    std: Tensor  # [3, 1, 1]
+    weights_sha256: str  # of the weights, as loaded
+    engine: str  # that computes, as of an `ImageEncoder`
+
+    @property
+    def width(self) -> int:
+        """The width of the features."""
+
+    def encode(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """Encode normalised pixels [N, 3, S, S] into unit features [N, side², width], of each of `layer_indices`."""
+
+
 class Tokenizer(Protocol):
     """The tokenizer of a text encoder, as open_clip's are."""
 

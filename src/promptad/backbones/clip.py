@@ -16,11 +16,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from promptad.backbones.base import ImageEncoder, TextEncoder, Tokenizer
-from promptad.backbones.feature_cache import FeatureCache
+from promptad.backbones.base import ImageEncoder, PatchEncoder, TextEncoder, Tokenizer
+from promptad.backbones.feature_cache import CacheKey, FeatureCache
 from promptad.data.images import ImageLike, read_each
 from promptad.data.reading import Reading
-from promptad.data.squares import square_image
+from promptad.data.squares import packed, square_image, unpacked
 from promptad.features import ImageFeatures
 from promptad.settings import BackboneSettings
 
@@ -44,6 +44,7 @@ class Backbone:
     weights_sha256: str  # of the weights, as loaded
     device: torch.device  # that it computes on
     cache: FeatureCache | None = None  # of features on disk
+    memory: PatchEncoder | None = None  # a second encoder, whose features a memory bank is made of; None: the CLIP's
 
     @property
     def log_temperature(self) -> float:
@@ -55,9 +56,26 @@ class Backbone:
         """The size, in pixels, that an image is resized to before its central square is cropped."""
         return self.settings.resize or self.settings.crop or self.image_encoder.image_size
 
+    @property
+    def banked(self) -> ImageEncoder | PatchEncoder:
+        """The encoder whose layers a memory bank is made of."""
+        return self.image_encoder if self.memory is None else self.memory
+
+    @property
+    def memory_resize(self) -> int:
+        """The size that an image is resized to for the memory's encoder: its square shows what the CLIP's shows."""
+        assert self.memory is not None, "there is no encoder for the memory bank"
+        return round(self.memory.image_size * self.resize / self.image_encoder.image_size)
+
+    @property
+    def canvas(self) -> int:
+        """The size that views of support images are made in: that of the encoder that sees more."""
+        return self.resize if self.memory is None else max(self.resize, self.memory_resize)
+
     def pixels(self, images: Sequence[Image.Image]) -> Tensor:
-        """Return RGB images as normalised pixels [N, 3, S, S]."""
-        return self._normalised(np.stack([self._square(image) for image in images]))
+        """Return RGB images as the CLIP's normalised pixels [N, 3, S, S]."""
+        squares = np.stack([self._square(image, layers=False) for image in images])
+        return self._normalised(squares, self.mean, self.std)
 
     def encode_images(
         self,
@@ -84,14 +102,15 @@ class Backbone:
             reading = reading or Reading()
             count = reading.tiles.count
             key_of = partial(self._key, reading=reading)
-            keys = [None] * len(images) if self.cache is None else list(pool.map(key_of, images))
+            keys: list[CacheKey | None] = [None] * len(images)
+            keys = keys if self.cache is None else list(pool.map(key_of, images))
             features = list(pool.map(partial(self._look_up, layers=layers, local=local), keys))
             missing = [number for number, known in enumerate(features) if known is None]
             if len(missing) < len(images):
                 advance(len(images) - len(missing))
             together = max(1, batch_size // count)
             batches = [missing[start : start + together] for start in range(0, len(missing), together)]
-            read = partial(self._read_squares, reading=reading)
+            read = partial(self._read_squares, reading=reading, layers=layers)
             coming = (read_each(pool, read, [images[i] for i in batch]) for batch in batches)
             # On a CPU, reading threads would delay the encoding threads, which wait for each other at every layer.
             ahead = coming if self.device.type == "cpu" else _one_ahead(coming)
@@ -108,37 +127,64 @@ class Backbone:
         return ImageFeatures.joined([known for known in features if known is not None])
 
     def encode_squares(self, squares: np.ndarray, layers: bool = False, local: bool = True) -> ImageFeatures:
-        """Encode RGB squares [N, S, S, 3] uint8 together; `layers` and `local` are as of `encode_images`."""
-        return self.image_encoder.encode(self._normalised(squares), layers, local)
+        """Encode RGB squares [N, S, S, 3] uint8 together; `layers` and `local` are as of `encode_images`.
+
+        For a second encoder, each is packed with its square [M, M, 3]: [N, S² + M², 3].
+        """
+        own, *second = unpacked(squares, self.image_encoder.image_size)
+        if not layers or self.memory is None:
+            return self.image_encoder.encode(self._normalised(own, self.mean, self.std), layers, local)
+        features = self.image_encoder.encode(self._normalised(own, self.mean, self.std), local=local)
+        pixels = self._normalised(second[0], self.memory.mean, self.memory.std)
+        return replace(features, layers=self.memory.encode(pixels))
 
     def _encode_parts(self, squares: Sequence[np.ndarray], batch_size: int, layers: bool, local: bool) -> ImageFeatures:
         """Encode squares, `batch_size` at a time: those of one image may be more."""
         parts = [squares[start : start + batch_size] for start in range(0, len(squares), batch_size)]
         return ImageFeatures.joined([self.encode_squares(np.stack(part), layers, local) for part in parts])
 
-    def _read_squares(self, image: ImageLike, reading: Reading) -> list[np.ndarray]:
-        return [self._square(window) for window in reading.windows(image)]
+    def _read_squares(self, image: ImageLike, reading: Reading, layers: bool) -> list[np.ndarray]:
+        return [self._square(window, layers) for window in reading.windows(image)]
 
-    def _square(self, image: Image.Image) -> np.ndarray:
-        """Return the square [S, S, 3] uint8 of an RGB image, the image encoder's input before normalisation."""
-        return np.asarray(square_image(image, self.resize, self.image_encoder.image_size))
+    def _square(self, image: Image.Image, layers: bool) -> np.ndarray:
+        """Return the square [S, S, 3] uint8 of an RGB image, the image encoder's input before normalisation.
 
-    def _normalised(self, squares: np.ndarray) -> Tensor:
+        With `layers` of a second encoder, its square is packed with it.
+        """
+        squares = [square_image(image, self.resize, self.image_encoder.image_size)]
+        if layers and self.memory is not None:
+            squares.append(square_image(image, self.memory_resize, self.memory.image_size, self.memory.interpolation))
+        return packed(squares)
+
+    def _normalised(self, squares: np.ndarray, mean: Tensor, std: Tensor) -> Tensor:
         stacked = torch.from_numpy(squares)
         if self.device.type == "cuda":
             stacked = stacked.pin_memory().to(self.device, non_blocking=True)
-        return (stacked.permute(0, 3, 1, 2) / 255 - self.mean) / self.std
+        return (stacked.permute(0, 3, 1, 2) / 255 - mean) / std
 
-    def _key(self, image: ImageLike, reading: Reading) -> str:
-        """Return the cache key of an image, which covers everything that its features depend on."""
+    def _key(self, image: ImageLike, reading: Reading) -> CacheKey:
+        """Return the cache key of an image, which covers everything that its features depend on.
+
+        The tokens depend on no second encoder.
+        """
         prepared = (self.resize, self.image_encoder.image_size, self.mean.tolist(), self.std.tolist())
         layers = self.image_encoder.layer_indices
         where = (self.device.type, self.image_encoder.engine, *LIBRARIES)
         by = (self.settings.name, self.settings.precision, self.weights_sha256, *where)
         content = (CACHED_FORMAT, *reading.key(image), prepared, layers, by)
-        return hashlib.sha256(repr(content).encode()).hexdigest()
+        tokens = hashlib.sha256(repr(content).encode()).hexdigest()
+        return CacheKey(tokens, tokens) if self.memory is None else CacheKey(tokens, self._memory_key(tokens))
 
-    def _look_up(self, key: str | None, layers: bool, local: bool) -> ImageFeatures | None:
+    def _memory_key(self, tokens: str) -> str:
+        """Return the cache key of what a second encoder gives, of an image whose tokens have a key."""
+        memory = self.memory
+        assert memory is not None, "there is no encoder for the memory bank"
+        prepared = (memory.image_size, self.memory_resize, memory.interpolation, memory.mean.tolist())
+        by = (memory.std.tolist(), memory.layer_indices, memory.weights_sha256, memory.engine)
+        name = self.settings.memory_backbone
+        return hashlib.sha256(repr((tokens, name, prepared, by)).encode()).hexdigest()
+
+    def _look_up(self, key: CacheKey | None, layers: bool, local: bool) -> ImageFeatures | None:
         if self.cache is None or key is None:
             return None
         known = self.cache.read(key, layers)

@@ -1,6 +1,8 @@
 """Open a backbone by its name, and choose the device."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
 
 import torch
 
@@ -24,10 +26,29 @@ BACKBONES: dict[str, Callable[[BackboneSettings, torch.device], Backbone]] = {
 }
 
 
-def load_backbone(settings: BackboneSettings, device: torch.device, *, download: bool = True) -> Backbone:
+def load_backbone(
+    settings: BackboneSettings, device: torch.device, *, download: bool = True, download_memory: bool = True
+) -> Backbone:
     """Load and freeze the backbone named in `settings` on a `device`; its weights are kept in float32.
 
-    Without `download`, weights that open_clip knows by a tag are taken from its local cache alone.
+    Without `download`, weights that open_clip knows by a tag are taken from its local cache alone; without
+    `download_memory`, so are those of a second encoder for the memory bank.
+
+    Raises:
+        InputError: as of `load_clip` and `timm_vit.load_timm_vit`.
+    """
+    backbone = load_clip(settings, device, download=download)
+    if not settings.memory_backbone:
+        return backbone
+    from promptad.backbones.open_clip_vit import local_weights_only  # noqa: PLC0415 as above
+    from promptad.backbones.timm_vit import load_timm_vit  # noqa: PLC0415 as above
+
+    with nullcontext() if download_memory else local_weights_only():
+        return replace(backbone, memory=load_timm_vit(settings, device))
+
+
+def load_clip(settings: BackboneSettings, device: torch.device, *, download: bool = True) -> Backbone:
+    """Load and freeze the CLIP named in `settings` on a `device`.
 
     Raises:
         InputError: an unknown architecture, one that is not a plain-ViT CLIP, an unknown tag, weights that are missing

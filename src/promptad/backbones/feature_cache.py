@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias, Union
+from typing import NamedTuple, TypeAlias, Union
 from uuid import uuid4
 
 from platformdirs import user_cache_path
@@ -24,6 +24,13 @@ USUAL_LIMIT = 4.0 * 2**30  # bytes of all files
 CacheLike: TypeAlias = Union["FeatureCache", str, Path, bool, None]
 
 
+class CacheKey(NamedTuple):
+    """What the features of one image are stored by: its tokens, and its layers, which may be of a second encoder."""
+
+    tokens: str
+    layers: str
+
+
 @dataclass(frozen=True)
 class FeatureCache:
     """Features of single images in a folder, keyed by everything that they depend on.
@@ -38,10 +45,10 @@ class FeatureCache:
     folder: Path
     limit: float = USUAL_LIMIT  # bytes of all files
 
-    def read(self, key: str, layers: bool) -> ImageFeatures | None:
+    def read(self, key: CacheKey, layers: bool) -> ImageFeatures | None:
         """Return the features of one image, with intermediate layers if `layers`; None if they are not stored."""
-        tokens = _read_file(self._file(key, "tokens"))
-        intermediate = _read_file(self._file(key, "layers")) if layers and tokens else {}
+        tokens = _read_file(self._file(key.tokens, "tokens"))
+        intermediate = _read_file(self._file(key.layers, "layers")) if layers and tokens else {}
         if tokens is None or intermediate is None:
             return None
         try:
@@ -49,15 +56,14 @@ class FeatureCache:
             features = ImageFeatures(tokens["class_token"], tokens["patch_tokens"], in_order)
         except KeyError:
             return None
-        return features if _is_of_one_image(features) else None
+        return features if _is_of_one_image(features, one_grid=key.tokens == key.layers) else None
 
-    def write(self, key: str, features: ImageFeatures) -> None:
+    def write(self, key: CacheKey, features: ImageFeatures) -> None:
         """Store the features of one image."""
-        _write_file(
-            self._file(key, "tokens"), {"class_token": features.class_token, "patch_tokens": features.patch_tokens}
-        )
+        tokens = {"class_token": features.class_token, "patch_tokens": features.patch_tokens}
+        _write_file(self._file(key.tokens, "tokens"), tokens)
         if features.layers:
-            _write_file(self._file(key, "layers"), {str(n): layer for n, layer in enumerate(features.layers)})
+            _write_file(self._file(key.layers, "layers"), {str(n): layer for n, layer in enumerate(features.layers)})
 
     def prune(self) -> None:
         """Delete the least recently used files until all together are within the limit, and abandoned partial files."""
@@ -119,10 +125,12 @@ def _checksum(file: Path, content: bytes) -> bytes:
     return zlib.crc32(content, zlib.crc32(file.name.encode())).to_bytes(CHECKSUM, "big")
 
 
-def _is_of_one_image(features: ImageFeatures) -> bool:
-    """Whether features have the shapes of one image's, and finite numbers."""
+def _is_of_one_image(features: ImageFeatures, one_grid: bool) -> bool:
+    """Whether features have the shapes of one image's, and finite numbers; layers may have a grid of their own."""
     tensors = (features.patch_tokens, *features.layers)
-    shapes = all(tensor.dim() == 3 and tensor.shape[:2] == features.patch_tokens.shape[:2] for tensor in tensors)
+    grid = features.patch_tokens if one_grid or not features.layers else features.layers[0]
+    alike = all(layer.shape[:2] == grid.shape[:2] for layer in features.layers)
+    shapes = alike and len(grid) == len(features.patch_tokens) and all(tensor.dim() == 3 for tensor in tensors)
     windows, _, dimensions = features.patch_tokens.shape if shapes else (0, 0, 0)
     sizes = windows > 0 and features.class_token.shape == (windows, dimensions)
     return shapes and sizes and all(bool(tensor.isfinite().all()) for tensor in (features.class_token, *tensors))

@@ -55,7 +55,7 @@ def make_backbone(
         mean=torch.tensor(mean, device=device).view(3, 1, 1),
         std=torch.tensor(std, device=device).view(3, 1, 1),
         temperature=float(frozen.logit_scale.exp()),
-        weights_sha256=_hash_weights(frozen),
+        weights_sha256=hash_weights(frozen),
         device=device,
     )
 
@@ -84,7 +84,7 @@ def _check_image_size(settings: BackboneSettings, patch: int) -> None:
         raise InputError(f"`crop` {settings.crop} is larger than `resize` {settings.resize}; make it smaller")
 
 
-def _hash_weights(clip: nn.Module) -> str:
+def hash_weights(clip: nn.Module) -> str:
     """Return the SHA-256 of names, shapes and bytes of all weights."""
     digest = hashlib.sha256()
     for name, value in clip.state_dict().items():

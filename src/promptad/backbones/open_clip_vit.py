@@ -147,6 +147,11 @@ def _load_failure(settings: BackboneSettings, tag: dict[str, Any], error: Except
     )
 
 
+def is_local_only() -> bool:
+    """Whether weights are read from this machine alone."""
+    return _LOCAL_ONLY.get()
+
+
 @contextmanager
 def local_weights_only() -> Iterator[None]:
     """Load weights of tags from the local cache only; what is not there is an error that says how to ask for it."""

@@ -11,6 +11,7 @@ from promptad.cli.learning_options import (
     FALSE_ALARM_RATE,
     GPU,
     IGNORE,
+    MEMORY_WEIGHTS,
     REGION,
     SECOND_RATE,
     UNSURE,
@@ -28,7 +29,13 @@ from promptad.settings import MULTI_PROTOTYPE
 UNSURE_NOW = replace(UNSURE, setting="", system="", help=f"{SECOND_RATE} (default: as it is)")
 RATE_NOW = replace(FALSE_ALARM_RATE, setting="", system="", help=FALSE_ALARM_RATE.help + " (default: as it is)")
 THRESHOLD = Option("--threshold", float, "raw score above which a picture is rejected (default: by the rate)")
-MOVED = (replace(WEIGHTS, setting="", help="the weight file, if it has moved (default: as trained)"), DEVICE, GPU, CPU)
+MOVED = (
+    replace(WEIGHTS, setting="", help="the weight file, if it has moved (default: as trained)"),
+    replace(MEMORY_WEIGHTS, setting="", system="", help="the same of a memory backbone (default: as trained)"),
+    DEVICE,
+    GPU,
+    CPU,
+)
 TRAINED = Option("CHECKPOINT", Path, "the trained detector: its file, or the folder of a part of your own")
 ANY_DETECTOR = "the trained detector: its file, the folder of a part of your own, or an exported detector"
 OVERLAYS = Option(

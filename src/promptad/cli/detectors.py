@@ -49,7 +49,7 @@ def check_as_exported(path: Path, given: Arguments) -> None:
     Raises:
         InputError: it is to decide otherwise.
     """
-    for name in ("false_alarm_rate", "threshold", "unsure", "pretrained_dataset"):
+    for name in ("false_alarm_rate", "threshold", "unsure", "pretrained_dataset", "memory_pretrained"):
         if given[name] is not None:
             raise InputError(
                 f"`{name}` {given[name]}: {path} decides as it was exported; give that to its checkpoint, with promptad"
@@ -68,7 +68,8 @@ def load_decided(
     rate, threshold, unsure = given["false_alarm_rate"], given.get("threshold"), given.get("unsure")
     if rate is not None and threshold is not None:
         raise InputError(f"`threshold` {threshold:g} and `false_alarm_rate` {rate:g}: give one of them")
-    return load_with_thresholds(path, device, rate, given["pretrained_dataset"], threshold, unsure, known)
+    places = given["pretrained_dataset"], given.get("memory_pretrained")
+    return load_with_thresholds(path, device, rate, places[0], threshold, unsure, known, places[1])
 
 
 def save_again(detector: AnomalyDetector, path: Path) -> None:

@@ -10,6 +10,7 @@ from rich.console import Console
 from promptad.backbones.clip import Backbone
 from promptad.backbones.feature_cache import FeatureCache, default_cache_folder
 from promptad.backbones.open_clip_vit import weights_note
+from promptad.backbones.timm_vit import licence_note
 from promptad.cli.flags import with_flags
 from promptad.cli.given import Arguments
 from promptad.cli.machine import check_batch_size, find_device
@@ -39,7 +40,7 @@ def plan_jobs(given: Arguments, seeds: Sequence[Settings], classes: Sequence[Cla
 
 def load_context(given: Arguments, settings: BackboneSettings, console: Console) -> RunContext:
     """Load a backbone, and return what jobs run with."""
-    if note := weights_note(settings):
+    for note in filter(None, (weights_note(settings), licence_note(settings))):
         console.print(note, soft_wrap=True)
     return context_settings(given, find_device(given, console)).load(settings, console)
 

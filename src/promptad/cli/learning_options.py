@@ -7,7 +7,7 @@ from promptad.cli.option import Option
 from promptad.cli.values import names, numbers, phrases, rate, shares, tiles, truth
 from promptad.data.datasets import DATASETS
 from promptad.runtime.engines import ENGINES, TORCH
-from promptad.settings import BATCH_SIZE, MULTI_PROTOTYPE, SINGLE_ANCHOR, TINY_BACKBONE, Settings
+from promptad.settings import BATCH_SIZE, MEMORY_BACKBONES, MULTI_PROTOTYPE, SINGLE_ANCHOR, TINY_BACKBONE, Settings
 
 DATA = (
     Option(
@@ -159,12 +159,42 @@ REGION = Option(
     several=True,
 )
 IGNORE = replace(REGION, flag="--ignore", help="what does not count: boxes or masks as for the region")
+MEMORY_WEIGHTS = Option(
+    "--memory-pretrained",
+    str,
+    "the memory backbone's weights: 'hub', which downloads them once, or a file as the hub saves them",
+    "backbone.memory_pretrained",
+    system=MULTI_PROTOTYPE,
+)
 SCORING = (
     Option(
         "--memory-bank",
         truth,
         f"compare patches with those of the support images too (default: False; {SINGLE_ANCHOR}: True)",
         "scoring.memory",
+    ),
+    Option(
+        "--memory-backbone",
+        str,
+        "a second encoder, of pictures alone, that a memory bank is made of: such as dinov2-small, or timm:NAME of any"
+        " plain ViT of timm (default: none, the backbone's own layers)",
+        "backbone.memory_backbone",
+        choices=tuple(MEMORY_BACKBONES),
+    ),
+    MEMORY_WEIGHTS,
+    Option(
+        "--memory-size",
+        int,
+        "pixels a side that the memory backbone is given, a multiple of its patch size",
+        "backbone.memory_size",
+        system=MULTI_PROTOTYPE,
+    ),
+    Option(
+        "--memory-backbone-layers",
+        shares,
+        "shares of the memory backbone's depth where its features are taken, by commas; 1 is its end",
+        "backbone.memory_backbone_layers",
+        system=MULTI_PROTOTYPE,
     ),
     Option("--resolution", int, "pixels a side of the anomaly map", "scoring.resolution"),
     Option("--sigma", float, "pixels; the Gaussian that smooths the map", "scoring.sigma"),
@@ -211,7 +241,8 @@ SCORING = (
     Option(
         "--memory-layers",
         shares,
-        "depths of the backbone's blocks that a memory bank is made of, as shares of all, by commas",
+        "depths of the backbone's blocks that a memory bank without a backbone of its own is made of, as shares of all,"
+        " by commas",
         "backbone.memory_layers",
         system=MULTI_PROTOTYPE,
     ),

@@ -5,6 +5,7 @@ from promptad.data.fingerprints import files_sha256, support_sha256
 from promptad.engine.context import Job
 from promptad.engine.evaluate import run_id
 from promptad.errors import InputError
+from promptad.models.checkpoint import MEMORY_KEY
 from promptad.models.registry import read_checkpoint
 from promptad.results.table import HASH_DIGITS, read_results
 
@@ -20,6 +21,8 @@ def is_finished(job: Job, backbone: Backbone) -> bool:
     trained = run_id(checkpoint["settings"], checkpoint["support_sha256"])
     wanted = run_id(job.settings, support_sha256(job.support_images, job.settings.bit_depth))
     if trained != wanted or checkpoint["weights_sha256"] != backbone.weights_sha256:
+        return False
+    if checkpoint.get(MEMORY_KEY) != (backbone.memory and backbone.memory.weights_sha256):
         return False
     if not job.dataset.can_be_evaluated:
         return True

@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator, OutlierMixin
 
 from promptad.backbones.factory import as_device, load_backbone
 from promptad.backbones.feature_cache import CacheLike, as_cache
+from promptad.backbones.timm_vit import licence_note
 from promptad.data.fingerprints import support_sha256
 from promptad.data.inputs import Images, as_images
 from promptad.data.reading import Reading
@@ -41,6 +42,8 @@ class PromptAD(Stored, Confirmed, OutlierMixin, BaseEstimator):
         n_pro: number of normal prototypes; None is that of the settings.
         n_pro_ab: number of abnormal prototypes, likewise.
         backbone: a plain-ViT CLIP of open_clip, or "tiny", which is bundled.
+        memory_backbone: a second encoder that sees pictures alone, such as "dinov2-small", and keeps a memory bank of
+            the support images; None is that of the settings.
         states: the part's own defects, such as ["with hole", "with scratch"]; None uses the built-in states.
         region: what counts of a picture: a box (left, top, right, bottom) in pixels, the file of a mask, white where it
             counts, or several of these, which add up; or a folder of masks, one for each picture, of its name.
@@ -66,6 +69,7 @@ class PromptAD(Stored, Confirmed, OutlierMixin, BaseEstimator):
         n_pro: int | None = None,
         n_pro_ab: int | None = None,
         backbone: str | None = None,
+        memory_backbone: str | None = None,
         states: Sequence[str] | None = None,
         region: Place | Sequence[Place] | None = None,
         ignore: Place | Sequence[Place] | None = None,
@@ -76,6 +80,7 @@ class PromptAD(Stored, Confirmed, OutlierMixin, BaseEstimator):
     ) -> None:
         self.class_name, self.system, self.settings, self.device = class_name, system, settings, device
         self.n_pro, self.n_pro_ab, self.backbone, self.states = n_pro, n_pro_ab, backbone, states
+        self.memory_backbone = memory_backbone
         self.region, self.ignore, self.tiles = region, ignore, tiles
         self._detector: AnomalyDetector | None = None
         self._chosen_settings()  # what is wrong is said at once
@@ -87,8 +92,11 @@ class PromptAD(Stored, Confirmed, OutlierMixin, BaseEstimator):
         given: dict[str, Any] = {"n_pro": self.n_pro, "n_pro_ab": self.n_pro_ab, "states": self.states}
         prompts = replace(settings.prompts, **{name: value for name, value in given.items() if value is not None})
         backbone = settings.backbone if self.backbone is None else replace(settings.backbone, name=self.backbone)
+        if self.memory_backbone is not None:
+            backbone = replace(backbone, memory_backbone=self.memory_backbone)
+        scoring = replace(settings.scoring, memory=True) if self.memory_backbone else settings.scoring
         picture = settings.picture if self.tiles is None else replace(settings.picture, tiles=_tiles(self.tiles))
-        return replace(settings, prompts=prompts, backbone=backbone, picture=picture)
+        return replace(settings, prompts=prompts, backbone=backbone, scoring=scoring, picture=picture)
 
     def fit(
         self,
@@ -131,6 +139,8 @@ class PromptAD(Stored, Confirmed, OutlierMixin, BaseEstimator):
                 if state.number > 0:  # which is the start
                     advance(1)
         self._detector = selection.detector()
+        if note := licence_note(settings.backbone):
+            log.info("%s", note)
         for finding in self._detector.findings():
             log.info("%s: %s", self.class_name, finding)
         return self

@@ -63,17 +63,20 @@ class Stored(Fitted, HubMixin):
         *,
         system: str = MULTI_PROTOTYPE,
         weights: str | None = None,
+        memory_weights: str | None = None,
         device: str | torch.device | None = None,
         cache: CacheLike = None,
     ) -> Self:
         """Load a checkpoint of a method; `weights` is the current path of the backbone's weights, if moved.
+
+        `memory_weights` is that of a memory backbone's; "hub" has them downloaded.
 
         `device` is as of the constructor, `cache` as of `fit`.
 
         Raises:
             InputError: the checkpoint is missing, damaged, of another method or of other weights.
         """
-        detector = load_detector(Path(path), as_device(device), system, weights=weights)
+        detector = load_detector(Path(path), as_device(device), system, weights=weights, memory_weights=memory_weights)
         return cls._of(detector.with_cache(as_cache(cache)), device)
 
     @classmethod
@@ -82,6 +85,7 @@ class Stored(Fitted, HubMixin):
         pretrained_model_name_or_path: str | Path,
         *,
         weights: str | None = None,
+        memory_weights: str | None = None,
         device: str | torch.device | None = None,
         cache: CacheLike = None,
         **options: Any,
@@ -92,6 +96,7 @@ class Stored(Fitted, HubMixin):
             pretrained_model_name_or_path: the folder, or the repository's name, such as "user/bracket".
             weights: the backbone's weights, where the folder does not bring them by name or they are to be downloaded:
                 their path or tag.
+            memory_weights: the same of a memory backbone; "hub" has them downloaded.
             device: as of the constructor.
             cache: of features, as of `fit`.
             options: of the download: `revision`, `token`, `cache_dir`, `force_download`, `local_files_only`.
@@ -101,7 +106,7 @@ class Stored(Fitted, HubMixin):
                 damaged, of a newer promptad or of other weights.
         """
         folder = fetch_folder(pretrained_model_name_or_path, **options)
-        detector = load_folder(folder, as_device(device), weights)
+        detector = load_folder(folder, as_device(device), weights, memory_weights)
         return cls._of(detector.with_cache(as_cache(cache)), device)
 
     @classmethod

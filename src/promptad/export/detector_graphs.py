@@ -7,11 +7,13 @@ from pathlib import Path
 from promptad.errors import InputError
 from promptad.export.base import FLOAT16, INT8, Exported, ExportOptions, Model, PrecisionChange
 from promptad.export.onnx import (
+    beside,
     encoder_graph,
     head_graph,
     identity_of,
     in_half_precision,
     joined,
+    memory_graph,
     preparation_graph,
     to_bytes,
 )
@@ -44,6 +46,10 @@ def export_graphs(detector: AnomalyDetector, path: Path, options: ExportOptions,
     shared = options.tower
     if shared is not None and (shared.suffix != kind.suffix or shared == path):
         raise InputError(f"`tower` {shared}: end its name in {kind.suffix}, as the detector's, and give it its own")
+    if options.precision == INT8 and detector.backbone.memory is not None:
+        raise InputError(
+            "`precision` int8 is not made of a memory backbone, whose distances it would change: take float16"
+        )
     if options.support:
         check_support(detector, options.support)
     files: tuple[Path, ...] = ()
@@ -76,13 +82,18 @@ def _tower_graph(detector: AnomalyDetector, options: ExportOptions) -> Model:
     """Return the graph from squares to features; a shared one always gives layers, which other detectors may need."""
     backbone = detector.backbone
     options.begins("image encoder")
-    encoder = encoder_graph(backbone, options.tower is not None or detector.settings.scoring.memory)
+    banked = options.tower is not None or detector.settings.scoring.memory
+    encoder = encoder_graph(backbone, banked and backbone.memory is None)
     if options.precision == INT8:
         options.begins("8-bit integers")
         encoder = quantized(encoder, calibration_views(detector, options.support))
     if options.precision == FLOAT16:
         encoder = in_half_precision(encoder)
-    return joined(preparation_graph(backbone), encoder)
+    tower = joined(preparation_graph(backbone), encoder)
+    if backbone.memory is None:
+        return tower
+    memory = memory_graph(backbone)
+    return beside(tower, in_half_precision(memory) if options.precision == FLOAT16 else memory)
 
 
 def _known_of(detector: AnomalyDetector, options: ExportOptions, identity: str) -> Tower:
@@ -95,6 +106,7 @@ def _known_of(detector: AnomalyDetector, options: ExportOptions, identity: str) 
         resize=backbone.resize,
         layers=backbone.image_encoder.layer_indices,
         precision=options.precision,
+        memory=detector.memory_encoder,
     )
 
 

@@ -13,14 +13,24 @@ from torch import Tensor, nn
 from promptad.backbones.clip import Backbone
 from promptad.errors import InputError
 from promptad.export.base import Model, package
-from promptad.export.graphs import Encoder, Head, Preparation, feature_names, image_encoder_of, sample_features
+from promptad.export.graphs import (
+    Encoder,
+    Head,
+    Memory,
+    Preparation,
+    feature_names,
+    image_encoder_of,
+    layer_names,
+    memory_encoder_of,
+    sample_features,
+)
 from promptad.features import ImageFeatures
 from promptad.models.base import AnomalyDetector
-from promptad.runtime.metadata import KEY, ExportedText
+from promptad.runtime.metadata import IMAGES, KEY, MEMORY_IMAGES, ExportedText
 from promptad.utils.files import whole_file
 from promptad.utils.quiet import quiet_logging
 
-IMAGES, PIXELS = "images", "pixels"
+PIXELS = "pixels"
 MOST_IMAGES = 4096  # in a batch
 LARGE = 2**12  # numbers of a weight that is stored in half precision
 LARGEST_FILE = 2**31  # bytes, of protocol buffers
@@ -47,11 +57,22 @@ def preparation_graph(backbone: Backbone) -> Model:
     return _traced(Preparation(backbone), (images,), (IMAGES,), (PIXELS,))
 
 
+def memory_graph(backbone: Backbone) -> Model:
+    """Return the second encoder: from squares [N, M, M, 3] uint8 to the layers of a memory bank.
+
+    Raises:
+        InputError: it cannot be exported, or the extra onnx is not installed.
+    """
+    encoder = memory_encoder_of(backbone)
+    images = torch.zeros(2, encoder.image_size, encoder.image_size, 3, dtype=torch.uint8, device=backbone.device)
+    return _traced(Memory(encoder), (images,), (MEMORY_IMAGES,), layer_names(len(encoder.layer_indices)))
+
+
 def head_graph(detector: AnomalyDetector) -> Model:
     """Return the head: from features to the outputs of `runtime.postprocess`."""
-    encoder = image_encoder_of(detector.backbone)
-    layers = len(encoder.layer_indices) if detector.settings.scoring.memory else 0
-    features = sample_features(encoder, layers)
+    backbone = detector.backbone
+    layers = len(backbone.banked.layer_indices) if detector.settings.scoring.memory else 0
+    features = sample_features(backbone, layers)
     with torch.no_grad():
         names = detector.outputs(ImageFeatures(features[0], features[1], features[2:]))
     return _traced(Head(detector), features, feature_names(layers), tuple(names))
@@ -67,6 +88,16 @@ def joined(first: Model, second: Model) -> Model:
     )
     outputs = [own.name for own in second.graph.output]
     return compose.merge_models(first, second, [(name, name) for name in sorted(taken)], outputs=outputs)
+
+
+def beside(first: Model, second: Model) -> Model:
+    """Return one graph of two that share nothing: it takes what both take, and gives what both give."""
+    compose = package("onnx.compose")
+    first, second = (
+        compose.add_prefix(model, prefix, rename_inputs=False, rename_outputs=False)
+        for model, prefix in ((first, "one/"), (second, "other/"))
+    )
+    return compose.merge_models(first, second, [])
 
 
 def in_half_precision(model: Model) -> Model:

@@ -37,9 +37,36 @@ def smooth_maps(patches: Tensor, settings: ScoringSettings) -> Tensor:
 @cache
 def smoothing(side: int, resolution: int, sigma: float) -> np.ndarray:
     """Return the matrix [resolution, side] that resizes values along an axis and smooths them, mirrored at its ends."""
-    places = (np.arange(resolution) + 0.5) * side / resolution - 0.5  # in patches; pixels' centres are apart
-    resized = np.stack([np.interp(places, np.arange(side), own) for own in np.eye(side)], 1)
-    return np.asarray(gaussian_filter1d(resized, sigma, axis=0), np.float32)
+    return np.asarray(gaussian_filter1d(_between(side, resolution), sigma, axis=0), np.float32)
+
+
+def resampled(values: Tensor, patches: int) -> Tensor:
+    """Return values [..., patch] of the patches of a square grid, at those of another grid of so many patches.
+
+    At fewer patches each has the mean over its area, so that none is lost; at more patches values lie on straight lines
+    between the centres of the given ones.
+    """
+    if values.shape[-1] == patches:
+        return values
+    side, wanted = math.isqrt(values.shape[-1]), math.isqrt(patches)
+    matrix = torch.as_tensor(_resampling(side, wanted), device=values.device)
+    return (matrix @ values.reshape(*values.shape[:-1], side, side) @ matrix.T).flatten(-2)
+
+
+@cache
+def _resampling(side: int, wanted: int) -> np.ndarray:
+    """Return the matrix [wanted, side] that brings values along an axis of a grid to another one."""
+    if wanted > side:
+        return _between(side, wanted).astype(np.float32)
+    edges = np.arange(wanted + 1)[:, None] * side / wanted
+    covered = np.clip(edges - np.arange(side), 0, 1)  # of each given patch, up to an edge
+    return np.asarray(np.diff(covered, axis=0) * wanted / side, np.float32)
+
+
+def _between(side: int, wanted: int) -> np.ndarray:
+    """Return the matrix [wanted, side] that takes values along an axis to the centres of more or fewer places."""
+    places = (np.arange(wanted) + 0.5) * side / wanted - 0.5  # centres are apart, by one of the given patches
+    return np.stack([np.interp(places, np.arange(side), own) for own in np.eye(side)], 1)
 
 
 def resize_maps(patches: Tensor, resolution: int) -> Tensor:

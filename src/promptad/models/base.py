@@ -19,7 +19,7 @@ from promptad.features import ImageFeatures, SupportFeatures
 from promptad.models.anomaly_map import Scores
 from promptad.models.checkpoint import write_checkpoint
 from promptad.prompts.states import StateGroup, class_words, state_groups
-from promptad.runtime.metadata import Metadata
+from promptad.runtime.metadata import MemoryEncoder, Metadata
 from promptad.runtime.postprocess import to_prediction
 from promptad.settings import BATCH_SIZE, PictureSettings, Settings
 from promptad.structures import Prediction
@@ -152,9 +152,25 @@ class AnomalyDetector(ABC):
             weights_sha256=backbone.weights_sha256,
             image_size=backbone.image_encoder.image_size,
             resize=backbone.resize,
+            memory=self.memory_encoder,
             false_alarm_range=self.false_alarm_range,
             support_images=subject.support_images,
             support_sha256=subject.support_sha256,
+        )
+
+    @property
+    def memory_encoder(self) -> MemoryEncoder | None:
+        """What is known of the second image encoder, if the memory bank is made of one."""
+        backbone, memory = self.backbone, self.backbone.memory
+        if memory is None:
+            return None
+        return MemoryEncoder(
+            backbone=backbone.settings.memory_backbone,
+            weights_sha256=memory.weights_sha256,
+            image_size=memory.image_size,
+            resize=backbone.memory_resize,
+            interpolation=memory.interpolation,
+            layers=memory.layer_indices,
         )
 
     def outputs(self, features: ImageFeatures) -> dict[str, Tensor]:
@@ -183,7 +199,7 @@ class AnomalyDetector(ABC):
         return replace(found, anomaly_map=Reading.of(self.settings, masks).counted(found.anomaly_map, images))
 
     def run(self, squares: np.ndarray) -> dict[str, np.ndarray]:
-        """Return all outputs for RGB squares [N, S, S, 3] uint8, as arrays."""
+        """Return all outputs for RGB squares [N, S, S, 3] uint8, or packed ones [N, S² + M², 3], as arrays."""
         return _arrays(self.outputs(self.backbone.encode_squares(squares, self.settings.scoring.memory)))
 
     def to_prediction(self, scores: Scores) -> Prediction:
@@ -215,7 +231,12 @@ class AnomalyDetector(ABC):
 
     def content(self) -> dict[str, Any]:
         """Return all that is saved: what was learned, the settings, the backbone's hash and the subject."""
-        plain = {"settings": self.settings.to_dict(), "weights_sha256": self.backbone.weights_sha256}
+        plain: dict[str, Any] = {
+            "settings": self.settings.to_dict(),
+            "weights_sha256": self.backbone.weights_sha256,
+        }
+        if self.backbone.memory is not None:
+            plain["memory_weights_sha256"] = self.backbone.memory.weights_sha256
         subject = asdict(self.subject) | {"support_images": list(self.subject.support_images)}
         return {**subject, **plain, **self.learned()}
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from promptad.backbones.clip import Backbone
 from promptad.errors import InputError, in_words, no_checkpoint
-from promptad.settings import BackboneSettings, Settings
+from promptad.settings import MEMORY_BACKBONE, BackboneSettings, Settings
 from promptad.utils.files import whole_file
 
 FORMAT = "promptad"  # followed by the method
@@ -23,6 +23,7 @@ PLAIN_KEYS = {
     *("format", "format_version", "settings", "weights_sha256", "dataset", "class_name", "support_images"),
     "support_sha256",
 }
+MEMORY_KEY = "memory_weights_sha256"  # of checkpoints with a memory backbone
 CURE = "train the class again"
 
 
@@ -105,7 +106,9 @@ def check_content(
         raise
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise InputError(f"{path} has settings that this promptad does not know: train the class again") from error
-    for name in ("name", "pretrained"):
+    if settings.backbone.memory_backbone and not isinstance(checkpoint.get(MEMORY_KEY), str):
+        raise damaged(path, f"{MEMORY_KEY} is no text")
+    for name in ("name", "pretrained", "memory_backbone", "memory_pretrained"):
         if not isinstance(getattr(settings.backbone, name), str):
             raise damaged(path, f"settings.backbone.{name} is no text")
     return settings
@@ -172,9 +175,12 @@ def _are(values: object, kind: type) -> bool:
 
 def is_backbone_of(checkpoint: Mapping[str, Any], backbone: Backbone) -> bool:
     """Whether a checkpoint was trained on exactly this backbone."""
-    here = backbone.settings
-    alike = replace(checkpoint["settings"].backbone, pretrained=here.pretrained) == here  # whose hash tells
-    return alike and bool(checkpoint["weights_sha256"] == backbone.weights_sha256)
+    here, trained = backbone.settings, checkpoint["settings"].backbone
+    if trained.memory_backbone:
+        trained = replace(trained, memory_pretrained=here.memory_pretrained)
+    alike = replace(trained, pretrained=here.pretrained) == here  # hashes tell of weights
+    same_memory = checkpoint.get(MEMORY_KEY) == (backbone.memory and backbone.memory.weights_sha256)
+    return alike and same_memory and bool(checkpoint["weights_sha256"] == backbone.weights_sha256)
 
 
 def check_backbone(path: Path, checkpoint: Mapping[str, Any], backbone: Backbone) -> None:
@@ -195,6 +201,33 @@ def check_backbone(path: Path, checkpoint: Mapping[str, Any], backbone: Backbone
             f"{path} was trained on other weights of {trained.name} (SHA-256 {checkpoint['weights_sha256'][:12]}…, here"
             f" {backbone.weights_sha256[:12]}…): give those by `pretrained`, or train again"
         )
+    _check_memory(path, checkpoint, backbone)
+
+
+def _check_memory(path: Path, checkpoint: Mapping[str, Any], backbone: Backbone) -> None:
+    """Check that a checkpoint was trained with exactly this memory backbone, or without one.
+
+    Raises:
+        InputError: it was trained with another one.
+    """
+    trained, here = checkpoint["settings"].backbone, backbone.settings
+    if any(getattr(trained, name) != getattr(here, name) for name in MEMORY_BACKBONE if name != "memory_pretrained"):
+        raise InputError(
+            f"{path} was trained with {_memory_in_words(trained)}, not {_memory_in_words(here)}: use that one or train"
+            " again"
+        )
+    if backbone.memory is not None and checkpoint[MEMORY_KEY] != (found := backbone.memory.weights_sha256):
+        raise InputError(
+            f"{path} was trained on other weights of {trained.memory_backbone} (SHA-256"
+            f" {checkpoint[MEMORY_KEY][:12]}…, here {found[:12]}…): give those by `memory_pretrained`, or train again"
+        )
+
+
+def _memory_in_words(settings: BackboneSettings) -> str:
+    if not settings.memory_backbone:
+        return "no memory backbone"
+    layers = ", ".join(f"{share:g}" for share in settings.memory_backbone_layers)
+    return f"the memory backbone {settings.memory_backbone} at {settings.memory_size} pixels, layers {layers}"
 
 
 def _in_words(settings: BackboneSettings) -> str:

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from promptad.backbones.open_clip_vit import weights_are_known
+from promptad.backbones.timm_vit import memory_weights_are_known
 from promptad.errors import InputError, in_words
 from promptad.models.base import AnomalyDetector
-from promptad.models.checkpoint import FORMAT, check_version, damaged, with_format
+from promptad.models.checkpoint import FORMAT, MEMORY_KEY, check_version, damaged, with_format
 from promptad.models.registry import MODELS, check_checkpoint, restore_detector
 from promptad.settings import Settings
 from promptad.utils.files import whole_file
@@ -60,7 +61,9 @@ def without_names(content: Mapping[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def load_folder(folder: Path, device: torch.device, weights: str | None = None) -> AnomalyDetector:
+def load_folder(
+    folder: Path, device: torch.device, weights: str | None = None, memory_weights: str | None = None
+) -> AnomalyDetector:
     """Load the detector of a folder, by the method that its configuration names.
 
     Args:
@@ -68,6 +71,7 @@ def load_folder(folder: Path, device: torch.device, weights: str | None = None) 
         device: where the backbone is loaded.
         weights: path of the backbone's weights, or their tag, which has them downloaded if need be. Without it, a
             folder names bundled weights or a tag: no file of this machine is opened because a folder names it.
+        memory_weights: the same of its memory backbone, if it has one; "hub" has them downloaded.
 
     Raises:
         InputError: a file is missing or damaged, of another version, backbone or weights, or the weights are a file.
@@ -81,7 +85,13 @@ def load_folder(folder: Path, device: torch.device, weights: str | None = None) 
             f"{folder} needs the weights {trained.backbone.pretrained} of {trained.backbone.name}, a file of whoever"
             f" made it (SHA-256 of the weights {checkpoint['weights_sha256'][:12]}…): give its path by `weights`"
         )
-    return restore_detector(folder, checkpoint, device, method, weights=weights)
+    if memory_weights is None and not memory_weights_are_known(trained.backbone):
+        raise InputError(
+            f"{folder} needs the weights {trained.backbone.memory_pretrained} of {trained.backbone.memory_backbone}, a"
+            f" file of whoever made it (SHA-256 of the weights {checkpoint[MEMORY_KEY][:12]}…): give its path by"
+            " `memory_weights`"
+        )
+    return restore_detector(folder, checkpoint, device, method, weights=weights, memory_weights=memory_weights)
 
 
 def read_folder(folder: Path) -> dict[str, Any]:

@@ -5,9 +5,10 @@ import json
 from typing import Any
 
 from promptad.backbones.open_clip_vit import weights_are_known
+from promptad.backbones.timm_vit import memory_weights_are_known
 from promptad.models.base import AnomalyDetector
 from promptad.models.multi_prototype.detector import MultiPrototypeDetector
-from promptad.settings import TEST_ORACLE, TINY_BACKBONE
+from promptad.settings import TEST_ORACLE, TINY_BACKBONE, BackboneSettings
 
 
 def card_values(
@@ -27,9 +28,10 @@ def card_values(
         "part": in_markdown(detector.class_name),
         "pictures": "1 good picture" if images == 1 else f"{images} good pictures",
         "source": in_python(repo_id),
-        "weights_argument": "" if bundled else f", weights={in_python(weights)}",
+        "weights_argument": ("" if bundled else f", weights={in_python(weights)}") + _memory_argument(backbone),
         "method": detector.settings.system,
         "memory": detector.settings.scoring.memory,
+        "memory_backbone": in_markdown(backbone.memory_backbone),
         "backbone": in_markdown(backbone.name),
         "weights": in_markdown(backbone.pretrained),
         "weights_sha256": detector.backbone.weights_sha256,
@@ -42,6 +44,15 @@ def card_values(
         "with_support_names": with_support_names,
         **_threshold(detector),
     }
+
+
+def _memory_argument(backbone: BackboneSettings) -> str:
+    """Return what `from_pretrained` is given for the weights of a memory backbone, if there is one."""
+    if not backbone.memory_backbone:
+        return ""
+    known = memory_weights_are_known(backbone)
+    weights = backbone.memory_pretrained if known else f"path/to/{backbone.memory_pretrained}"
+    return f", memory_weights={in_python(weights)}"
 
 
 def _taught(detector: AnomalyDetector) -> str:

@@ -125,6 +125,7 @@ def load_detector(
     *,
     backbone: Backbone | None = None,
     weights: str | None = None,
+    memory_weights: str | None = None,
     settings: Settings | None = None,
     subject: Subject | None = None,
 ) -> AnomalyDetector:
@@ -136,6 +137,7 @@ def load_detector(
         method: the method of the checkpoint.
         backbone: an already loaded backbone.
         weights: current path of the backbone's weights, if moved; or their tag, which has them downloaded if need be.
+        memory_weights: the same of its memory backbone, if it has one; "hub" has them downloaded if need be.
         settings: used instead of those in the checkpoint.
         subject: used if the checkpoint has none: upstream checkpoints hold tensors only.
 
@@ -148,7 +150,16 @@ def load_detector(
         if settings is None or subject is None:
             raise InputError(f"{path} holds no settings: test it with the `system` single-anchor")
         checkpoint |= {"settings": settings} | vars(subject)
-    return restore_detector(path, checkpoint, device, method, backbone=backbone, weights=weights, settings=settings)
+    return restore_detector(
+        path,
+        checkpoint,
+        device,
+        method,
+        backbone=backbone,
+        weights=weights,
+        memory_weights=memory_weights,
+        settings=settings,
+    )
 
 
 def restore_detector(
@@ -159,6 +170,7 @@ def restore_detector(
     *,
     backbone: Backbone | None = None,
     weights: str | None = None,
+    memory_weights: str | None = None,
     settings: Settings | None = None,
 ) -> AnomalyDetector:
     """Build the detector of a checked checkpoint, which was read from `path`; the rest is as for `load_detector`.
@@ -169,7 +181,9 @@ def restore_detector(
     trained: Settings = checkpoint["settings"]
     if backbone is None:
         own = trained.backbone if weights is None else replace(trained.backbone, pretrained=weights)
-        backbone = load_backbone(own, device, download=weights is not None)
+        own = own if memory_weights is None else replace(own, memory_pretrained=memory_weights)
+        download, download_memory = weights is not None, memory_weights is not None
+        backbone = load_backbone(own, device, download=download, download_memory=download_memory)
     check_backbone(path, checkpoint, backbone)
     return MODELS[method].restore(path, {**checkpoint, "settings": settings or trained}, backbone)
 
@@ -182,6 +196,7 @@ def load_with_thresholds(
     threshold: float | None = None,
     unsure: float | None = None,
     known: Iterable[Backbone] = (),
+    memory_weights: str | None = None,
 ) -> MultiPrototypeDetector:
     """Load a multi-prototype detector, its thresholds as they were set unless rates, or one of them, are given.
 
@@ -198,7 +213,9 @@ def load_with_thresholds(
         )
     checkpoint = check_checkpoint(path, content, MULTI_PROTOTYPE)
     backbone = next((own for own in known if is_backbone_of(checkpoint, own)), None)
-    detector = restore_detector(path, checkpoint, device, MULTI_PROTOTYPE, backbone=backbone, weights=weights)
+    detector = restore_detector(
+        path, checkpoint, device, MULTI_PROTOTYPE, backbone=backbone, weights=weights, memory_weights=memory_weights
+    )
     assert isinstance(detector, MultiPrototypeDetector)
     if detector.normal_scores is None:
         raise InputError(f"{path} was saved before its training ended and has no threshold: train the class again")

@@ -1,7 +1,7 @@
 """Encode the support images: augmented views, far ones, disturbed ones, and probes."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from promptad.data.region_of_interest import make_region, masks_folder
 from promptad.data.squares import central_part, square_image
 from promptad.data.tiles import tiles_for
 from promptad.data.transforms import make_far_views, make_views
-from promptad.features import DisturbedFeatures, SupportFeatures
+from promptad.features import DisturbedFeatures, ImageFeatures, SupportFeatures
 from promptad.runtime.look import look_of, mean_look
 from promptad.settings import BATCH_SIZE, OWN_REGION, Settings
 
@@ -86,7 +86,7 @@ def encode_support(
     `masks` is the folder of the images' regions, where each has its own.
     """
     views, training = support_views(backbone, images, settings, settings.support_views, masks), settings.training
-    features = backbone.encode_images(views, batch_size, layers=settings.needs_layers)
+    features = _encode_views(backbone, views, images, settings, batch_size, masks)
     far_views = disturbed = probes = None
     step = 1 if settings.tile_count == 1 else math.ceil(len(views) / MOST_LEARNED) | 1  # odd: views of all kinds
     learned = views[::step]
@@ -98,7 +98,9 @@ def encode_support(
         disturbed = _encode_disturbed(backbone, learned, range(repeats), seed, batch_size, layers=False)
     if settings.needs_probes:
         probes = _encode_disturbed(backbone, learned, range(repeats, 2 * repeats), seed, batch_size, layers=True)
-    of_tiles, tiles = [look_of(image) for image in views[:: settings.support_views]], settings.tile_count
+    canvases = views[:: settings.support_views] if backbone.memory is None else _windows(images, settings, masks)
+    squares = (square_image(image, backbone.resize, backbone.resize) for image in canvases)
+    of_tiles, tiles = [look_of(square) for square in squares], settings.tile_count
     looks = tuple(mean_look(of_tiles[start : start + tiles]) for start in range(0, len(of_tiles), tiles))
     banked, only = settings.scoring.far_views, len(images) == 1
     return SupportFeatures(features, far_views, disturbed, probes, banked, only, looks, tiles, step)
@@ -111,16 +113,46 @@ def support_views(
     count: int,
     masks: Path | None = None,
 ) -> list[Image.Image]:
-    """Return `count` views of each window of each support image, as squares of the size that the backbone resizes to.
+    """Return `count` views of each window of each support image, as squares of the size of the backbone's canvas.
 
     They are those of the first window of the first image, then those of its second one …
     """
-    views, training, reading = [], settings.training, Reading.of(settings, masks)
-    for image in images:
-        for window in reading.windows(image):
-            square = square_image(window, backbone.resize, backbone.resize)
-            views += make_views(square, count, training.seed, training.turn, training.least_crop)
+    views, training = [], settings.training
+    for window in _windows(images, settings, masks):
+        square = square_image(window, backbone.canvas, backbone.canvas)
+        views += make_views(square, count, training.seed, training.turn, training.least_crop)
     return views
+
+
+def _windows(images: Sequence[ImageLike], settings: Settings, masks: Path | None) -> Iterator[Image.Image]:
+    """Yield the windows of the support images, those of the first one first."""
+    reading = Reading.of(settings, masks)
+    for image in images:
+        yield from reading.windows(image)
+
+
+def _encode_views(
+    backbone: Backbone,
+    views: Sequence[Image.Image],
+    images: Sequence[ImageLike],
+    settings: Settings,
+    batch_size: int,
+    masks: Path | None,
+) -> ImageFeatures:
+    """Encode the views of each window of the support images.
+
+    Two encoders see the first of them, the window itself, as they see that of a new picture: each resizes it from its
+    original size, not from that of the views.
+    """
+    layers, count = settings.needs_layers, settings.support_views
+    if backbone.memory is None:
+        return backbone.encode_images(views, batch_size, layers=layers)
+    others = [view for number, view in enumerate(views) if number % count]
+    firsts = backbone.encode_images(images, batch_size, Reading.of(settings, masks), layers=layers)
+    rest = backbone.encode_images(others, batch_size, layers=layers)
+    windows = torch.arange(len(firsts.class_token), device=backbone.device)[:, None]
+    places = torch.arange(count - 1, device=backbone.device) + len(windows) + windows * (count - 1)  # [window, other]
+    return ImageFeatures.joined([firsts, rest]).rows(torch.cat([windows, places], 1).flatten())
 
 
 def _encode_disturbed(
@@ -130,7 +162,7 @@ def _encode_disturbed(
     images, masks = disturb_views(views, repeats, seed)
     features = backbone.encode_images(images, batch_size, layers=layers)
     side = math.isqrt(features.patch_tokens.shape[1])
-    size = backbone.image_encoder.image_size
+    size = round(backbone.canvas * backbone.image_encoder.image_size / backbone.resize)  # of the view, what is seen
     seen = [central_part(mask, size, size) for mask in masks]
     shares = np.stack([cv2.resize(mask, (side, side), interpolation=cv2.INTER_AREA) for mask in seen])
     return DisturbedFeatures(features, torch.from_numpy(shares).flatten(1).to(backbone.device))

@@ -174,9 +174,11 @@ def _open(run: PredictionRun, device: torch.device) -> Predictor:
     """Open the detector of a run: a checkpoint, or an exported one."""
     if run.checkpoint_path.suffix in SUFFIXES:
         return Session(run.checkpoint_path).with_picture(run.settings.picture)
-    scoring, weights = run.settings.scoring, run.settings.backbone.pretrained
-    asked = scoring.false_alarm_rate, weights, scoring.threshold, scoring.unsure_rate
-    return load_with_thresholds(run.checkpoint_path, device, *asked).with_picture(run.settings.picture)
+    scoring, backbone = run.settings.scoring, run.settings.backbone
+    asked = scoring.false_alarm_rate, backbone.pretrained, scoring.threshold, scoring.unsure_rate
+    memory = backbone.memory_pretrained if backbone.memory_backbone else None
+    found = load_with_thresholds(run.checkpoint_path, device, *asked, memory_weights=memory)
+    return found.with_picture(run.settings.picture)
 
 
 def check_unchanged(run: PredictionRun) -> None:

@@ -1,6 +1,6 @@
 """A folder of exported detectors as parts; heads of one tower share it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from promptad.runtime.engines import SUFFIXES
 from promptad.runtime.judge import check_decides
 from promptad.runtime.judge_parts import OpenedParts
 from promptad.runtime.parts import Finder, Part, make_finders, name_parts
-from promptad.runtime.session import Session, open_sessions
+from promptad.runtime.session import Session, graph_inputs, open_sessions
 
 
 def exported_files(folder: Path) -> list[Path]:
@@ -74,5 +74,6 @@ def _finders(names: Sequence[str], sessions: Sequence[Session]) -> list[Finder]:
 def _lacks(sessions: Sequence[Session], squares: np.ndarray) -> np.ndarray:
     """Return how much N squares lack of each session's part [N, part]."""
     tower = sessions[0].tower
-    given = {"images": squares} if tower is None else tower.graph.run({"images": squares})
+    given: Mapping[str, np.ndarray] = graph_inputs(squares, sessions[0].metadata.image_size)
+    given = given if tower is None else tower.graph.run(given)
     return np.stack([session.head.run(given)["lack"] for session in sessions], 1)

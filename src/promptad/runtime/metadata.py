@@ -14,8 +14,21 @@ from promptad.utils.json_text import is_number, parse_json
 
 EXPORT_VERSION = 1  # of exported files
 DETECTOR, HEAD, TOWER = "promptad detector", "promptad head", "promptad tower"  # the kinds of exported files
+IMAGES, MEMORY_IMAGES = "images", "memory_images"  # inputs of graphs: RGB squares for the two encoders
 KEY = "promptad"  # of the text in an exported file
 CURE = "export the detector again"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryEncoder:
+    """The second image encoder of a detector, which its memory bank is made of, and how it is given images."""
+
+    backbone: str  # its name
+    weights_sha256: str  # of it
+    image_size: int  # M, pixels a side that it is given
+    resize: int  # pixels a side that an image is resized to before its central M x M are kept
+    interpolation: str  # by which it is resized
+    layers: tuple[int, ...]  # the blocks that its features come from, counted from 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +51,7 @@ class Metadata:
     support_sha256: str = ""  # of their pixels
     looks: tuple[Look, ...] = ()  # of them, if they are known
     defects: tuple[str, ...] = ()  # names of the pictures of known defects, in their order; empty ones are private
+    memory: MemoryEncoder | None = None  # if the memory bank is not of the backbone's own features
 
     @property
     def frame(self) -> Frame:
@@ -59,6 +73,7 @@ class Tower:
     resize: int  # as of `Metadata`
     layers: tuple[int, ...]  # the blocks that its intermediate features come from, counted from 0
     precision: str  # of its weights and products: float32, float16 or int8
+    memory: MemoryEncoder | None = None  # which it holds, too
 
 
 @dataclass(frozen=True)
@@ -72,12 +87,13 @@ class ExportedText:
 
     def to_json(self) -> str:
         """Return the text. File names of pictures, and folders of weights, stay where they are."""
-        content: dict[str, Any] = {"format": self.kind, "format_version": EXPORT_VERSION, "tower": asdict(self.tower)}
+        content: dict[str, Any] = {"format": self.kind, "format_version": EXPORT_VERSION}
+        content["tower"] = _with_known_memory(asdict(self.tower))
         if self.known is not None:
             settings = replace(self.known.settings, backbone=self.known.settings.backbone.without_folders())
             defects = ("",) * len(self.known.defects)
             known = replace(self.known, settings=settings, support_images=(), defects=defects)
-            plain = asdict(known) | {"settings": settings.to_dict()}
+            plain = _with_known_memory(asdict(known)) | {"settings": settings.to_dict()}
             content |= {"tower_file": self.tower_file, "detector": plain}
         return json.dumps(content, ensure_ascii=False)
 
@@ -102,16 +118,28 @@ class ExportedText:
             )
         try:
             known = _metadata(content["detector"]) if kind != TOWER else None
-            tower = Tower(**content["tower"] | {"layers": tuple(content["tower"]["layers"])})
+            layers = tuple(content["tower"]["layers"])
+            tower = Tower(**content["tower"] | {"layers": layers, "memory": _memory_of(content["tower"])})
             return cls(kind, tower, content.get("tower_file", ""), known)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{path} does not tell all that is needed to use it: {CURE}") from error
+
+
+def _with_known_memory(plain: dict[str, Any]) -> dict[str, Any]:
+    """Return plain data without a memory encoder that there is not, as older versions know it."""
+    return plain if plain["memory"] is not None else {name: own for name, own in plain.items() if name != "memory"}
+
+
+def _memory_of(plain: Mapping[str, Any]) -> MemoryEncoder | None:
+    found = plain.get("memory")
+    return None if found is None else MemoryEncoder(**found | {"layers": tuple(found["layers"])})
 
 
 def _metadata(plain: Mapping[str, Any]) -> Metadata:
     content = {"defects": (), "prototype_words": ()} | dict(plain) | {"settings": Settings.from_dict(plain["settings"])}
     for name in ("phrases", "groups", "support_images", "false_alarm_range", "defects", "prototype_words"):
         content[name] = None if content[name] is None else tuple(content[name])
+    content["memory"] = _memory_of(content)
     content["looks"] = tuple(Look(**look) for look in content.get("looks", ()))
     content["by_rate"] = tuple((float(rate), float(level)) for rate, level in content["by_rate"])
     if len(content["phrases"]) != len(content["groups"]):

@@ -15,7 +15,7 @@ from PIL import Image as Pillow
 from promptad.data.images import ImageLike, is_large, read_each, read_image, read_image_bytes
 from promptad.data.reading import Reading
 from promptad.data.region_of_interest import RegionOfInterest
-from promptad.data.squares import square_image
+from promptad.data.squares import packed, square_image
 from promptad.errors import InputError
 from promptad.runtime.look import look_of, mean_look
 from promptad.runtime.metadata import Metadata
@@ -41,7 +41,10 @@ class Predictor(Protocol):
         """Return it looking at another region of pictures."""
 
     def run(self, squares: np.ndarray) -> Outputs:
-        """Return the outputs of `runtime.postprocess` for RGB squares [N, S, S, 3] uint8."""
+        """Return the outputs of `runtime.postprocess` for RGB squares [N, S, S, 3] uint8.
+
+        For a second image encoder, each is packed with its square [M, M, 3]: [N, S² + M², 3].
+        """
 
 
 class StoredImage(Protocol):
@@ -63,7 +66,7 @@ class Loaded(NamedTuple):
     """An image that could be read."""
 
     size: tuple[int, int]  # width and height of the upright original
-    squares: np.ndarray  # [tiles, S, S, 3] uint8, which the backbone is given
+    squares: np.ndarray  # [tiles, S, S, 3] uint8, which the backbone is given, or packed [tiles, S² + M², 3]
     is_blank: bool  # of one colour throughout, as far as it counts
     look: Look
     counts: RegionOfInterest | None = None  # its own region
@@ -147,8 +150,16 @@ def _loaded(picture: Pillow.Image, image: ImageLike, known: Metadata, masks: Pat
     bands = [cast(tuple[tuple[int, int], ...], window.getextrema()) for window in windows]
     is_blank = all(low == high for of_window in bands for low, high in of_window)
     canvases = [square_image(window, known.resize, known.resize) for window in windows]
-    squares = np.stack([np.asarray(square_image(canvas, known.resize, known.image_size)) for canvas in canvases])
+    squares = np.stack([_square(window, canvas, known) for window, canvas in zip(windows, canvases, strict=True)])
     return Loaded(picture.size, squares, is_blank, mean_look(list(map(look_of, canvases))), own)
+
+
+def _square(window: Pillow.Image, canvas: Pillow.Image, known: Metadata) -> np.ndarray:
+    """Return the square that a detector is given of a window, of which the backbone sees the centre of a canvas."""
+    squares = [square_image(canvas, known.resize, known.image_size)]
+    if (memory := known.memory) is not None:
+        squares.append(square_image(window, memory.resize, memory.image_size, memory.interpolation))
+    return packed(squares)
 
 
 def predict_images(

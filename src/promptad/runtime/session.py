@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from promptad.data.inputs import Images, as_images
+from promptad.data.squares import packed_shape, unpacked
 from promptad.errors import InputError
 from promptad.runtime.engines import Graph, open_graph
-from promptad.runtime.metadata import DETECTOR, HEAD, TOWER, ExportedText, Metadata, Tower
+from promptad.runtime.metadata import DETECTOR, HEAD, IMAGES, MEMORY_IMAGES, TOWER, ExportedText, Metadata, Tower
 from promptad.runtime.predict import predict_images
 from promptad.settings import BATCH_SIZE, PictureSettings
 from promptad.structures import Prediction
@@ -122,16 +123,19 @@ class Session:
     def run(self, squares: np.ndarray) -> dict[str, np.ndarray]:
         """Return the outputs of `runtime.postprocess` for RGB squares [N, S, S, 3] uint8.
 
+        For a second image encoder, each is packed with its square [M, M, 3]: [N, S² + M², 3].
+
         Raises:
             InputError: squares of another size or type.
         """
-        side = self.metadata.image_size
-        if squares.ndim != 4 or squares.shape[1:] != (side, side, 3) or squares.dtype != np.uint8:
+        side, memory = self.metadata.image_size, self.metadata.memory
+        shape = packed_shape(side, None if memory is None else memory.image_size)
+        if squares.shape[1:] != shape or squares.dtype != np.uint8:
             raise InputError(
                 f"squares of shape {list(squares.shape)} and type {squares.dtype}: {self.path} takes"
-                f" [N, {side}, {side}, 3] uint8"
+                f" [N, {', '.join(map(str, shape))}] uint8"
             )
-        passed = {"images": squares}
+        passed = graph_inputs(squares, side)
         for graph in self._graphs:
             passed = graph.run(passed)
         return passed
@@ -173,6 +177,11 @@ def open_sessions(
             towers[text.tower.identity] = session.tower
         sessions.append(session)
     return sessions
+
+
+def graph_inputs(squares: np.ndarray, side: int) -> dict[str, np.ndarray]:
+    """Return squares of this side, and those that are packed with them, by the names of the graph's inputs."""
+    return dict(zip((IMAGES, MEMORY_IMAGES), unpacked(squares, side), strict=False))
 
 
 def _beside(path: Path, tower_file: str) -> Path:

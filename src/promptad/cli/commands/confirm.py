@@ -35,7 +35,8 @@ def run_confirm(given: Arguments, console: Console) -> None:
     found = _gather(path, given, console)
     if found == NONE and given["undo"] is None and not given["list"]:
         raise InputError("there is nothing to confirm: give `good`, `defect`, `predictions` or `verdicts`")
-    before = load_with_thresholds(path, find_device(given, console), weights=given["pretrained_dataset"])
+    places = {"weights": given["pretrained_dataset"], "memory_weights": given["memory_pretrained"]}
+    before = load_with_thresholds(path, find_device(given, console), **places)
     after = before if given["undo"] is None else undo(before, given["undo"])
     if found != NONE:
         after = _taught(after, found, given, console)

@@ -37,6 +37,7 @@ def run_test(given: Arguments, console: Console) -> None:
             chosen_system(given),
             backbone=None if context is None else context.backbone,
             weights=given.get("pretrained_dataset"),
+            memory_weights=given.get("memory_pretrained"),
             settings=settings,
             subject=Subject(dataset.dataset, dataset.class_name, (), ""),
         )
@@ -65,7 +66,8 @@ def settings_of(path: Path, given: Arguments, asked: Settings) -> Settings:
         return asked
     trained: Settings = checkpoint["settings"]
     plain = asdict(trained)
-    free = ("scoring.resolution", "scoring.sigma", "scoring.false_alarm_rate", "backbone.pretrained")
+    places = "backbone.pretrained", "backbone.memory_pretrained"
+    free = ("scoring.resolution", "scoring.sigma", "scoring.false_alarm_rate", *places)
     for option in LEARNING:
         if option.setting in free or not option.setting or option.name not in given:
             continue

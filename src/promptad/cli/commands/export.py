@@ -71,7 +71,7 @@ def load_for_export(path: Path, given: Arguments, console: Console) -> AnomalyDe
     device, weights = find_device(given, console), given["pretrained_dataset"]
     if given["system"] == MULTI_PROTOTYPE:
         return load_decided(path, device, given)
-    return load_detector(path, device, given["system"], weights=weights)
+    return load_detector(path, device, given["system"], weights=weights)  # which has no memory backbone
 
 
 def find_support(detector: AnomalyDetector, named: Sequence[str]) -> tuple[Path, ...]:

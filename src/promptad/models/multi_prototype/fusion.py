@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from promptad.features import ImageFeatures, SupportFeatures
+from promptad.models.anomaly_map import resampled
 from promptad.models.memory_bank import CalibratedMemory, LeftOut
 from promptad.models.multi_prototype.calibration import Calibration
 from promptad.models.multi_prototype.prototypes import Prototypes
@@ -31,7 +32,7 @@ class Terms(NamedTuple):
 
     class_token: Tensor  # [N]
     patches: Tensor  # [N, patch]
-    memory: Tensor  # [N, patch]
+    memory: Tensor  # [N, patch], at the same patches, whatever the memory's own are
 
 
 def weigh_words(
@@ -85,9 +86,8 @@ def weigh_distances(left_out: LeftOut, places: Tensor) -> Tensor:
         places: [probe, patch] bool, which patches are disturbed.
     """
     assert left_out.probes is not None, "there are no probes"
-    reactions = torch.stack(
-        [reaction(patch_ranks(*pair, places), 0) for pair in zip(left_out.views, left_out.probes, strict=True)]
-    )
+    views, probes = (resampled(distances, places.shape[1]) for distances in (left_out.views, left_out.probes))
+    reactions = torch.stack([reaction(patch_ranks(*pair, places), 0) for pair in zip(views, probes, strict=True)])
     weights = reactions.clamp_min(LEAST_REACTION).square() / mean_and_std(left_out.views.flatten(1).T)[1]
     return weights / weights.sum()
 
@@ -134,5 +134,5 @@ def _terms(
     return Terms(
         score_class_tokens(features.class_token, prototypes, calibration),
         score_patches(patch_margins, calibration),
-        memory.patch_scores(features.distances),
+        resampled(memory.patch_scores(features.distances), features.patch_tokens.shape[1]),
     )

@@ -130,12 +130,14 @@ def _check(path: Path, checkpoint: Mapping[str, Any], backbone: Backbone) -> Non
     check_shapes(path, states, {"directions": (len(phrases), d), "mean": (len(phrases),), "std": (len(phrases),)})
     _check_normal_scores(path, checkpoint["normal_scores"])
     if memory := checkpoint["memory"]:
-        layers = dict.fromkeys(layer_keys(len(encoder.layer_indices)), (None, encoder.width))
+        banked = backbone.banked
+        layers = dict.fromkeys(layer_keys(len(banked.layer_indices)), (None, banked.width))
         positions, numbers = dict.fromkeys(MEMORY_NUMBERS[:2], (None,)), dict.fromkeys(MEMORY_NUMBERS[2:], ())
         terms = len(layers) * len(checkpoint["settings"].scoring.memory_distances)
         check_shapes(path, memory, {**layers, **positions, **numbers, "weights": (terms,)})
         if (found := len(memory) - len(MEMORY_KEYS)) != len(layers):
-            raise damaged(path, f"its memory bank has {found} layers, {backbone.settings.name} {len(layers)}")
+            name = backbone.settings.memory_backbone or backbone.settings.name
+            raise damaged(path, f"its memory bank has {found} layers, {name} {len(layers)}")
     if likeness := checkpoint["likeness"]:
         check_shapes(path, likeness, {"samples": (None, d), "limit": ()})
         if not float(likeness["limit"]) > 0:

@@ -61,14 +61,14 @@ def check_verdicts(path: Path, content: Mapping[str, Any], backbone: Backbone, s
     for name, length in expected.items():
         if len(content[name]) != length:
             raise damaged(path, f"verdicts.{name} has length {len(content[name])}, not {length}")
-    encoder = backbone.image_encoder
-    own = layer_keys(len(encoder.layer_indices)) if settings.scoring.memory else ()
+    encoder, banked = backbone.image_encoder, backbone.banked
+    own = layer_keys(len(banked.layer_indices)) if settings.scoring.memory else ()
     rows = count * settings.tile_count
     tokens: dict[str, tuple[int | None, ...]] = {
         "class_token": (rows, encoder.dimensions),
         "patch_tokens": (rows, None, encoder.dimensions),
     }
-    check_shapes(path, content, tokens | dict.fromkeys(own, (rows, None, encoder.width)))
+    check_shapes(path, content, tokens | dict.fromkeys(own, (rows, None, banked.width)))
     if not isinstance(defects := content.get("defects"), Mapping) or bool(defects) != (good < count):
         raise damaged(path, "verdicts.defects do not agree with the verdicts")
     if defects:

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from promptad.features import ImageFeatures
-from promptad.models.anomaly_map import Scores, square_maps
+from promptad.models.anomaly_map import Scores, resampled, square_maps
 from promptad.models.memory_bank import CalibratedMemory
 from promptad.models.multi_prototype.calibration import Calibration
 from promptad.models.multi_prototype.prototypes import Prototypes
@@ -24,7 +24,8 @@ def score_features(
     The image score is the class token's largest z-score plus that of the patches, or one of them alone; the anomaly map
     holds each patch's largest z-score. A memory bank adds its own z-scores to both; those of the words have their
     weights beside it. The patches' part of an image score is the mean of a share of them, the largest ones: `top_share`
-    0 is the largest alone.
+    0 is the largest alone. If a second encoder's patches are in the bank, the memory's part is the mean over these, as
+    many as they are, and the map is on the finer of both grids, so that neither loses the places that it tells apart.
     """
     patch_margins = margins(features.patch_tokens, prototypes, calibration.normal_bias)  # [N, patch, M]
     of_class, of_patches = score_words(features.class_token, patch_margins, prototypes, calibration, memory, top_share)
@@ -33,7 +34,9 @@ def score_features(
     if memory is not None:
         assert features.distances is not None, "the features have no memory-bank distances"
         image = image + memory.image_score(features.distances, top_share)
-        patches = memory.map_weight * patches + memory.patch_scores(features.distances)
+        finer = max(patches.shape[1], features.distances.shape[1])
+        of_memory = memory.patch_scores(features.distances)
+        patches = memory.map_weight * resampled(patches, finer) + resampled(of_memory, finer)
     return Scores(image, square_maps(patches))
 
 

@@ -16,6 +16,7 @@ from promptad.data.fingerprints import image_sha256
 from promptad.data.images import ImageLike
 from promptad.errors import InputError
 from promptad.features import ImageFeatures
+from promptad.models.anomaly_map import resampled
 from promptad.models.multi_prototype.detector import MultiPrototypeDetector
 from promptad.models.multi_prototype.head import PrototypeHead
 from promptad.models.multi_prototype.known_defects import KnownDefects
@@ -158,8 +159,8 @@ def _teach(untaught: MultiPrototypeDetector, taught: Taught) -> tuple[PrototypeH
     normal = torch.cat([*known, good.patch_tokens.flatten(0, 1)])
     _, patches, dimensions = defective.patch_tokens.shape
     tokens = defective.patch_tokens.view(-1, taught.tiles * patches, dimensions)  # [picture, patch, D]
-    of_patches, threshold = of_defects.patches.reshape(tokens.shape[:2]), untaught.thresholds.pixel
-    defects = KnownDefects.fit(tokens, of_patches, threshold, normal)
+    of_patches, threshold = resampled(of_defects.patches.flatten(1), patches), untaught.thresholds.pixel
+    defects = KnownDefects.fit(tokens, of_patches.reshape(tokens.shape[:2]), threshold, normal)
     return head.taught(head.memory, head.likeness, defects), scores
 
 
