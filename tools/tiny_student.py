@@ -51,7 +51,10 @@ class Student(nn.Module):
         self.words = Words(clip, self.tokenizer, texts)
         clip.token_embedding.requires_grad_(requires_grad=False)
         depths = BackboneSettings().memory_layers
-        self.images, self.texts = ViTImageEncoder(clip.visual, blocks_at(depths, clip)), CausalTextEncoder(clip)
+        self.images, self.texts = (
+            ViTImageEncoder(clip.visual, blocks_at(depths, clip.visual.transformer.resblocks)),
+            CausalTextEncoder(clip),
+        )
         self.nearness = nn.Parameter(torch.tensor([[20.0, 0.8]]).repeat(3, 1))  # [layer, steepness and middle]
 
     def encode_texts(self, texts: list[str]) -> Tensor:

@@ -12,7 +12,8 @@ from torch import nn
 
 from promptad.backbones.factory import load_backbone
 from promptad.backbones.frozen_clip import clip_of
-from promptad.backbones.open_clip_vit import offline_without_hub, weights_note
+from promptad.backbones.hub_access import offline_without_hub
+from promptad.backbones.weight_source import weights_note
 from promptad.settings import BackboneSettings
 
 CPU = torch.device("cpu")

@@ -45,22 +45,30 @@ class PatchEncoder(Protocol):
 
 
 class Tokenizer(Protocol):
-    """The tokenizer of a text encoder, as open_clip's are."""
+    """The tokenizer of a text encoder."""
 
     @property
-    def sot_token_id(self) -> int:
-        """The token that starts a prompt."""
+    def start(self) -> tuple[int, ...]:
+        """The tokens that start a prompt."""
 
     @property
-    def eot_token_id(self) -> int:
-        """The token that ends a prompt."""
+    def end(self) -> tuple[int, ...]:
+        """The tokens that end a prompt."""
 
-    def encode(self, text: str) -> list[int]:
-        """Return the tokens of a text, without start and end."""
+    @property
+    def padding(self) -> int:
+        """The token that fills a prompt up, for text encoders that read it."""
+
+    def encode(self, text: str, first: bool = True) -> list[int]:
+        """Return the tokens of a text, without start and end; `first` says whether it begins a prompt."""
 
 
 class TextEncoder(Protocol):
-    """A frozen encoder of prompts; gradients flow through it to learned vectors."""
+    """A frozen encoder of prompts; gradients flow through it to learned vectors.
+
+    Prompts come packed in trees, whose shared beginnings a causal encoder computes once. One that is not causal unpacks
+    them (`PromptTrees.unpacked`) and reads whole prompts.
+    """
 
     width: int  # of the vectors in a prompt
     context_length: int  # tokens that a prompt may have

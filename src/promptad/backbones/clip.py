@@ -5,7 +5,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from typing import TypeVar
@@ -14,7 +14,7 @@ import numpy as np
 import PIL
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from promptad.backbones.base import ImageEncoder, PatchEncoder, TextEncoder, Tokenizer
 from promptad.backbones.feature_cache import CacheKey, FeatureCache
@@ -43,6 +43,8 @@ class Backbone:
     temperature: float  # the factor of cosines before CLIP's softmax
     weights_sha256: str  # of the weights, as loaded
     device: torch.device  # that it computes on
+    clip: nn.Module | None = field(default=None, repr=False)  # the model that both encoders are parts of
+    quick_gelu: bool = False  # whether its activation is QuickGELU, which the weights do not tell
     cache: FeatureCache | None = None  # of features on disk
     memory: PatchEncoder | None = None  # a second encoder, whose features a memory bank is made of; None: the CLIP's
 
@@ -169,7 +171,7 @@ class Backbone:
         """
         prepared = (self.resize, self.image_encoder.image_size, self.mean.tolist(), self.std.tolist())
         layers = self.image_encoder.layer_indices
-        where = (self.device.type, self.image_encoder.engine, *LIBRARIES)
+        where = (self.device.type, self.image_encoder.engine, *LIBRARIES, *(("QuickGELU",) if self.quick_gelu else ()))
         by = (self.settings.name, self.settings.precision, self.weights_sha256, *where)
         content = (CACHED_FORMAT, *reading.key(image), prepared, layers, by)
         tokens = hashlib.sha256(repr(content).encode()).hexdigest()
@@ -193,13 +195,13 @@ class Backbone:
         known = known if local else replace(known, patch_tokens=known.patch_tokens[:, :0])
         return known.map(lambda tensor: tensor.to(self.device))
 
-    def token_ids(self, text: str) -> list[int]:
-        """Return the tokens of `text`, without start and end."""
-        return self.tokenizer.encode(text)
+    def token_ids(self, text: str, first: bool = True) -> list[int]:
+        """Return the tokens of `text`, without start and end; `first` says whether it begins a prompt."""
+        return self.tokenizer.encode(text, first)
 
-    def prompt_ids(self, text: str) -> list[int]:
-        """Return the tokens of `text` as a whole prompt, with start and end."""
-        return [self.tokenizer.sot_token_id, *self.token_ids(text), self.tokenizer.eot_token_id]
+    def prompt_ids(self, text: str, first: bool = True) -> list[int]:
+        """Return the tokens of `text` as a whole prompt, with start and end; not `first`: vectors come before it."""
+        return [*self.tokenizer.start, *self.token_ids(text, first), *self.tokenizer.end]
 
 
 def _one_ahead(items: Iterable[Item]) -> Iterator[Item]:

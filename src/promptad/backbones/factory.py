@@ -40,7 +40,7 @@ def load_backbone(
     backbone = load_clip(settings, device, download=download)
     if not settings.memory_backbone:
         return backbone
-    from promptad.backbones.open_clip_vit import local_weights_only  # noqa: PLC0415 as above
+    from promptad.backbones.hub_access import local_weights_only  # noqa: PLC0415 as above
     from promptad.backbones.timm_vit import load_timm_vit  # noqa: PLC0415 as above
 
     with nullcontext() if download_memory else local_weights_only():
@@ -51,13 +51,13 @@ def load_clip(settings: BackboneSettings, device: torch.device, *, download: boo
     """Load and freeze the CLIP named in `settings` on a `device`.
 
     Raises:
-        InputError: an unknown architecture, one that is not a plain-ViT CLIP, an unknown tag, weights that are missing
+        InputError: an unknown architecture, one that cannot be read, an unknown tag, weights that are missing
             or do not fit, or an image size that is not a multiple of the patch size.
     """
     load = BACKBONES.get(settings.name.partition(":")[0], load_open_clip)
     if download or load is load_tiny:
         return load(settings, device)
-    from promptad.backbones.open_clip_vit import local_weights_only  # noqa: PLC0415 as above
+    from promptad.backbones.hub_access import local_weights_only  # noqa: PLC0415 as above
 
     with local_weights_only():
         return load(settings, device)

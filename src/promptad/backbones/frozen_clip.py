@@ -1,14 +1,16 @@
-"""Freeze a plain CLIP as a backbone."""
+"""Freeze a CLIP as a backbone."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from typing import Any, cast
 
 import torch
 from torch import nn
 
+from promptad.backbones.base import TextEncoder, Tokenizer
 from promptad.backbones.clip import Backbone
-from promptad.backbones.image_encoder import ViTImageEncoder
+from promptad.backbones.image_encoder import BlockEncoder, ViTImageEncoder
+from promptad.backbones.padded_text_encoder import PaddedTextEncoder
 from promptad.backbones.plain_clip import PlainClip
 from promptad.backbones.text_encoder import CausalTextEncoder
 from promptad.backbones.tokenizer import LazyTokenizer
@@ -18,14 +20,14 @@ from promptad.settings import BackboneSettings
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # CLIP's own, of RGB in [0, 1]
 
 
-def input_size(settings: BackboneSettings, vision: dict[str, Any]) -> int:
-    """Return the image size, in pixels a side, that a ViT of this configuration is built for.
+def input_size(settings: BackboneSettings, patch: int, own_size: int) -> int:
+    """Return the image size, in pixels a side, that a ViT of these patches and this own size is built for.
 
     Raises:
         InputError: it is not a multiple of the patch size, or the crop is larger than the image.
     """
-    _check_image_size(settings, vision["patch_size"])
-    return settings.crop or settings.resize or int(vision["image_size"])
+    _check_image_size(settings, patch)
+    return settings.crop or settings.resize or own_size
 
 
 def make_backbone(
@@ -34,8 +36,11 @@ def make_backbone(
     device: torch.device,
     mean: Sequence[float] = MEAN,
     std: Sequence[float] = STD,
+    tokenizer: Tokenizer | None = None,
 ) -> Backbone:
-    """Freeze a plain CLIP as the backbone named in `settings`, with the normalisation of pixels that it learned with.
+    """Freeze a CLIP as the backbone named in `settings`, with the normalisation of pixels that it learned with.
+
+    Without a `tokenizer` it is CLIP's own.
 
     Raises:
         InputError: a weight is NaN or infinite.
@@ -45,31 +50,48 @@ def make_backbone(
             raise InputError(
                 f"`pretrained` {settings.pretrained}: {name} holds NaN or infinite numbers; give other weights"
             )
-    frozen = cast(PlainClip, clip.eval().requires_grad_(requires_grad=False).to(device))
-    precision = getattr(torch, settings.precision)
+    frozen: Any = clip.eval().requires_grad_(requires_grad=False).to(device)
+    tokenizer = tokenizer or LazyTokenizer()
     return Backbone(
         settings=settings,
-        image_encoder=ViTImageEncoder(frozen.visual, blocks_at(settings.memory_layers, frozen), precision),
-        text_encoder=CausalTextEncoder(frozen, precision),
-        tokenizer=LazyTokenizer(),
+        image_encoder=_image_encoder(frozen.visual, settings),
+        text_encoder=_text_encoder(getattr(frozen, "text", frozen), tokenizer, settings),
+        tokenizer=tokenizer,
         mean=torch.tensor(mean, device=device).view(3, 1, 1),
         std=torch.tensor(std, device=device).view(3, 1, 1),
         temperature=float(frozen.logit_scale.exp()),
         weights_sha256=hash_weights(frozen),
         device=device,
+        clip=frozen,
+        quick_gelu=any(type(module).__name__ == "QuickGELU" for module in frozen.modules()),
     )
 
 
-def blocks_at(depths: Sequence[float], clip: PlainClip) -> tuple[int, ...]:
-    """Return the numbers of the image encoder's blocks, from 0, at these shares of its depth."""
-    count = len(clip.visual.transformer.resblocks)
-    return tuple(dict.fromkeys(int(depth * count) for depth in depths))
+def _image_encoder(visual: Any, settings: BackboneSettings) -> BlockEncoder:
+    precision = getattr(torch, settings.precision)
+    if not hasattr(visual, "trunk"):
+        return ViTImageEncoder(visual, blocks_at(settings.memory_layers, visual.transformer.resblocks), precision)
+    from promptad.backbones.trunk_encoder import TrunkImageEncoder  # noqa: PLC0415 it brings timm
+
+    return TrunkImageEncoder(visual, blocks_at(settings.memory_layers, visual.trunk.blocks), precision)
+
+
+def _text_encoder(text: Any, tokenizer: Tokenizer, settings: BackboneSettings) -> TextEncoder:
+    precision = getattr(torch, settings.precision)
+    if getattr(text, "attn_mask", "causal") is not None:
+        return CausalTextEncoder(text, precision)
+    return PaddedTextEncoder(text, tokenizer, text.pool_type == "argmax", precision)
+
+
+def blocks_at(depths: Sequence[float], blocks: Sized) -> tuple[int, ...]:
+    """Return the numbers of an image encoder's `blocks`, from 0, at these shares of its depth."""
+    return tuple(dict.fromkeys(int(depth * len(blocks)) for depth in depths))
 
 
 def clip_of(backbone: Backbone) -> PlainClip:
     """Return the modules of a backbone that `make_backbone` made; open_clip's where it is open_clip's."""
-    assert isinstance(backbone.text_encoder, CausalTextEncoder)
-    return backbone.text_encoder.clip
+    assert backbone.clip is not None
+    return cast(PlainClip, backbone.clip)
 
 
 def _check_image_size(settings: BackboneSettings, patch: int) -> None:

@@ -1,11 +1,12 @@
 """The image encoder: from images to a class token and patch tokens in the text space."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import cast
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from promptad.backbones.attention import add_mlp, attend, in_precision, project
 from promptad.backbones.plain_clip import Block, VisionTransformer
@@ -17,32 +18,18 @@ from promptad.features import ImageFeatures
 AT_ONCE = 2**20
 
 
-class ViTImageEncoder:
-    """A frozen plain ViT of CLIP with a second, local path for the patch tokens.
-
-    The class token is CLIP's own. The patch tokens come from a stream that starts at the same embeddings and adds, at
-    every block, value-value attention of the class path instead of query-key attention, and no MLP: a token then
-    mixes with tokens that carry the same content, so it keeps its place (Li et al., CLIP Surgery, 2023, section 3.2;
-    Li et al., PromptAD, CVPR 2024, section 3.1). Only what is read is computed: the last block of the class path
-    serves the class token alone.
-
-    The layers for a memory bank are the class path's patch tokens right after the attention of some blocks, before
-    their MLP, as in PromptAD.
-    """
+class BlockEncoder(ABC):
+    """A frozen image encoder of transformer blocks, which an export can trace."""
 
     engine = "torch"
-
-    def __init__(
-        self,
-        visual: VisionTransformer,
-        layer_indices: Sequence[int] = (),
-        precision: torch.dtype = torch.float32,
-    ) -> None:
-        self.visual, self.precision = visual, precision
-        self.blocks = cast(list[Block], list(visual.transformer.resblocks))
-        self.image_size = int(visual.image_size[0])
-        self.width, self.dimensions = (int(size) for size in cast(Tensor, visual.proj).shape)
-        self.layer_indices = tuple(layer_indices)  # counted from 0
+    visual: nn.Module  # whose weights it reads
+    image_size: int
+    width: int
+    dimensions: int
+    patches: int  # side²
+    hidden: int  # numbers of an image's hidden state
+    layer_indices: tuple[int, ...]  # counted from 0
+    precision: torch.dtype
 
     @torch.inference_mode()
     def encode(self, pixels: Tensor, layers: bool = False, local: bool = True) -> ImageFeatures:
@@ -55,6 +42,47 @@ class ViTImageEncoder:
         with in_precision(pixels.device, self.precision):
             encoded = [self.run_blocks(self.embed(part), layers, local).map(Tensor.float) for part in parts]
         return ImageFeatures.joined(encoded)
+
+    @abstractmethod
+    def embed(self, pixels: Tensor) -> Tensor:
+        """Return the input of the first block for pixels [N, 3, S, S]: [N, token, width], positions added."""
+
+    @abstractmethod
+    def run_blocks(self, tokens: Tensor, layers: bool = False, local: bool = True) -> ImageFeatures:
+        """Run the blocks on such `tokens`; `layers` and `local` are as of `encode`."""
+
+    def _at_once(self) -> int:
+        """Return how many images go through a block together on a CPU."""
+        return max(1, AT_ONCE // self.hidden)
+
+
+class ViTImageEncoder(BlockEncoder):
+    """A frozen plain ViT of CLIP with a second, local path for the patch tokens.
+
+    The class token is CLIP's own. The patch tokens come from a stream that starts at the same embeddings and adds, at
+    every block, value-value attention of the class path instead of query-key attention, and no MLP: a token then
+    mixes with tokens that carry the same content, so it keeps its place (Li et al., CLIP Surgery, 2023, section 3.2;
+    Li et al., PromptAD, CVPR 2024, section 3.1). Only what is read is computed: the last block of the class path
+    serves the class token alone.
+
+    The layers for a memory bank are the class path's patch tokens right after the attention of some blocks, before
+    their MLP, as in PromptAD.
+    """
+
+    visual: VisionTransformer
+
+    def __init__(
+        self,
+        visual: VisionTransformer,
+        layer_indices: Sequence[int] = (),
+        precision: torch.dtype = torch.float32,
+    ) -> None:
+        self.visual, self.precision = visual, precision
+        self.blocks = cast(list[Block], list(visual.transformer.resblocks))
+        self.image_size = int(visual.image_size[0])
+        self.width, self.dimensions = (int(size) for size in cast(Tensor, visual.proj).shape)
+        self.patches, self.hidden = len(visual.positional_embedding) - 1, visual.positional_embedding.numel()
+        self.layer_indices = tuple(layer_indices)
 
     def embed(self, pixels: Tensor) -> Tensor:
         """Return the input of the first block: class and patch embeddings [N, 1 + side², width], positions added."""
@@ -80,10 +108,6 @@ class ViTImageEncoder:
             tokens = add_mlp(block, tokens)
         intermediate = tuple(kept[number] for number in self.layer_indices) if layers else ()
         return ImageFeatures(self._to_text_space(tokens[:, 0]), self._to_text_space(patches), intermediate)
-
-    def _at_once(self) -> int:
-        """Return how many images go through a block together on a CPU."""
-        return max(1, AT_ONCE // self.visual.positional_embedding.numel())
 
     def _to_text_space(self, tokens: Tensor) -> Tensor:
         return F.normalize(self.visual.ln_post(tokens) @ self.visual.proj, dim=-1)

@@ -68,6 +68,25 @@ class PromptTrees:
             torch.cat([part.leaf_of + first * widest for part, first in zip(filled, trees, strict=True)]),
         )
 
+    def unpacked(self, length: int, padding: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the different prompts one by one, for an encoder that cannot share their beginnings.
+
+        Args:
+            length: that all are filled up to.
+            padding: the row that fills them up.
+
+        Returns:
+            Rows of the vectors of each different prompt [unique, length], their own lengths [unique], and which of
+            them each prompt is [prompt].
+        """
+        used, prompt_of = torch.unique(self.leaf_of, return_inverse=True)
+        tree, leaf = used // self.leaves.shape[1], self.leaves.flatten()[used]
+        path = self.sees[tree, leaf]  # [unique, node]
+        rows = torch.full((len(used), length), padding, dtype=torch.long, device=self.rows.device)
+        prompt, node = path.nonzero(as_tuple=True)
+        rows[prompt, self.places[tree[prompt], node]] = self.rows[tree[prompt], node]
+        return rows, path.sum(1), prompt_of
+
     def _filled(self, size: int, widest: int) -> "PromptTrees":
         """Pad the trees to `size` nodes and `widest` leaves each."""
         more, leaves = size - self.rows.shape[1], self.leaves.shape[1]

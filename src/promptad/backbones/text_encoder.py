@@ -19,15 +19,16 @@ class CausalTextEncoder:
     the end tokens only.
     """
 
-    def __init__(self, clip: PlainClip, precision: torch.dtype = torch.float32) -> None:
-        self.clip, self.precision = clip, precision
-        self.blocks = cast(list[Block], list(clip.transformer.resblocks))
-        self.width = int(clip.token_embedding.weight.shape[1])
-        self.context_length = int(clip.context_length)
+    def __init__(self, text: PlainClip, precision: torch.dtype = torch.float32) -> None:
+        """Run the text transformer of a CLIP, or one by itself, which has parts of the same names."""
+        self.text, self.precision = text, precision
+        self.blocks = cast(list[Block], list(text.transformer.resblocks))
+        self.width = int(text.token_embedding.weight.shape[1])
+        self.context_length = int(text.context_length)
 
     def embed(self, tokens: Tensor) -> Tensor:
         """Look up the embeddings [..., width] of token ids [...]."""
-        embeddings: Tensor = self.clip.token_embedding(tokens)
+        embeddings: Tensor = self.text.token_embedding(tokens)
         return embeddings
 
     def encode(self, vectors: Tensor, trees: PromptTrees) -> Tensor:
@@ -46,7 +47,7 @@ class CausalTextEncoder:
 
     def _read(self, vectors: Tensor, trees: PromptTrees) -> Tensor:
         # F.embedding, because its gradient is summed in the same order for any number of threads.
-        hidden = F.embedding(trees.rows, vectors) + self.clip.positional_embedding[trees.places]  # [tree, node, width]
+        hidden = F.embedding(trees.rows, vectors) + self.text.positional_embedding[trees.places]  # [tree, node, width]
         sees = trees.sees[:, None]  # [tree, any head, node, node]
         for block in self.blocks[:-1]:
             query, key, value = project(block, hidden)
@@ -55,6 +56,6 @@ class CausalTextEncoder:
         leaves = hidden[tree, trees.leaves]  # [tree, leaf, width]
         query, key, value = project(last, hidden, leaves)
         leaves = leaves + attend(last, query, key, value, sees[tree, 0, trees.leaves][:, None])
-        read = self.clip.ln_final(add_mlp(last, leaves)).flatten(0, 1)  # [leaf of any tree, width]
-        features: Tensor = F.embedding(trees.leaf_of, read @ self.clip.text_projection)
+        read = self.text.ln_final(add_mlp(last, leaves)).flatten(0, 1)  # [leaf of any tree, width]
+        features: Tensor = F.embedding(trees.leaf_of, read @ self.text.text_projection)
         return features

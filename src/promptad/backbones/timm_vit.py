@@ -253,7 +253,7 @@ def _of_hub(name: str, settings: BackboneSettings) -> dict[str, Tensor]:
     import timm  # noqa: PLC0415 as above
     from timm.models import load_state_dict_from_hf  # noqa: PLC0415 as above
 
-    from promptad.backbones.open_clip_vit import is_local_only, offline_without_hub  # noqa: PLC0415 as above
+    from promptad.backbones.hub_access import is_local_only, offline_without_hub  # noqa: PLC0415 as above
 
     config: Any = timm.get_pretrained_cfg(name, allow_unregistered=True)
     place = config and config.hf_hub_id

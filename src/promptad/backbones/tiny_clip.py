@@ -22,7 +22,9 @@ def load_tiny(settings: BackboneSettings, device: torch.device) -> Backbone:
     Raises:
         InputError: an image size that is not a multiple of the patch size.
     """
-    return make_backbone(load_tiny_clip(input_size(settings, tiny_config()["vision_cfg"])), settings, device)
+    vision = tiny_config()["vision_cfg"]
+    size = input_size(settings, vision["patch_size"], vision["image_size"])
+    return make_backbone(load_tiny_clip(size), settings, device)
 
 
 def tiny_config() -> dict[str, Any]:

@@ -9,8 +9,8 @@ from rich.console import Console
 
 from promptad.backbones.clip import Backbone
 from promptad.backbones.feature_cache import FeatureCache, default_cache_folder
-from promptad.backbones.open_clip_vit import weights_note
 from promptad.backbones.timm_vit import licence_note
+from promptad.backbones.weight_source import weights_note
 from promptad.cli.flags import with_flags
 from promptad.cli.given import Arguments
 from promptad.cli.machine import check_batch_size, find_device

@@ -118,11 +118,16 @@ BACKBONE = (
     Option(
         "--backbone",
         str,
-        "a plain-ViT CLIP of open_clip, or 'tiny', which is bundled and the demo's own",
+        "a CLIP of open_clip, or 'tiny', which is bundled and the demo's own; promptad backbones lists all",
         "backbone.name",
         choices=(TINY_BACKBONE, "ViT-B-16-plus-240", "ViT-L-14"),
     ),
-    Option("--pretrained-dataset", str, "open_clip's tag of the weights, or a weight file", "backbone.pretrained"),
+    Option(
+        "--pretrained-dataset",
+        str,
+        "open_clip's tag of the weights, a weight file, or a folder as the hub has it",
+        "backbone.pretrained",
+    ),
     Option(
         "--precision",
         str,

@@ -44,6 +44,10 @@ PAGE = (
     Option("--output", Path, "the page to write", default=Path("report.html")),
     Option("--predictions", Path, "what predict wrote of pictures without labels, in the place of saved results"),
 )
+LISTED_BACKBONES = (
+    Option("--like", str, "only those whose names hold this, such as SigLIP2 (default: all with known weights)"),
+    Option("--measure", truth, "measure seconds a picture, with random weights: nothing is downloaded", default=False),
+)
 SHELLS = ("bash", "zsh", "fish", "powershell", "tcsh")
 SHELL = Option("SHELL", str, f"the shell: {', '.join(SHELLS)}", choices=SHELLS)
 
@@ -149,6 +153,11 @@ COMMAND_GROUPS: dict[str, dict[str, Command]] = {
                 "promptad export result/metal_bracket --output bracket.onnx",
                 "promptad export result/metal_bracket --precision int8 --good parts/bracket",
             ),
+        ),
+        "backbones": Command(
+            "list the backbones that can be read, and what works with each",
+            {"which backbones": LISTED_BACKBONES, "machine": (DEVICE, GPU, CPU)},
+            ("promptad backbones", "promptad backbones --like B-16-SigLIP2 --measure"),
         ),
         "demo-data": Command(
             "draw the demo data set", {"what is drawn": DEMO}, ("promptad demo-data --sheet demo.jpg",)

@@ -41,7 +41,7 @@ class PromptAD(Stored, Confirmed, OutlierMixin, BaseEstimator):
         class_name: what the part is, in words, such as "carpet" or "metal bracket".
         n_pro: number of normal prototypes; None is that of the settings.
         n_pro_ab: number of abnormal prototypes, likewise.
-        backbone: a plain-ViT CLIP of open_clip, or "tiny", which is bundled.
+        backbone: a CLIP of open_clip that `promptad backbones` lists, or "tiny", which is bundled.
         memory_backbone: a second encoder that sees pictures alone, such as "dinov2-small", and keeps a memory bank of
             the support images; None is that of the settings.
         states: the part's own defects, such as ["with hole", "with scratch"]; None uses the built-in states.

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from promptad.backbones.clip import Backbone
-from promptad.backbones.image_encoder import ViTImageEncoder
+from promptad.backbones.image_encoder import BlockEncoder
 from promptad.backbones.timm_vit import TimmViT
 from promptad.errors import InputError
 from promptad.features import ImageFeatures
@@ -31,7 +31,7 @@ class Preparation(nn.Module):
 class Encoder(nn.Module):
     """From normalised pixels [N, 3, S, S] to class tokens [N, D], patch tokens [N, P, D] and layers [N, P, width]."""
 
-    def __init__(self, encoder: ViTImageEncoder, layers: bool) -> None:
+    def __init__(self, encoder: BlockEncoder, layers: bool) -> None:
         super().__init__()
         self.visual = encoder.visual  # whose weights the graph holds
         self.encoder, self.layers = encoder, layers
@@ -73,14 +73,14 @@ class Head(nn.Module):
         return tuple(self.detector.outputs(ImageFeatures(class_token, patch_tokens, layers)).values())
 
 
-def image_encoder_of(backbone: Backbone) -> ViTImageEncoder:
+def image_encoder_of(backbone: Backbone) -> BlockEncoder:
     """Return a backbone's image encoder, of the kind that can be traced.
 
     Raises:
         InputError: it is of another kind.
     """
-    if not isinstance(encoder := backbone.image_encoder, ViTImageEncoder):
-        raise InputError(f"the backbone {backbone.settings.name} cannot be exported: its image encoder is no plain ViT")
+    if not isinstance(encoder := backbone.image_encoder, BlockEncoder):
+        raise InputError(f"the backbone {backbone.settings.name} cannot be exported: its image encoder is no ViT")
     return encoder
 
 
@@ -122,9 +122,8 @@ def sample_features(backbone: Backbone, layers: int, count: int = 2) -> tuple[Te
         InputError: the backbone cannot be exported.
     """
     encoder, device = image_encoder_of(backbone), backbone.device
-    patches = len(encoder.visual.positional_embedding) - 1
-    banked = patches if backbone.memory is None else memory_encoder_of(backbone).side ** 2
+    banked = encoder.patches if backbone.memory is None else memory_encoder_of(backbone).side ** 2
     layer = banked, backbone.banked.width
-    shapes = ((encoder.dimensions,), (patches, encoder.dimensions), *[layer] * layers)
+    shapes = ((encoder.dimensions,), (encoder.patches, encoder.dimensions), *[layer] * layers)
     # Each is a tensor of its own: what is given twice would be traced as one.
     return tuple(F.normalize(torch.ones(count, *shape, device=device), dim=-1) for shape in shapes)

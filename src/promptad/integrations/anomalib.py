@@ -49,7 +49,7 @@ class Promptad(AnomalibModule):  # type: ignore[misc]  # anomalib is of an envir
         seed: of that choice, of views and of random starts; None is that of the settings.
         n_pro: number of normal prototypes; None is that of the settings.
         n_pro_ab: number of abnormal prototypes, likewise.
-        backbone: a plain-ViT CLIP of open_clip, or "tiny", which is bundled; None is that of the settings.
+        backbone: a CLIP of open_clip that is read, or "tiny", which is bundled; None is that of the settings.
         pretrained: the backbone's weights, a tag of open_clip or a file; None is that of the settings.
         memory_bank: whether patches are also compared with those of the support images.
         false_alarm_rate: the share of normal images that may be labelled anomalous, which sets the threshold.
@@ -59,7 +59,7 @@ class Promptad(AnomalibModule):  # type: ignore[misc]  # anomalib is of an envir
         visualizer: as of anomalib.
 
     Raises:
-        InputError: an invalid value, or a backbone that cannot be loaded or is no plain ViT.
+        InputError: an invalid value, or a backbone that cannot be loaded or is no ViT.
     """
 
     def __init__(  # noqa: PLR0913 a model's settings, each an option of anomalib's command line

@@ -12,8 +12,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from promptad.backbones.open_clip_vit import weights_are_known
 from promptad.backbones.timm_vit import memory_weights_are_known
+from promptad.backbones.weight_source import weights_are_known
 from promptad.errors import InputError, in_words
 from promptad.models.base import AnomalyDetector
 from promptad.models.checkpoint import FORMAT, MEMORY_KEY, check_version, damaged, with_format

@@ -14,7 +14,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from promptad.backbones.open_clip_vit import offline_without_hub
+from promptad.backbones.hub_access import offline_without_hub
 from promptad.errors import InputError, in_words
 from promptad.models.base import AnomalyDetector
 from promptad.models.folder import CONFIG, TENSORS, write_folder

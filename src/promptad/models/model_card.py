@@ -4,8 +4,8 @@ import html
 import json
 from typing import Any
 
-from promptad.backbones.open_clip_vit import weights_are_known
 from promptad.backbones.timm_vit import memory_weights_are_known
+from promptad.backbones.weight_source import weights_are_known
 from promptad.models.base import AnomalyDetector
 from promptad.models.multi_prototype.detector import MultiPrototypeDetector
 from promptad.settings import TEST_ORACLE, TINY_BACKBONE, BackboneSettings

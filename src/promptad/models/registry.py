@@ -22,7 +22,14 @@ from promptad.models.checkpoint import (
     read_archive,
 )
 from promptad.models.multi_prototype.detector import MultiPrototypeDetector
-from promptad.settings import MULTI_PROTOTYPE, SINGLE_ANCHOR, ScoringSettings, Settings
+from promptad.settings import (
+    MULTI_PROTOTYPE,
+    SINGLE_ANCHOR,
+    TINY_BACKBONE,
+    BackboneSettings,
+    ScoringSettings,
+    Settings,
+)
 
 
 @dataclass(frozen=True)
@@ -184,8 +191,22 @@ def restore_detector(
         own = own if memory_weights is None else replace(own, memory_pretrained=memory_weights)
         download, download_memory = weights is not None, memory_weights is not None
         backbone = load_backbone(own, device, download=download, download_memory=download_memory)
+        _check_activation(path, trained.backbone, backbone)
     check_backbone(path, checkpoint, backbone)
     return MODELS[method].restore(path, {**checkpoint, "settings": settings or trained}, backbone)
+
+
+def _check_activation(path: Path, trained: BackboneSettings, backbone: Backbone) -> None:
+    """Check that the weights of a tag that was learned with QuickGELU are read with it also where they are a file."""
+    if backbone.quick_gelu or trained.name == TINY_BACKBONE or trained.pretrained == backbone.settings.pretrained:
+        return
+    from promptad.backbones.weight_source import is_quick_gelu  # noqa: PLC0415 `tiny` does without open_clip
+
+    if is_quick_gelu(trained):
+        raise InputError(
+            f"{path} was trained with {trained.pretrained} of {trained.name}, whose activation is QuickGELU, and a file"
+            " of tensors does not tell so: give the tag, OpenAI's archive, or the folder of the hub as `pretrained`"
+        )
 
 
 def load_with_thresholds(

@@ -36,12 +36,13 @@ class PromptLearner(nn.Module):
         self.normal_context = nn.Parameter(normal_context)
         self.abnormal_context = nn.Parameter(abnormal_context)
         self.text_encoder = backbone.text_encoder
-        frame = backbone.prompt_ids(f"{words}.")
-        states = [backbone.token_ids(state) for state in normal_states]
+        frame = backbone.prompt_ids(f"{words}.", first=False)
+        states = [backbone.token_ids(state, first=False) for state in normal_states]
         tokens = torch.tensor([*frame, *chain(*states)], device=backbone.device)
         self.frame = self.text_encoder.embed(tokens)  # [start, class, end and normal states, width]
         lengths = [len(state) for state in states]
-        prompts = _prompt_rows(len(frame), lengths, normal_context.shape[:2], abnormal_context.shape[:2])
+        opening = len(backbone.tokenizer.start)
+        prompts = _prompt_rows(opening, len(frame), lengths, normal_context.shape[:2], abnormal_context.shape[:2])
         if (length := max(map(len, prompts))) > self.text_encoder.context_length:
             raise InputError(
                 f"prompts of {length} tokens exceed CLIP's {self.text_encoder.context_length}:"
@@ -64,13 +65,16 @@ class PromptLearner(nn.Module):
         return of_contexts[:, 0], of_contexts[:, 1:]
 
 
-def _prompt_rows(frame: int, states: Sequence[int], normal: Sequence[int], abnormal: Sequence[int]) -> list[list[int]]:
+def _prompt_rows(
+    start: int, frame: int, states: Sequence[int], normal: Sequence[int], abnormal: Sequence[int]
+) -> list[list[int]]:
     """Return all prompts as rows of tokens: the frame's, the normal states', the normal contexts', the abnormal ones'.
 
-    For each normal context its normal prompt comes first, then its M abnormal ones. The normal states have these
+    Contexts stand after the first `start` rows of the frame. For each normal context its normal prompt comes first,
+    then its M abnormal ones. The normal states have these
     lengths, the contexts the shapes [K, n_ctx] and [M, n_ctx_ab].
     """
-    opening, closing = [0], list(range(1, frame))
+    opening, closing = list(range(start)), list(range(start, frame))
     first = list(accumulate(states, initial=frame))
     state_rows = [list(range(start, end)) for start, end in pairwise(first)] or [[]]
     normal_rows = context_rows(first[-1], normal)
@@ -116,7 +120,7 @@ def initial_contexts(
     templates = [TEMPLATES[i % len(TEMPLATES)] for i in range(settings.n_pro)]
     states = [groups[j % len(groups)].name for j in range(settings.n_pro_ab)]
     normal = torch.stack([_embed_last(backbone, template, settings.n_ctx) for template in templates])
-    abnormal = torch.stack([_embed_last(backbone, state, settings.n_ctx_ab) for state in states])
+    abnormal = torch.stack([_embed_last(backbone, state, settings.n_ctx_ab, first=False) for state in states])
     return _without_repeats(normal, generator), _without_repeats(abnormal, generator)
 
 
@@ -130,9 +134,9 @@ def _without_repeats(starts: Tensor, generator: torch.Generator) -> Tensor:
     return torch.where(torch.tensor(repeats, device=starts.device)[:, None, None], starts + noise, starts)
 
 
-def _embed_last(backbone: Backbone, text: str, count: int) -> Tensor:
+def _embed_last(backbone: Backbone, text: str, count: int, first: bool = True) -> Tensor:
     """Return the embeddings [count, width] of the last `count` tokens of `text`, which is repeated if it is short."""
-    ids = backbone.token_ids(text)
+    ids = backbone.token_ids(text, first)
     if not ids:
         raise InputError(f'`states` {text!r}: CLIP reads no word in it; write such as "with hole"')
     while len(ids) < count:

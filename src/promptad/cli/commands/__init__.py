@@ -33,6 +33,7 @@ RUNNERS: dict[str, Runner] = {
     "sweep": _of("sweep", "run_sweep"),
     "compare": _of("compare", "run_compare"),
     "report": _of("report", "run_report"),
+    "backbones": _of("backbones", "run_backbones"),
     "completion": _of("completion", "run_completion"),
     "demo-data": _of("demo_data", "run_demo_data"),
 }

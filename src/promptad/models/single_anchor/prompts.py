@@ -1,7 +1,7 @@
 """The baseline's prompts: all of them, also the manual ones, hold learned normal context vectors."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +25,7 @@ class PromptTokens:
     normal: Tensor  # one for each normal context
     manual: Tensor  # phrase by phrase, one for each normal context
     learned: Tensor  # one for each normal and abnormal context
+    opening: int = field(default=1, kw_only=True)  # tokens that start a prompt
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class AnchorPrompts(nn.Module):
         self.text_encoder = text_encoder
         self.normal_context = nn.Parameter(normal_context)
         self.abnormal_context = nn.Parameter(abnormal_context)
-        kinds = (tokens.normal, tokens.manual, tokens.learned)
+        kinds, opening = (tokens.normal, tokens.manual, tokens.learned), tokens.opening
         self.counts = [len(kind) for kind in kinds]
         used = torch.unique(torch.cat(kinds))
         self.constants = text_encoder.embed(used)  # [row, width]
@@ -66,9 +67,9 @@ class AnchorPrompts(nn.Module):
         for kind in kinds:
             for i, row in enumerate(kind.tolist()):
                 own = normal[i % len(normal)] + (abnormal[i % len(abnormal)] if kind is tokens.learned else [])
-                end = row.index(max(row))  # CLIP's largest token
-                rest = row[1 + len(own) : end + 1]
-                prompts.append([row_of[row[0]], *own, *(row_of[token] for token in rest)])
+                length = len(row) - next(i for i, token in enumerate(reversed(row)) if token != PLACE)
+                first, rest = row[:opening], row[opening + len(own) : length]
+                prompts.append([*(row_of[token] for token in first), *own, *(row_of[token] for token in rest)])
         trees = [i % len(normal) for count in self.counts for i in range(count)]  # one for each normal context
         self.trees = PromptTrees.of(prompts, used.device, trees)
 
@@ -102,12 +103,12 @@ def prompt_tokens(
         torch.tensor([row + [PLACE] * (longest - len(row)) for row in kind], device=backbone.device)
         for kind in (normal, manual, learned)
     )
-    return PromptTokens(*padded)
+    return PromptTokens(*padded, opening=len(backbone.tokenizer.start))
 
 
 def _row(backbone: Backbone, text: str, contexts: int) -> list[int]:
-    start, *rest = backbone.prompt_ids(text)
-    return [start, *[PLACE] * contexts, *rest]
+    opening, tokens = len(backbone.tokenizer.start), backbone.prompt_ids(text, first=False)
+    return [*tokens[:opening], *[PLACE] * contexts, *tokens[opening:]]
 
 
 def average_anchors(text: TextFeatures) -> Tensor:
