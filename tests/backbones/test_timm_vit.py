@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -12,7 +13,11 @@ from helpers import refusal
 from little_vit import LITTLE, random_model, write_weights
 from safetensors.torch import save_file
 
+from promptad.backbones.factory import load_backbone
 from promptad.backbones.timm_vit import blocks_until, licence_note, load_timm_vit, timm_name
+from promptad.export.onnx import memory_graph, to_bytes
+from promptad.runtime.engines import ENGINES, ONNXRUNTIME
+from promptad.runtime.metadata import MEMORY_IMAGES
 from promptad.settings import MEMORY_BACKBONES, BackboneSettings
 
 CPU = torch.device("cpu")
@@ -55,6 +60,21 @@ def test_features_are_those_of_timm_at_another_size(name: str, size: int, tmp_pa
     assert encoder.mean.flatten().tolist() == pytest.approx(list(config["mean"]))
     assert encoder.std.flatten().tolist() == pytest.approx(list(config["std"]))
     assert encoder.interpolation == config["interpolation"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "size"), [("dinov2-small", 84), ("dinov3-small", 96)])
+def test_graphs_give_the_features_of_torch(name: str, size: int, tmp_path: Path) -> None:
+    file = write_weights(tmp_path / "model.safetensors", name)
+    settings = BackboneSettings(name="tiny", memory_backbone=name, memory_pretrained=str(file), memory_size=size)
+    backbone = load_backbone(settings, CPU)
+    graph = ENGINES[ONNXRUNTIME](to_bytes(memory_graph(backbone)), "float32", None)
+    squares = np.random.default_rng(0).integers(0, 256, (3, size, size, 3), dtype=np.uint8)
+    encoder = backbone.memory
+    assert encoder is not None
+    expected = encoder.encode((torch.from_numpy(squares).permute(0, 3, 1, 2) / 255 - encoder.mean) / encoder.std)
+    for found, layer in zip(graph.run({MEMORY_IMAGES: squares}).values(), expected, strict=True):
+        torch.testing.assert_close(torch.from_numpy(found), layer, rtol=0, atol=1e-5)
 
 
 def test_short_names_are_those_that_timm_knows_weights_of() -> None:

@@ -80,6 +80,7 @@ def test_every_choice_that_a_shell_completes_is_accepted() -> None:
     for option in COMMANDS["train"].options:
         for choice in option.choices:
             words = [] if option.name == "dataset" else ["--dataset", "mvtec"]
+            words += ["--memory-bank", "True"] if option.name == "memory_backbone" else []
             make_settings(parse(["train", *words, option.flag, choice])[1])
 
 
@@ -96,7 +97,7 @@ def test_a_shell_completes_commands_and_options(shell: str) -> None:
     ("words", "completed"),
     [
         (("tr",), {"train", "train-all"}),
-        (("train", "--memory-b"), {"--memory-bank"}),
+        (("train", "--memory-ban"), {"--memory-bank"}),
         (("train", "--system", ""), {"multi-prototype", "single-anchor"}),
         (("export", "bracket", "--to", "o"), {"onnx", "openvino"}),
     ],
