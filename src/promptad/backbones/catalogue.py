@@ -19,7 +19,7 @@ from promptad.backbones.tiny_clip import load_tiny, tiny_config
 from promptad.settings import TINY_BACKBONE, BackboneSettings
 from promptad.utils.quiet import quiet_logging
 
-MIT, APACHE, NON_COMMERCIAL, APPLE = "MIT", "Apache 2.0", "CC BY-NC 4.0", "Apple's own"
+MIT, APACHE, NON_COMMERCIAL, APPLE = "MIT", "Apache 2.0", "CC BY-NC 4.0", "Apple AMLR"
 # Licences of weights by how their tags begin, as their model cards name them; the first that fits counts.
 LICENCES = (
     *(("metaclip", NON_COMMERCIAL), ("dfndr", APPLE), ("dfn", APPLE), ("webli", APACHE), ("meta", APACHE)),
