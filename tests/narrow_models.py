@@ -146,14 +146,19 @@ def save_tokenizer(folder: Path, gemma: bool) -> None:
         raw.pre_tokenizer = pre_tokenizers.Split("▁", "merged_with_next")  # so that no piece holds two words
         raw.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=400, special_tokens=special, show_progress=False))
         model = json.loads(raw.to_str())["model"]
-        merges = [tuple(pair) for pair in model["merges"]]
-        around = {"add_bos_token": False, "add_eos_token": True, "padding_side": "right"}
+        merges: Any = [tuple(pair) for pair in model["merges"]]
+        around: dict[str, Any] = {"add_bos_token": False, "add_eos_token": True, "padding_side": "right"}
         GemmaTokenizer(vocab=model["vocab"], merges=merges, **around).save_pretrained(folder)
         return
     raw = Tokenizer(models.Unigram())
     raw.pre_tokenizer = pre_tokenizers.Metaspace()
     special = ["<pad>", "</s>", "<unk>"]
-    learned = {"vocab_size": 200, "special_tokens": special, "unk_token": "<unk>", "show_progress": False}
+    learned: dict[str, Any] = {
+        "vocab_size": 200,
+        "special_tokens": special,
+        "unk_token": "<unk>",
+        "show_progress": False,
+    }
     raw.train_from_iterator(texts, trainers.UnigramTrainer(**learned))
     vocabulary = [tuple(piece) for piece in json.loads(raw.to_str())["model"]["vocab"]]
     T5Tokenizer(vocab=vocabulary, extra_ids=0, pad_token="</s>").save_pretrained(folder)

@@ -60,7 +60,7 @@ POSIX = pytest.mark.skipif(os.name != "posix", reason="the system has no such li
         pytest.param(("--calibration", "all"), ("--calibration all", "position, prototype, none"), id="calibration"),
         pytest.param(("--states", "with hole,"), ("a state is empty",), id="states"),
         pytest.param(("--backbone", "ViT-B-61"), ("unknown --backbone 'ViT-B-61'", "ViT-B-16"), id="backbone"),
-        pytest.param(("--backbone", "RN50"), ("no plain-ViT CLIP",), id="no ViT"),
+        pytest.param(("--backbone", "RN50"), ("a ResNet, no ViT", "use one such as"), id="no ViT"),
         pytest.param(
             ("--backbone", "ViT-B-32", "--pretrained-dataset", "mine"), ("no file, and no tag", "its tags"), id="tag"
         ),
