@@ -1,13 +1,22 @@
 """The list of backbones: what it says is so, and measuring takes random weights."""
 
 import pytest
+import timm
 import torch
 from helpers import call
 from open_clip.pretrained import _PRETRAINED
 
 from promptad.backbones import catalogue
 from promptad.backbones.architectures import find_architecture, known_architectures
-from promptad.backbones.catalogue import UNKNOWN_LICENCE, count_parameters, entries, licence_of, seconds_a_picture
+from promptad.backbones.catalogue import (
+    UNKNOWN_LICENCE,
+    count_parameters,
+    entries,
+    licence_of,
+    memory_entries,
+    seconds_a_picture,
+)
+from promptad.settings import MEMORY_BACKBONES
 
 
 def test_each_architecture_that_is_read_has_an_entry_and_tiny_comes_first() -> None:
@@ -18,12 +27,12 @@ def test_each_architecture_that_is_read_has_an_entry_and_tiny_comes_first() -> N
     siglip, core = by_name["ViT-B-16-SigLIP2"], by_name["PE-Core-L-14-336"]
     assert (siglip.image_size, siglip.patches, siglip.dimensions, siglip.tags) == (224, 196, 768, ("webli",))
     assert (siglip.patch_reading, siglip.shares_beginnings, siglip.needs_transformers) == (
-        "attention pool",
+        "its attention pool",
         False,
         True,
     )
     assert (core.patches, core.shares_beginnings, core.needs_transformers) == (576, True, False)
-    assert by_name["EVA02-B-16"].patch_reading == by_name["ViT-L-14"].patch_reading == "local path"
+    assert by_name["EVA02-B-16"].patch_reading == by_name["ViT-L-14"].patch_reading == "a local path"
     assert by_name["ViT-B-32-quickgelu"].licences == ("MIT", "CC BY-NC 4.0")
 
 
@@ -56,6 +65,24 @@ def test_the_command_lists_what_is_asked_for(monkeypatch: pytest.MonkeyPatch) ->
     assert "tiny" not in some.output.split()
     assert some.output.count("0.125") == 4
     assert "a file of yours" in call("backbones", "--like", "S-32-alt").output
+
+
+def test_a_terminal_of_80_columns_folds_no_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    words = call("backbones").output.split()
+    assert {own.name for own in entries() if own.tags} | set(MEMORY_BACKBONES) <= set(words)
+
+
+@pytest.mark.parametrize("name", ["dinov2-small", "dinov3-base"])
+def test_a_memory_backbone_is_listed_as_it_is(name: str) -> None:
+    (entry,) = memory_entries(name)
+    with torch.device("meta"):
+        model = timm.create_model(entry.timm_name, num_classes=0)
+    assert entry.timm_name == MEMORY_BACKBONES[name]
+    assert entry.dimensions == model.embed_dim
+    assert entry.parameters == round(sum(weight.numel() for weight in model.parameters()) / 1e6, 1)
+    assert entry.licence == ("Apache 2.0" if "v2" in name else "DINOv3 License")
+    assert name in call("backbones", "--like", name).output
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 import torch
 from open_clip.factory import create_model
@@ -15,8 +16,9 @@ from open_clip.pretrained import list_pretrained_tags_by_model
 from promptad.backbones.architectures import OWN_VIT, POOLED_TRUNK, Architecture, known_architectures
 from promptad.backbones.clip import Backbone
 from promptad.backbones.frozen_clip import make_backbone
+from promptad.backbones.timm_vit import untrained_timm_vit
 from promptad.backbones.tiny_clip import load_tiny, tiny_config
-from promptad.settings import TINY_BACKBONE, BackboneSettings
+from promptad.settings import MEMORY_BACKBONES, TINY_BACKBONE, BackboneSettings
 from promptad.utils.quiet import quiet_logging
 
 MIT, APACHE, NON_COMMERCIAL, APPLE = "MIT", "Apache 2.0", "CC BY-NC 4.0", "Apple AMLR"
@@ -25,6 +27,8 @@ LICENCES = (
     *(("metaclip", NON_COMMERCIAL), ("dfndr", APPLE), ("dfn", APPLE), ("webli", APACHE), ("meta", APACHE)),
     *((own, MIT) for own in ("openai", "laion", "datacomp", "commonpool", "merged2b")),
 )
+MEMORY_LICENCES = {"apache-2.0": APACHE, "dinov3-license": "DINOv3 License"}  # as timm names them
+MEMORY_WIDTHS = {"small": 384, "base": 768, "large": 1024}
 UNKNOWN_LICENCE = "see its model card"
 RUNS = 3  # of which the fastest counts
 
@@ -40,9 +44,21 @@ class Entry:
     patches: int  # of an image of this size
     dimensions: int  # D
     parameters: float  # in millions
-    patch_reading: str  # how a patch is read into the text space: a "local path" or its "attention pool"
+    patch_reading: str  # how a patch is read into the text space: "a local path" or "its attention pool"
     shares_beginnings: bool  # whether prompts share beginnings; else learning runs each prompt whole, which is slower
     needs_transformers: bool  # for its tokenizer, which learning asks for: the extra siglip
+
+
+@dataclass(frozen=True)
+class MemoryEntry:
+    """A short name of a memory backbone."""
+
+    name: str
+    timm_name: str
+    licence: str  # of its weights
+    image_size: int  # pixels a side that it was learned at
+    dimensions: int  # of its features
+    parameters: float  # in millions
 
 
 def entries(part_of_name: str = "") -> tuple[Entry, ...]:
@@ -50,6 +66,20 @@ def entries(part_of_name: str = "") -> tuple[Entry, ...]:
     wanted = part_of_name.lower()
     found = [_entry(own) for own in known_architectures() if wanted in own.name.lower()]
     return (*([_tiny()] if wanted in TINY_BACKBONE else []), *found)
+
+
+def memory_entries(part_of_name: str = "") -> tuple[MemoryEntry, ...]:
+    """Return the short names of memory backbones that hold a text, of any case."""
+    import timm  # noqa: PLC0415 it takes seconds
+
+    found = []
+    for name, full in MEMORY_BACKBONES.items():
+        if part_of_name.lower() in name:
+            config: Any = timm.get_pretrained_cfg(full)
+            licence = MEMORY_LICENCES.get(config.license, UNKNOWN_LICENCE)
+            dimensions = MEMORY_WIDTHS[name.partition("-")[2]]
+            found.append(MemoryEntry(name, full, licence, config.input_size[-1], dimensions, _counted()[name]))
+    return tuple(found)
 
 
 def licence_of(tag: str) -> str:
@@ -63,15 +93,19 @@ def licence_of(tag: str) -> str:
 
 def seconds_a_picture(name: str, device: torch.device) -> float:
     """Measure how long one picture takes a backbone, with random weights: nothing is downloaded."""
-    backbone = _random_backbone(name, device)
-    side = backbone.image_encoder.image_size
-    pixels = torch.randn(1, 3, side, side, device=device)
-    return min(_seconds(backbone, pixels) for _ in range(RUNS))
+    encoder: Any
+    if name in MEMORY_BACKBONES:
+        encoder = untrained_timm_vit(BackboneSettings(memory_backbone=name), device)
+    else:
+        encoder = _random_backbone(name, device).image_encoder
+    pixels = torch.randn(1, 3, encoder.image_size, encoder.image_size, device=device)
+    return min(_seconds(encoder, pixels) for _ in range(RUNS))
 
 
-def _seconds(backbone: Backbone, pixels: torch.Tensor) -> float:
+def _seconds(encoder: Any, pixels: torch.Tensor) -> float:
     start = time.perf_counter()
-    backbone.image_encoder.encode(pixels).class_token.cpu()  # which waits for a GPU
+    found = encoder.encode(pixels)
+    (found[0] if isinstance(found, tuple) else found.class_token).cpu()  # which waits for a GPU
     return time.perf_counter() - start
 
 
@@ -93,7 +127,7 @@ def _entry(own: Architecture) -> Entry:
         patches=(own.image_size // own.patch) ** 2,
         dimensions=own.dimensions,
         parameters=_parameters(own),
-        patch_reading="attention pool" if own.image == POOLED_TRUNK else "local path",
+        patch_reading="its attention pool" if own.image == POOLED_TRUNK else "a local path",
         shares_beginnings=own.text == "causal",
         needs_transformers=own.hub_tokenizer is not None,
     )
@@ -112,7 +146,7 @@ def _tiny() -> Entry:
         patches=(size // patch) ** 2,
         dimensions=tiny.dimensions,
         parameters=counted,
-        patch_reading="local path",
+        patch_reading="a local path",
         shares_beginnings=True,
         needs_transformers=False,
     )

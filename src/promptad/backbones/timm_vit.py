@@ -89,11 +89,27 @@ def load_timm_vit(settings: BackboneSettings, device: torch.device) -> TimmViT:
         InputError: an unknown name, no plain ViT, a picture size that is no multiple of the patch size, or weights that
             are missing or do not fit.
     """
+    model = _model_of(settings)
+    _load_weights(model, timm_name(settings.memory_backbone), settings)
+    return _frozen(model, settings, device)
+
+
+def untrained_timm_vit(settings: BackboneSettings, device: torch.device) -> TimmViT:
+    """Return the memory backbone that is named in `settings` with random weights: nothing is downloaded.
+
+    Raises:
+        InputError: as of `load_timm_vit`, but for weights.
+    """
+    return _frozen(_model_of(settings), settings, device)
+
+
+def _model_of(settings: BackboneSettings) -> Any:
     name = timm_name(settings.memory_backbone)
-    patch = _patch_size(name, settings)
-    check_size(settings, patch)
-    model = _build(name, settings.memory_size)
-    _load_weights(model, name, settings)
+    check_size(settings, _patch_size(name, settings))
+    return _build(name, settings.memory_size)
+
+
+def _frozen(model: Any, settings: BackboneSettings, device: torch.device) -> TimmViT:
     config = model.pretrained_cfg
     frozen = model.eval().requires_grad_(requires_grad=False).to(device)
     return TimmViT(

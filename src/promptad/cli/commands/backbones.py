@@ -1,18 +1,23 @@
 """The command backbones: which can be read, and what works with each."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from rich.box import SIMPLE
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from promptad.backbones.catalogue import Entry, entries, seconds_a_picture
+from promptad.backbones.catalogue import Entry, MemoryEntry, entries, memory_entries, seconds_a_picture
 from promptad.cli.given import Arguments
 from promptad.cli.machine import find_device
 from promptad.errors import InputError
 from promptad.utils.progress import add_task, progress_bar
 
-SHOWN_TAGS = 3
+SHOWN_TAGS = 2
+NOTES = (
+    "Contexts are learned with all of these, memory banks are made of their own layers, and an ONNX file holds an image"
+    " encoder of up to 2 GB. Weights are a tag, or a file or folder as the hub has it.",
+    "Licences are of the weights, as their model cards name them: read these before you use them.",
+)
 
 
 def run_backbones(given: Arguments, console: Console) -> None:
@@ -20,53 +25,63 @@ def run_backbones(given: Arguments, console: Console) -> None:
     like = given["like"] or ""
     if given["measure"] and not like:
         raise InputError("`measure` builds each backbone: give a part of the names by `like`, such as B-16-SigLIP2")
-    found = [entry for entry in entries(like) if like or entry.tags]
-    if not found:
+    found, memory = [entry for entry in entries(like) if like or entry.tags], memory_entries(like)
+    if not found and not memory:
         raise InputError(f"`like` {like}: no backbone that can be read has this in its name; leave it out for all")
-    seconds = _measured(found, given, console) if given["measure"] else {}
-    console.print(_table(found, seconds))
-    console.print(
-        "Contexts are learned and memory banks filled with all of these; an ONNX file holds image encoders of up to"
-        " 2 GB. Licences are those of the weights, as their model cards name them; read these before you use them.",
-    )
+    names = [*(entry.name for entry in found), *(entry.name for entry in memory)]
+    seconds = _measured(names, given, console) if given["measure"] else {}
+    for words, alike in _groups(found).items():
+        _show(words, [(own, _weights(own)) for own in alike], seconds, console)
+    if memory:
+        words = "for a memory bank alone, by `memory_backbone`, with pictures of 448 x 448 pixels; it knows no words"
+        _show(words, [(own, f"hub ({own.licence})") for own in memory], seconds, console)
+    for note in NOTES:
+        console.print(note, soft_wrap=True)
 
 
-def _measured(found: Sequence[Entry], given: Arguments, console: Console) -> dict[str, float]:
+def _measured(names: Sequence[str], given: Arguments, console: Console) -> dict[str, float]:
     device = find_device(given, console)
     with progress_bar(console) as bar:
-        task = add_task(bar, "measuring", len(found))
+        task = add_task(bar, "measuring", len(names))
         seconds = {}
-        for entry in found:
-            seconds[entry.name] = seconds_a_picture(entry.name, device)
+        for name in names:
+            seconds[name] = seconds_a_picture(name, device)
             bar.advance(task)
     return seconds
 
 
-def _table(found: Sequence[Entry], seconds: dict[str, float]) -> Table:
-    table = Table(box=SIMPLE)
-    for title in ("backbone", "weights", "licence"):
-        table.add_column(title, overflow="fold")
-    for title in ("size", "D", "million"):
-        table.add_column(title, justify="right")
-    for title in ("patches read by", "prompts", "tokenizer"):
-        table.add_column(title)
-    if seconds:
-        table.add_column("s/picture", justify="right")
+def _groups(found: Sequence[Entry]) -> dict[str, list[Entry]]:
+    """Return backbones by what they have in common, in words."""
+    groups: dict[str, list[Entry]] = {}
     for own in found:
+        prompts = "prompts share beginnings" if own.shares_beginnings else "each prompt is encoded whole"
+        tokens = "; learning needs the extra siglip" if own.needs_transformers else ""
+        groups.setdefault(f"patches read by {own.patch_reading}; {prompts}{tokens}", []).append(own)
+    return groups
+
+
+def _show(
+    words: str, rows: Sequence[tuple[Entry | MemoryEntry, str]], seconds: Mapping[str, float], console: Console
+) -> None:
+    """Print a table that fits into 80 columns, in which only weights are folded."""
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("backbone", no_wrap=True)
+    for title in ("pixels", "D", "million"):
+        table.add_column(title, justify="right", no_wrap=True)
+    if seconds:
+        table.add_column("s/picture", justify="right", no_wrap=True)
+    table.add_column("weights", overflow="fold")
+    for own, weights in rows:
         timed = [f"{seconds[own.name]:.3f}"] if seconds else []
-        table.add_row(own.name, _tags(own.tags), ", ".join(own.licences), *_numbers(own), *_ways(own), *timed)
-    return table
+        table.add_row(own.name, str(own.image_size), str(own.dimensions), f"{own.parameters:.0f}", *timed, weights)
+    console.print(words, style="bold", soft_wrap=True)
+    console.print(table)
+    console.print()
 
 
-def _tags(tags: tuple[str, ...]) -> str:
-    more = len(tags) - SHOWN_TAGS
-    return (", ".join(tags[:SHOWN_TAGS]) + (f" and {more} more" if more > 0 else "")) or "a file of yours"
-
-
-def _numbers(own: Entry) -> tuple[str, str, str]:
-    return str(own.image_size), str(own.dimensions), f"{own.parameters:.0f}"
-
-
-def _ways(own: Entry) -> tuple[str, str, str]:
-    prompts = "shared beginnings" if own.shares_beginnings else "whole"
-    return own.patch_reading, prompts, "needs [siglip]" if own.needs_transformers else "CLIP's"
+def _weights(own: Entry) -> str:
+    """Return the first tags, the number of others, and the licences of all."""
+    if not own.tags:
+        return "a file of yours"
+    more = len(own.tags) - SHOWN_TAGS
+    return f"{', '.join(own.tags[:SHOWN_TAGS])}{f' and {more} more' if more > 0 else ''} ({', '.join(own.licences)})"
