@@ -37,7 +37,7 @@ from promptad.models.support import encode_support, with_bit_depth
 from promptad.runtime.drift import WINDOW, Drift, follow
 from promptad.runtime.look import look_of
 from promptad.runtime.parts import match_of
-from promptad.runtime.predictions import PredictionRecord
+from promptad.runtime.records import PredictionRecord
 from promptad.settings import MULTI_PROTOTYPE
 from promptad.structures import Explanation, Look
 from promptad.utils.files import whole_file

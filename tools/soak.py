@@ -47,7 +47,8 @@ from promptad.reports.run_summary import read_diagnostics
 from promptad.results.paths import ResultFolder
 from promptad.results.scores import read_scores
 from promptad.results.table import RESULT_COLUMNS, read_results, write_result
-from promptad.runtime.predictions import PredictionRecord, read_predictions
+from promptad.runtime.predictions import read_predictions
+from promptad.runtime.records import PredictionRecord
 
 SUFFIXES = (".png", ".jpg", ".bmp", ".tif", ".webp", ".gif", ".jp2", ".ppm")
 CLASSES = ("carpet", "grid")

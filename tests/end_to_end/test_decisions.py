@@ -11,7 +11,7 @@ from helpers import Own, assert_refused, call, read_lines
 
 from promptad.models.registry import load_with_thresholds
 from promptad.runtime import Session
-from promptad.runtime.predictions import PredictionRecord
+from promptad.runtime.records import PredictionRecord
 from promptad.runtime.table import COLUMNS, write_table
 from promptad.structures import Explanation, Prediction, Region
 

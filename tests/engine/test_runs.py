@@ -19,7 +19,7 @@ from promptad.models.registry import load_detector
 from promptad.results.paths import ResultFolder
 from promptad.results.table import RESULT_COLUMNS
 from promptad.runtime.predict import predict
-from promptad.runtime.predictions import PredictionRecord
+from promptad.runtime.records import PredictionRecord
 from promptad.settings import Settings
 from promptad.structures import ANOMALY
 

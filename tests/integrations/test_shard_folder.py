@@ -10,7 +10,8 @@ from promptad.integrations.cluster_pictures import FilePictures, find_pictures, 
 from promptad.integrations.shard_files import read_shard, write_shard
 from promptad.integrations.shard_folder import ShardFolder, ShardPlan
 from promptad.runtime.judge import Tally
-from promptad.runtime.predictions import PredictionRecord, PredictionRun, predictions_file
+from promptad.runtime.predictions import PredictionRun, predictions_file
+from promptad.runtime.records import PredictionRecord
 from promptad.settings import Settings
 
 NAMES = tuple(f"{number}.png" for number in range(5))

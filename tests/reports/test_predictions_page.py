@@ -21,7 +21,8 @@ from promptad.reports.predictions_summary import (
     common_folder,
     make_gallery,
 )
-from promptad.runtime.predictions import ONE_IMAGE, PredictionRecord, PredictionRun, read_predictions
+from promptad.runtime.predictions import ONE_IMAGE, PredictionRun, read_predictions
+from promptad.runtime.records import PredictionRecord
 from promptad.structures import NO_PLACE, is_without_place
 from promptad.visualization.prediction import overlay_title
 

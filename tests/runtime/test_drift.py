@@ -9,7 +9,7 @@ from PIL import Image, ImageEnhance, ImageFilter
 from promptad.data.demo import draw_image
 from promptad.runtime.drift import FROM_FIRST, LEAST, LEVEL, WINDOW, Drift, follow, most_usual
 from promptad.runtime.look import look_of
-from promptad.runtime.predictions import PredictionRecord
+from promptad.runtime.records import PredictionRecord
 from promptad.structures import ANOMALY, GOOD, Explanation, Look
 
 USUAL = Look(100.0, 2.0)

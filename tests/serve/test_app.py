@@ -21,7 +21,7 @@ from PIL import Image
 from served import CHECKPOINTS, export_heads, export_whole, picture
 
 from promptad.runtime.predict import Loaded, load_image, predict
-from promptad.runtime.predictions import PredictionRecord
+from promptad.runtime.records import PredictionRecord
 from promptad.runtime.session import Session
 from promptad.serve import gate
 from promptad.serve.app import make_app

@@ -20,7 +20,7 @@ from promptad.data.images import IMAGE_SUFFIXES
 from promptad.data.search import FoundImages, find_images
 from promptad.errors import InputError, not_installed
 from promptad.runtime.predict import Predictor, predict, predict_stored
-from promptad.runtime.predictions import PredictionRecord
+from promptad.runtime.records import PredictionRecord
 
 Predicted: TypeAlias = Iterator[tuple[PredictionRecord, np.ndarray | None]]
 

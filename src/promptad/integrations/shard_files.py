@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from promptad.errors import not_installed
-from promptad.runtime.predictions import NO_RECORD, PredictionRecord
+from promptad.runtime.records import NO_RECORD, PredictionRecord
 from promptad.utils.files import whole_file
 
 

@@ -11,15 +11,8 @@ from promptad.data.fingerprints import file_sha256
 from promptad.errors import InputError
 from promptad.integrations.shard_files import read_shard
 from promptad.runtime.judge import Tally
-from promptad.runtime.predictions import (
-    MANIFEST,
-    PART,
-    RUN,
-    PredictionRecord,
-    PredictionRun,
-    check_holds_no_others,
-    shard_files,
-)
+from promptad.runtime.predictions import MANIFEST, PART, RUN, PredictionRun, check_holds_no_others, shard_files
+from promptad.runtime.records import PredictionRecord
 from promptad.utils.files import whole_file, writable_folder
 from promptad.utils.json_text import parse_json
 

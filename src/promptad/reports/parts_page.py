@@ -13,7 +13,8 @@ from promptad.reports.predictions_page import changes_of, fill_predictions
 from promptad.reports.predictions_summary import Health, PredictionsGallery, PredictionsSummary
 from promptad.reports.template import fill_template
 from promptad.runtime.drift import LEAST
-from promptad.runtime.predictions import AGAIN, GUESS, LINES, NO_RECORD, PARTS, UNLIKE_ALL, read_predictions
+from promptad.runtime.predictions import AGAIN, LINES, PARTS, read_predictions
+from promptad.runtime.records import GUESS, NO_RECORD, UNLIKE_ALL
 from promptad.utils.json_text import parse_json
 
 BARE = "bare.html"

@@ -17,7 +17,8 @@ from promptad.reports.gallery import GalleryItem, render_item
 from promptad.reports.run_summary import read_diagnostics
 from promptad.runtime.engines import SUFFIXES
 from promptad.runtime.predict import Predictor
-from promptad.runtime.predictions import AGAIN, PredictionRecord, PredictionRun
+from promptad.runtime.predictions import AGAIN, PredictionRun
+from promptad.runtime.records import PredictionRecord
 from promptad.runtime.session import Session
 from promptad.structures import LIKE_DEFECT, UNLIKE, Explanation
 from promptad.utils.numbers import decimal

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from math import comb, log
 from statistics import median
 
-from promptad.runtime.predictions import PredictionRecord
+from promptad.runtime.records import PredictionRecord
 from promptad.structures import Look
 
 WINDOW, LEAST = 50, 20  # the last pictures that are looked at; with fewer than these nothing is said

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from promptad.errors import InputError
 from promptad.runtime.arrivals import Picture
-from promptad.runtime.predictions import LINES, NO_RECORD, RUN, PredictionRecord, PredictionRun, read_run
+from promptad.runtime.predictions import LINES, RUN, PredictionRun, read_run
+from promptad.runtime.records import NO_RECORD, PredictionRecord
 from promptad.utils.files import whole_file, writable_folder
 from promptad.utils.json_text import parse_json
 

@@ -15,16 +15,8 @@ from promptad.runtime.drift import Drift, follow
 from promptad.runtime.metadata import Metadata
 from promptad.runtime.overlay import faded
 from promptad.runtime.predict import Predictor, predict
-from promptad.runtime.predictions import (
-    LINES,
-    ONE_IMAGE,
-    Match,
-    PredictionRecord,
-    PredictionRun,
-    discard_part,
-    predictions_file,
-    read_lines,
-)
+from promptad.runtime.predictions import LINES, ONE_IMAGE, PredictionRun, discard_part, predictions_file, read_lines
+from promptad.runtime.records import Match, PredictionRecord
 from promptad.runtime.table import TABLE, write_table
 from promptad.structures import NO_PLACE
 

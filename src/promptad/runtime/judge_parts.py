@@ -10,7 +10,8 @@ from promptad.errors import InputError
 from promptad.runtime.judge import Draw, Listener, Tally, tally_of
 from promptad.runtime.metadata import Metadata
 from promptad.runtime.parts import Finder, Part, divide_by_folder, divide_by_look
-from promptad.runtime.predictions import GUESS, LINES, PARTS, UNLIKE_ALL, Match, PredictionRecord, read_lines
+from promptad.runtime.predictions import LINES, PARTS, read_lines
+from promptad.runtime.records import GUESS, UNLIKE_ALL, Match, PredictionRecord
 from promptad.runtime.table import TABLE, write_parts_table
 from promptad.utils.file_names import as_file_name
 from promptad.utils.files import whole_file, writable_folder

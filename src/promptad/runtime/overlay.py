@@ -9,7 +9,7 @@ from PIL import Image
 
 from promptad.data.region_of_interest import RegionOfInterest
 from promptad.runtime.metadata import Metadata
-from promptad.runtime.predictions import PredictionRecord
+from promptad.runtime.records import PredictionRecord
 from promptad.structures import SCORE_THRESHOLD, Frame
 from promptad.utils.files import whole_file
 

@@ -16,7 +16,7 @@ from promptad.data.search import FoundImages, find_below, find_images, is_drawn,
 from promptad.errors import InputError
 from promptad.runtime.metadata import Metadata
 from promptad.runtime.predict import Loaded, Predictor, load_image
-from promptad.runtime.predictions import Match
+from promptad.runtime.records import Match
 
 Own = TypeVar("Own", bound=Predictor)
 

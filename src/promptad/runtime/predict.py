@@ -20,7 +20,7 @@ from promptad.errors import InputError
 from promptad.runtime.look import look_of, mean_look
 from promptad.runtime.metadata import Metadata
 from promptad.runtime.postprocess import Outputs, to_prediction
-from promptad.runtime.predictions import PredictionRecord
+from promptad.runtime.records import PredictionRecord
 from promptad.runtime.regions import find_regions
 from promptad.settings import BATCH_SIZE, OWN_REGION, PictureSettings
 from promptad.structures import ANOMALY, Look, Prediction

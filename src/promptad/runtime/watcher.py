@@ -17,7 +17,7 @@ from promptad.runtime.drift import Drift
 from promptad.runtime.journal import Entry, Journal
 from promptad.runtime.judge import Listener, Tally, line_of, overlay_file, remove_overlays
 from promptad.runtime.predict import Predictor, load_image, predict_loaded
-from promptad.runtime.predictions import PredictionRecord
+from promptad.runtime.records import PredictionRecord
 from promptad.runtime.rejects import MOVE, FreeNames, Placement
 from promptad.runtime.watch_options import WatchOptions
 from promptad.runtime.webhook import Webhook

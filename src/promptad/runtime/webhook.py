@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from promptad.errors import InputError
 from promptad.runtime.journal import Entry, Journal
-from promptad.runtime.predictions import NO_RECORD
+from promptad.runtime.records import NO_RECORD
 from promptad.utils.files import whole_file
 from promptad.utils.json_text import is_number, parse_json
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from promptad.errors import InputError
 from promptad.runtime.predict import Loaded, Predictor, predict_loaded
-from promptad.runtime.predictions import PredictionRecord
+from promptad.runtime.records import PredictionRecord
 
 MAX_BATCH = 8  # images that are predicted together
 

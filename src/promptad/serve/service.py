@@ -15,7 +15,7 @@ from promptad.data.reading import region_of
 from promptad.errors import InputError
 from promptad.runtime.overlay import faded, fitted, overlay_png
 from promptad.runtime.predict import Loaded, load_image
-from promptad.runtime.predictions import PredictionRecord
+from promptad.runtime.records import PredictionRecord
 from promptad.serve.batching import Places, Worker
 from promptad.serve.parts import Part
 

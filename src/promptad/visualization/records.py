@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from promptad.runtime.metadata import Metadata
-from promptad.runtime.predictions import PredictionRecord
+from promptad.runtime.records import PredictionRecord
 from promptad.visualization.figures import save
 from promptad.visualization.overlays import Overlay, draw_overlays
 from promptad.visualization.prediction import overlay_title
