@@ -88,14 +88,20 @@ def main() -> None:
             temporary_file.write_text(json.dumps(figures, indent=2) + "\n")
 
 
-def random_backbone(architecture: str, image_size: int | None = None) -> Backbone:
-    """Build an architecture of open_clip with random weights, for images of its own size or another one."""
+def random_backbone(
+    architecture: str, image_size: int | None = None, device: torch.device | None = None, precision: str = "float32"
+) -> Backbone:
+    """Build an architecture of open_clip with random weights, for images of its own size or another one.
+
+    It is on the CPU unless a device is given.
+    """
     config = get_model_config(architecture)  # type: ignore[no-untyped-call]
     if image_size is not None:
         config["vision_cfg"]["image_size"] = image_size
     torch.manual_seed(0)
     clip = CLIP(**{part: config[part] for part in ("embed_dim", "vision_cfg", "text_cfg")})
-    return make_backbone(clip, BackboneSettings(name=architecture, pretrained="random"), torch.device("cpu"))
+    settings = BackboneSettings(name=architecture, pretrained="random", precision=precision)
+    return make_backbone(clip, settings, device or torch.device("cpu"))
 
 
 def draw_images(folder: Path, test_images: int, console: Console) -> ClassDataset:

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 import huggingface_hub
+import huggingface_hub.constants  # which huggingface_hub alone does not bring
 
 _LOCAL_ONLY = ContextVar("_LOCAL_ONLY", default=False)  # whether files are read from this machine alone
 PROXIES = {name for word in ("all", "http", "https") for name in (f"{word}_proxy", f"{word}_proxy".upper())}
