@@ -73,5 +73,5 @@ def test_it_is_told_where_processes_took_longer_than_the_trainings(
     for task in tasks[:2]:
         effort.add(replace(Outcome(task), seconds=3.0))
     now += passed
-    told = "the trainings took 6 s in all, and with the start of their processes 9 s: so few short ones are faster"
+    told = "the trainings took 6 s of work, and with the start of their processes 9 s: so few short ones are faster"
     assert effort.remark("`workers`") == (f"{told} without `workers`" if is_told else "")

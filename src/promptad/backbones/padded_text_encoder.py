@@ -1,6 +1,6 @@
 """The text encoder of whole prompts: each token attends to all of its prompt and to the padding after it."""
 
-from typing import Any, cast
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -8,11 +8,12 @@ from torch import Tensor, nn
 
 from promptad.backbones.attention import add_mlp, attend, in_precision, project
 from promptad.backbones.base import Tokenizer
-from promptad.backbones.plain_clip import Block
+from promptad.backbones.plain_clip import PlainClip
 from promptad.backbones.prompt_trees import PromptTrees
+from promptad.backbones.text_encoder import PromptEncoder
 
 
-class PaddedTextEncoder:
+class PaddedTextEncoder(PromptEncoder):
     """The frozen text transformer of SigLIP (Zhai et al., 2023) and SigLIP 2 (Tschannen et al., 2025).
 
     It has no causal mask and none for padding, as it was trained. So no beginning can be shared, and a prompt is run as
@@ -26,34 +27,16 @@ class PaddedTextEncoder:
 
     def __init__(
         self,
-        text: nn.Module,  # open_clip's TextTransformer
+        text: nn.Module,  # open_clip's TextTransformer, whose parts have the names of a CLIP's
         tokenizer: Tokenizer,
         at_end: bool = False,
         precision: torch.dtype = torch.float32,
     ) -> None:
-        transformer: Any = text
-        self.text = transformer
-        self.tokenizer, self.at_end, self.precision = tokenizer, at_end, precision
-        self.blocks = cast(list[Block], list(transformer.transformer.resblocks))
-        self.width = int(transformer.token_embedding.weight.shape[1])
-        self.context_length = int(transformer.context_length)
-
-    def embed(self, tokens: Tensor) -> Tensor:
-        """Look up the embeddings [..., width] of token ids [...]."""
-        embeddings: Tensor = self.text.token_embedding(tokens)
-        return embeddings
-
-    def encode(self, vectors: Tensor, trees: PromptTrees) -> Tensor:
-        """Encode prompts as `encode_raw` does, into text features of length 1."""
-        return F.normalize(self.encode_raw(vectors, trees), dim=-1)
+        super().__init__(cast(PlainClip, text), precision)
+        self.tokenizer, self.at_end = tokenizer, at_end
 
     def encode_raw(self, vectors: Tensor, trees: PromptTrees) -> Tensor:
-        """Encode prompts into text features [prompt, D] of any length; gradients flow to `vectors`.
-
-        Args:
-            vectors: [row, width], embeddings of tokens and learned vectors, each once.
-            trees: the prompts, by rows of `vectors`.
-        """
+        """Encode prompts, each of them whole."""
         padding = self.embed(torch.tensor([self.tokenizer.padding], device=vectors.device))
         rows, lengths, prompt_of = trees.unpacked(self.context_length, len(vectors))
         with in_precision(vectors.device, self.precision):
@@ -70,7 +53,7 @@ class PaddedTextEncoder:
         return self._to_shared_space(self.text.ln_final(read[:, 0]))
 
     def _to_shared_space(self, read: Tensor) -> Tensor:
-        projection = self.text.text_projection
+        projection: nn.Linear | Tensor | None = self.text.text_projection
         if projection is None:
             return read
         projected: Tensor = projection(read) if isinstance(projection, nn.Linear) else read @ projection

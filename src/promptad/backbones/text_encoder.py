@@ -1,5 +1,6 @@
 """The text encoder: from the token vectors of prompts to text features."""
 
+from abc import ABC, abstractmethod
 from typing import cast
 
 import torch
@@ -11,13 +12,8 @@ from promptad.backbones.plain_clip import Block, PlainClip
 from promptad.backbones.prompt_trees import PromptTrees
 
 
-class CausalTextEncoder:
-    """The frozen text transformer of CLIP, run over trees of prompts.
-
-    Attention is causal and the feature is read at the end-of-text token (Radford et al., CLIP, 2021, section 2.4). So
-    tokens after a prompt's end are never computed, common beginnings are computed once, and the last block computes
-    the end tokens only.
-    """
+class PromptEncoder(ABC):
+    """What all frozen text transformers share: their parts, the look-up of tokens, and features of length 1."""
 
     def __init__(self, text: PlainClip, precision: torch.dtype = torch.float32) -> None:
         """Run the text transformer of a CLIP, or one by itself, which has parts of the same names."""
@@ -35,6 +31,7 @@ class CausalTextEncoder:
         """Encode prompts as `encode_raw` does, into text features of length 1."""
         return F.normalize(self.encode_raw(vectors, trees), dim=-1)
 
+    @abstractmethod
     def encode_raw(self, vectors: Tensor, trees: PromptTrees) -> Tensor:
         """Encode prompts into text features [prompt, D] of any length; gradients flow to `vectors`.
 
@@ -42,6 +39,18 @@ class CausalTextEncoder:
             vectors: [row, width], embeddings of tokens and learned vectors, each once.
             trees: the prompts, by rows of `vectors`.
         """
+
+
+class CausalTextEncoder(PromptEncoder):
+    """The frozen text transformer of CLIP, run over trees of prompts.
+
+    Attention is causal and the feature is read at the end-of-text token (Radford et al., CLIP, 2021, section 2.4). So
+    tokens after a prompt's end are never computed, common beginnings are computed once, and the last block computes
+    the end tokens only.
+    """
+
+    def encode_raw(self, vectors: Tensor, trees: PromptTrees) -> Tensor:
+        """Encode prompts, each node of their trees once."""
         with in_precision(vectors.device, self.precision):
             return self._read(vectors, trees).float()
 
