@@ -1,10 +1,12 @@
 """Fixtures shared by several tests."""
 
+import copy
 import multiprocessing
 import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -27,6 +29,30 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Tests neither read nor write the user's feature cache."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PROMPTAD_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _towers_are_traced_once() -> Iterator[None]:
+    """The same image encoder is exported by many tests: tracing it takes seconds, and gives the same graph."""
+    if find_spec("onnxscript") is None:
+        yield
+        return
+    from promptad.export import detector_graphs, onnx  # noqa: PLC0415 where it is installed
+
+    traced: dict[str, onnx.Model] = {}
+    trace = onnx.encoder_graph
+
+    def traced_once(backbone: Backbone, layers: bool) -> onnx.Model:
+        encoder = backbone.image_encoder
+        key = repr((backbone.settings, backbone.weights_sha256, encoder.image_size, encoder.layer_indices, layers))
+        if key not in traced:
+            traced[key] = trace(backbone, layers)
+        return copy.deepcopy(traced[key])
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (onnx, detector_graphs):
+            patch.setattr(module, "encoder_graph", traced_once)
         yield
 
 
