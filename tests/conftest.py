@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -40,10 +41,10 @@ def _towers_are_traced_once() -> Iterator[None]:
         return
     from promptad.export import detector_graphs, onnx  # noqa: PLC0415 where it is installed
 
-    traced: dict[str, onnx.Model] = {}
+    traced: dict[str, Any] = {}
     trace = onnx.encoder_graph
 
-    def traced_once(backbone: Backbone, layers: bool) -> onnx.Model:
+    def traced_once(backbone: Backbone, layers: bool) -> Any:
         encoder = backbone.image_encoder
         key = repr((backbone.settings, backbone.weights_sha256, encoder.image_size, encoder.layer_indices, layers))
         if key not in traced:

@@ -24,8 +24,9 @@ ENDED = "its process was ended twice, killed or for lack of memory: use fewer `w
 class Processes:
     """Trains in several processes, each with a share of the cores; a task whose process is ended is done again.
 
-    Results are those of one process to the last bit, since none depends on the number of threads. All share the feature
-    cache and the table of results, which take writes of several processes.
+    Results are those of one process to the last bit: none depends on the number of threads where torch computes by
+    Intel's math library (`utils.threads`). All share the feature cache and the table of results, which take writes of
+    several processes.
     """
 
     def __init__(self, messages: Sequence[Message], threads: int) -> None:
