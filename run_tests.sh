@@ -6,6 +6,6 @@ source tools/set_up.sh
 "$PYTHON" -m ruff check .
 "$PYTHON" -m ruff format --check .
 "$PYTHON" -m mypy
-# In three processes of one thread each: most tests are too small for several threads, and some wait for others.
+# In two processes of one thread each: most tests are too small for several threads.
 export OMP_NUM_THREADS=1
-exec "$PYTHON" -m pytest --numprocesses 3 --dist loadfile "$@"
+exec "$PYTHON" -m pytest --numprocesses 2 --dist loadfile "$@"
