@@ -8,7 +8,6 @@ from PIL import Image
 
 from promptad.backbones.clip import Backbone
 from promptad.engine.context import Job
-from promptad.settings import Settings
 from promptad.utils.memory import used_memory
 
 NUMBER = 4  # bytes of a float32
@@ -17,25 +16,28 @@ MAPS = 4  # of each test image: scores, smoothed ones, those that are ranked, ma
 
 
 def needed_memory(jobs: Sequence[Job], backbone: Backbone) -> int:
-    """Return the bytes that a process needs that trains any of the jobs.
+    """Return the bytes that a process needs that trains any of the jobs, of which there is one at least.
 
     It holds what this one does, with the backbone, and the features and maps of the largest test split.
     """
-    return used_memory() + max((of_test_split(job, backbone) for job in jobs), default=0)
+    windows = {layers: bytes_of_window(backbone, layers) for layers in {job.settings.needs_layers for job in jobs}}
+    return used_memory() + max(of_test_split(job, windows[job.settings.needs_layers]) for job in jobs)
 
 
-def of_test_split(job: Job, backbone: Backbone) -> int:
-    """Return the bytes of the features and maps of a job's test images, and of its support images' views."""
+def of_test_split(job: Job, window: int) -> int:
+    """Return the bytes of the features and maps of a job's test images, and of its support images' views.
+
+    `window` is those of the features of one window.
+    """
     settings, windows = job.settings, job.settings.tile_count
     images = len(job.dataset.test) + len(job.support_images) * settings.support_views
-    features = COPIES * images * windows * bytes_of_window(backbone, settings)
-    return features + MAPS * len(job.dataset.test) * windows * settings.scoring.resolution**2 * NUMBER
+    maps = MAPS * len(job.dataset.test) * windows * settings.scoring.resolution**2 * NUMBER
+    return COPIES * images * windows * window + maps
 
 
-def bytes_of_window(backbone: Backbone, settings: Settings) -> int:
-    """Return the bytes of the features of one window, as found by encoding a black one."""
+def bytes_of_window(backbone: Backbone, layers: bool) -> int:
+    """Return the bytes of the features of one window, with `layers` for a memory bank, as a black one has them."""
     side = backbone.image_encoder.image_size
-    black = Image.new("RGB", (side, side))
-    found = replace(backbone, cache=None).encode_images([black], 1, layers=settings.needs_layers)
+    found = replace(backbone, cache=None).encode_images([Image.new("RGB", (side, side))], 1, layers=layers)
     tensors = (found.class_token, found.patch_tokens, *found.layers)
     return NUMBER * sum(math.prod(tensor.shape) for tensor in tensors)
