@@ -32,6 +32,15 @@ def in_words(error: OSError) -> str:
     return f"{error.filename or 'the output'}: {reason}; check the path and its rights"
 
 
+def in_one_line(error: BaseException, most: int = 160) -> str:
+    r"""Return what an error of another library says, in one line of at most so many letters; or else its kind.
+
+    >>> in_one_line(ValueError("no such\n  tensor")), in_one_line(KeyError())
+    ('no such tensor', 'KeyError')
+    """
+    return " ".join(str(error).split())[:most] or type(error).__name__
+
+
 def check_choice(what: str, name: str, choices: Iterable[str]) -> None:
     """Check that a name is among the choices.
 

@@ -107,7 +107,7 @@ def test_a_picture_encodes_alone_as_among_others(tmp_path: Path, monkeypatch: py
     encoder = load_timm_vit(little(tmp_path), CPU)
     pixels = torch.randn(5, 3, 96, 96, generator=torch.Generator().manual_seed(3))
     together = encoder.encode(pixels)
-    monkeypatch.setattr("promptad.backbones.timm_vit.AT_ONCE", 2 * 36 * 64)
+    monkeypatch.setattr("promptad.backbones.image_encoder.AT_ONCE", 2 * 36 * 64)
     for one, other in zip(encoder.encode(pixels), together, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
 

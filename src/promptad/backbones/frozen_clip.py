@@ -45,11 +45,7 @@ def make_backbone(
     Raises:
         InputError: a weight is NaN or infinite.
     """
-    for name, value in clip.state_dict().items():
-        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
-            raise InputError(
-                f"`pretrained` {settings.pretrained}: {name} holds NaN or infinite numbers; give other weights"
-            )
+    check_finite(clip, f"`pretrained` {settings.pretrained}")
     frozen: Any = clip.eval().requires_grad_(requires_grad=False).to(device)
     tokenizer = tokenizer or LazyTokenizer()
     return Backbone(
@@ -97,13 +93,34 @@ def clip_of(backbone: Backbone) -> PlainClip:
 def _check_image_size(settings: BackboneSettings, patch: int) -> None:
     name = "crop" if settings.crop else "resize"
     size = settings.crop or settings.resize
-    if size and (size % patch or size < patch):
-        below = max(size // patch, 1) * patch
-        raise InputError(
-            f"`{name}` {size}: {settings.name} needs a multiple of {patch}, such as {below} or {below + patch}"
-        )
+    if size:
+        check_multiple(name, size, settings.name, patch)
     if settings.crop and settings.resize and settings.crop > settings.resize:
         raise InputError(f"`crop` {settings.crop} is larger than `resize` {settings.resize}; make it smaller")
+
+
+def check_multiple(setting: str, size: int, backbone: str, patch: int) -> None:
+    """Check that a picture size is a multiple of the patch size of a backbone.
+
+    Raises:
+        InputError: it is not; the message names the nearest ones.
+    """
+    if size % patch or size < patch:
+        below = max(size // patch, 1) * patch
+        raise InputError(
+            f"`{setting}` {size}: {backbone} needs a multiple of {patch}, such as {below} or {below + patch}"
+        )
+
+
+def check_finite(model: nn.Module, weights: str) -> None:
+    """Check the numbers of a model; `weights` says in words where they come from.
+
+    Raises:
+        InputError: one is NaN or infinite.
+    """
+    for name, value in model.state_dict().items():
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise InputError(f"{weights}: {name} holds NaN or infinite numbers; give other weights")
 
 
 def hash_weights(clip: nn.Module) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from promptad.backbones.hub_access import is_local_only, offline_without_hub
-from promptad.errors import InputError, not_installed
+from promptad.errors import InputError, in_one_line, not_installed
 from promptad.utils.quiet import quiet_logging
 
 LEAD = "a"  # a word that stands before words that do not begin a prompt
@@ -58,8 +58,8 @@ class HubTokenizer:
 
     def _load_failure(self, error: Exception) -> str:
         if self.folder:
-            reason = " ".join(str(error).split())[:160]
-            return f"{self.folder} does not hold the tokenizer of {self.architecture}: {reason}; fetch its files again"
+            holds = f"{self.folder} does not hold the tokenizer of {self.architecture}"
+            return f"{holds}: {in_one_line(error)}; fetch its files again"
         return (
             f"cannot download the tokenizer of {self.architecture} from the hub's {self.text['hf_tokenizer_name']};"
             " connect this machine to the network, or put its tokenizer.json and tokenizer_config.json beside the"

@@ -38,7 +38,7 @@ class BlockEncoder(ABC):
         With `layers`, the intermediate features of `layer_indices` are returned too: unit [N, side², width] each.
         Without `local` there are no patch tokens: [N, 0, D].
         """
-        parts = torch.split(pixels, self._at_once()) if pixels.device.type == "cpu" else (pixels,)
+        parts = in_parts(pixels, self.hidden)
         with in_precision(pixels.device, self.precision):
             encoded = [self.run_blocks(self.embed(part), layers, local).map(Tensor.float) for part in parts]
         return ImageFeatures.joined(encoded)
@@ -51,9 +51,10 @@ class BlockEncoder(ABC):
     def run_blocks(self, tokens: Tensor, layers: bool = False, local: bool = True) -> ImageFeatures:
         """Run the blocks on such `tokens`; `layers` and `local` are as of `encode`."""
 
-    def _at_once(self) -> int:
-        """Return how many images go through a block together on a CPU."""
-        return max(1, AT_ONCE // self.hidden)
+
+def in_parts(pixels: Tensor, hidden: int) -> tuple[Tensor, ...]:
+    """Split images [N, 3, S, S], whose hidden state has so many numbers, as they go through a block together."""
+    return torch.split(pixels, max(1, AT_ONCE // hidden)) if pixels.device.type == "cpu" else (pixels,)
 
 
 class ViTImageEncoder(BlockEncoder):

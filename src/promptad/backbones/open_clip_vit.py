@@ -17,7 +17,7 @@ from promptad.backbones.hub_access import is_local_only, offline_without_hub
 from promptad.backbones.hub_tokenizer import HubTokenizer
 from promptad.backbones.tokenizer import LazyTokenizer
 from promptad.backbones.weight_source import WeightSource, find_weights, is_archive, unpack_archive
-from promptad.errors import InputError
+from promptad.errors import InputError, in_one_line
 from promptad.settings import BackboneSettings
 from promptad.utils.quiet import quiet_logging
 
@@ -80,7 +80,5 @@ def _load_failure(settings: BackboneSettings, source: WeightSource, error: Excep
             f"cannot download the weights {settings.pretrained} of {settings.name}; connect this machine to the"
             " network, or fetch the file elsewhere and give it as `pretrained`, or use the `backbone` tiny"
         )
-    reason = " ".join(str(error).split())[:160]
-    return (
-        f"{settings.pretrained} does not hold weights of {settings.name}: {reason}; give the file of this architecture"
-    )
+    holds = f"{settings.pretrained} does not hold weights of {settings.name}"
+    return f"{holds}: {in_one_line(error)}; give the file of this architecture"

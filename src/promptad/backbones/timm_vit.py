@@ -14,10 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from promptad.backbones.attention import in_precision
-from promptad.backbones.frozen_clip import hash_weights
-from promptad.backbones.image_encoder import AT_ONCE
+from promptad.backbones.frozen_clip import check_finite, check_multiple, hash_weights
+from promptad.backbones.image_encoder import in_parts
 from promptad.data.squares import INTERPOLATIONS
-from promptad.errors import InputError
+from promptad.errors import InputError, in_one_line
 from promptad.settings import HUB, MEMORY_BACKBONES, BackboneSettings
 from promptad.utils.quiet import quiet_logging
 
@@ -60,10 +60,8 @@ class TimmViT:
     @torch.inference_mode()
     def encode(self, pixels: Tensor) -> tuple[Tensor, ...]:
         """Encode normalised pixels [N, 3, S, S] into unit features [N, side², width], of each of `layer_indices`."""
-        at_once = max(1, AT_ONCE // (self.side**2 * self.width))
-        parts = torch.split(pixels, at_once) if pixels.device.type == "cpu" else (pixels,)
         with in_precision(pixels.device, self.precision):
-            encoded = [self.features(part) for part in parts]
+            encoded = [self.features(part) for part in in_parts(pixels, self.side**2 * self.width)]
         return tuple(torch.cat(same_layer).float() for same_layer in zip(*encoded, strict=True))
 
     def features(self, pixels: Tensor) -> tuple[Tensor, ...]:
@@ -105,7 +103,7 @@ def untrained_timm_vit(settings: BackboneSettings, device: torch.device) -> Timm
 
 def _model_of(settings: BackboneSettings) -> Any:
     name = timm_name(settings.memory_backbone)
-    check_size(settings, _patch_size(name, settings))
+    check_multiple("memory_size", settings.memory_size, settings.memory_backbone, _patch_size(name, settings))
     return _build(name, settings.memory_size)
 
 
@@ -170,21 +168,6 @@ def memory_weights_are_known(settings: BackboneSettings) -> bool:
     return not settings.memory_backbone or settings.memory_pretrained == HUB
 
 
-def check_size(settings: BackboneSettings, patch: int) -> None:
-    """Check that the picture size is a multiple of the patch size.
-
-    Raises:
-        InputError: it is not.
-    """
-    size = settings.memory_size
-    if size % patch or size < patch:
-        below = max(size // patch, 1) * patch
-        raise InputError(
-            f"`memory_size` {size}: {settings.memory_backbone} needs a multiple of {patch}, such as {below} or"
-            f" {below + patch}"
-        )
-
-
 def _patch_size(name: str, settings: BackboneSettings) -> int:
     """Return the patch size of a plain ViT, of which nothing is kept.
 
@@ -231,13 +214,11 @@ def _load_weights(model: Any, name: str, settings: BackboneSettings) -> None:
             adapted = {key: value.float() for key, value in adapt(state, model).items() if not key.startswith("head.")}
             missing, unknown = model.load_state_dict(adapted, strict=False)
     except Exception as error:  # a foreign file may raise anything
-        raise InputError(f"{_does_not_fit(source, settings)}: {' '.join(str(error).split())[:160]}") from error
+        raise InputError(f"{_does_not_fit(source, settings)}: {in_one_line(error)}") from error
     if missing or unknown:
         said = f"{missing[0]} is missing" if missing else f"{unknown[0]} is too much"
         raise InputError(f"{_does_not_fit(source, settings)}: {said}; give the file of this architecture")
-    for key, value in model.state_dict().items():
-        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
-            raise InputError(f"`memory_pretrained` {source}: {key} holds NaN or infinite numbers; give other weights")
+    check_finite(model, f"`memory_pretrained` {source}")
 
 
 def _does_not_fit(source: str, settings: BackboneSettings) -> str:

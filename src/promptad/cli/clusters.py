@@ -16,9 +16,11 @@ from promptad.cli.given import Arguments
 from promptad.cli.parts import find_parts
 from promptad.cli.places import find_checkpoint
 from promptad.errors import InputError, check_choice
-from promptad.integrations.cluster_pictures import STORE, FilePictures, Pictures, find_pictures, names_sha256
+from promptad.integrations.cluster_pictures import FilePictures, find_pictures, names_sha256
+from promptad.integrations.object_stores import is_stored
+from promptad.integrations.picked import Pictures, refuse_masks
 from promptad.integrations.ray_cluster import Cluster, import_ray, joined_cluster
-from promptad.integrations.ray_predict import ActorWork, Effort, Opened, judge_shards
+from promptad.integrations.ray_predict import ActorWork, JudgingEffort, Opened, judge_shards
 from promptad.integrations.shard_files import FORMATS
 from promptad.integrations.shard_folder import ShardFolder, ShardPlan
 from promptad.runtime.drift import Drift, follow
@@ -55,7 +57,7 @@ def predict_on_cluster(given: Arguments, console: Console) -> int:
         console.print(ONE_IMAGE, soft_wrap=True)
     if there := plan.count - len(shards.missing):
         console.print(f"{there} of {plan.count} shards are there already, and kept", soft_wrap=True)
-    cluster, effort = _judge(pictures, shards, path, given, console) if shards.missing else (None, Effort())
+    cluster, effort = _judge(pictures, shards, path, given, console) if shards.missing else (None, JudgingEffort())
     tallies = _finish(shards, pictures, known, console, _machines(cluster, effort, started))
     if cluster is not None:
         _tell_effort(cluster, effort, time.perf_counter() - started, console)
@@ -71,7 +73,7 @@ def _one_detector(given: Arguments) -> Path:
     """
     if find_parts(given["checkpoint"], given["which"]):
         raise InputError(f"`cluster`: {given['checkpoint']} holds several parts; name the detector of one")
-    if STORE.match(str(given["output"]).replace(":/", "://", 1)):
+    if is_stored(str(given["output"]).replace(":/", "://", 1)):
         raise InputError(
             f"`output` {given['output']} is in an object store: name a folder that all machines share, and copy it"
         )
@@ -93,8 +95,7 @@ def _check_goes_with(pictures: Pictures, given: Arguments, masks: Path | None) -
         return
     if given["overlays"]:
         raise InputError("`overlays` are drawn on pictures in files alone: leave it out, or name files or folders")
-    if masks is not None:
-        raise InputError(f"`region` {masks} is a folder of masks, for pictures in files: give one region for all")
+    refuse_masks(masks)
 
 
 def _plan(run: PredictionRun, pictures: Pictures, known: Metadata, given: Arguments) -> ShardPlan:
@@ -107,7 +108,7 @@ def _plan(run: PredictionRun, pictures: Pictures, known: Metadata, given: Argume
 
 def _judge(
     pictures: Pictures, shards: ShardFolder, path: Path, given: Arguments, console: Console
-) -> tuple[Cluster, Effort]:
+) -> tuple[Cluster, JudgingEffort]:
     """Judge the missing shards on a cluster, with a progress bar."""
     opening = partial(open_for_actor, path, given)
     work = ActorWork(opening, str(Path.cwd()), given["output"], given["batch_size"], THREADS)
@@ -183,7 +184,7 @@ def _finish(
     return tallies
 
 
-def _machines(cluster: Cluster | None, effort: Effort, started: float) -> dict[str, Any]:
+def _machines(cluster: Cluster | None, effort: JudgingEffort, started: float) -> dict[str, Any]:
     """Return what judged: versions, and of the shards that were judged now, where and how long."""
     versions = {"promptad": package_version(), "commit": package_commit(), "ray": import_ray().__version__}
     if cluster is None:
@@ -193,7 +194,7 @@ def _machines(cluster: Cluster | None, effort: Effort, started: float) -> dict[s
     return {"versions": versions, "last_run": own | asdict(effort) | seconds}
 
 
-def _tell_effort(cluster: Cluster, effort: Effort, seconds: float, console: Console) -> None:
+def _tell_effort(cluster: Cluster, effort: JudgingEffort, seconds: float, console: Console) -> None:
     """Print how long it took, and whether a cluster was worth its start."""
     rate = f"{effort.pictures / seconds:.1f} pictures/s" if seconds else ""
     console.print(f"{effort.pictures} pictures in {seconds:.0f} s by {effort.actors} actors, {rate}", soft_wrap=True)

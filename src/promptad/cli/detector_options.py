@@ -3,20 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
-from promptad.cli.learning_options import (
-    BATCH,
-    CPU,
-    DEVICE,
-    ENGINE,
-    FALSE_ALARM_RATE,
-    GPU,
-    IGNORE,
-    MEMORY_WEIGHTS,
-    REGION,
-    SECOND_RATE,
-    UNSURE,
-    WEIGHTS,
-)
+from promptad.cli.learning_options import FALSE_ALARM_RATE, IGNORE, MEMORY_WEIGHTS, REGION, SECOND_RATE, UNSURE, WEIGHTS
+from promptad.cli.machine_options import BATCH, CPU, DEVICE, ENGINE, GPU
 from promptad.cli.option import Option
 from promptad.cli.values import names, numbers, truth
 from promptad.export.formats import SUFFIXES

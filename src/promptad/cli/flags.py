@@ -2,7 +2,8 @@
 
 import re
 
-from promptad.cli.learning_options import GPU, LEARNING
+from promptad.cli.learning_options import LEARNING
+from promptad.cli.machine_options import GPU
 from promptad.cli.options import COMMANDS
 
 # What messages name in backticks, as flags: options by their names, and settings by theirs or by their paths.

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from promptad.cli.detector_options import CONFIRM, EXPORT, MOVED, PREDICT_GROUPS, SERVE, SET_THRESHOLD, WATCH_GROUPS
-from promptad.cli.learning_options import BATCH, CLUSTER, CPU, DATA, DEVICE, GPU, LEARNING_GROUPS, OWN, WORKERS
+from promptad.cli.learning_options import DATA, LEARNING_GROUPS, OWN
+from promptad.cli.machine_options import BATCH, CLUSTER, CPU, DEVICE, GPU, WORKERS
 from promptad.cli.option import Command, Option
 from promptad.cli.sweep_options import SEARCH, SWEEP, SWEEP_LEARNING
 from promptad.cli.values import class_choice, folders, names, numbers, truth

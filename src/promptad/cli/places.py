@@ -10,6 +10,7 @@ from promptad.cli.search import check_search, tuned_on
 from promptad.cli.values import names
 from promptad.data.datasets import check_classes, dataset_folder, default_data_root
 from promptad.errors import InputError, no_checkpoint
+from promptad.integrations.object_stores import is_stored
 from promptad.results.paths import OWN_CHECKPOINT, check_plain_name
 from promptad.runtime.engines import SUFFIXES
 
@@ -30,7 +31,7 @@ def check_given(command: str, given: Arguments) -> None:
         for point in [] if given["search"] else grid_points(given):
             make_seeds(point.given)
     check_detector(given)
-    if (pictures := given.get("pictures")) and not (given.get("cluster") and any("://" in name for name in pictures)):
+    if (pictures := given.get("pictures")) and not (given.get("cluster") and any(map(is_stored, pictures))):
         check_some_pictures(pictures)
     for setting in ("good", "defect"):
         check_all_pictures(setting, given.get(setting) or ())

@@ -169,6 +169,20 @@ def _join(ray: Any, place: str) -> None:
         raise InputError(f"{what}: {first_line(error)}") from error
 
 
+def enter_folder(folder: str) -> None:
+    """Enter, in a worker, the working directory of the command, which relative names are of.
+
+    Raises:
+        InputError: there is no such folder on its machine.
+    """
+    try:
+        os.chdir(folder)
+    except OSError as error:
+        raise InputError(
+            f"{socket.gethostname()} has no folder {folder}: start the command in one that all machines share"
+        ) from error
+
+
 def first_line(error: BaseException) -> str:
     r"""Return what an error of Ray says, without the traceback that follows or comes before it.
 

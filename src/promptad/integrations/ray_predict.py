@@ -1,6 +1,5 @@
 """Judge very many pictures by Ray Data: shards of them, by actors that hold a detector each; its extra is `ray`."""
 
-import os
 import pickle
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -10,8 +9,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from promptad.errors import InputError
-from promptad.integrations.cluster_pictures import Picked, Pictures
-from promptad.integrations.ray_cluster import Cluster, first_line, import_ray
+from promptad.integrations.picked import Picked, Pictures
+from promptad.integrations.ray_cluster import Cluster, enter_folder, first_line, import_ray
 from promptad.integrations.shard_files import write_shard
 from promptad.integrations.shard_folder import TRIED, ShardFolder
 from promptad.runtime.judge import Draw, overlay_file
@@ -52,7 +51,7 @@ class Judged(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Effort:
+class JudgingEffort:
     """What the judging of all shards took."""
 
     pictures: int = 0
@@ -94,13 +93,7 @@ class ShardJudge:
         Raises:
             InputError: it cannot be opened, or there is no such directory here.
         """
-        try:
-            os.chdir(self.work.folder)
-        except OSError as error:
-            machine = os.uname().nodename if hasattr(os, "uname") else "a machine of the cluster"
-            raise InputError(
-                f"{machine} has no folder {self.work.folder}: start the command in one that all machines share"
-            ) from error
+        enter_folder(self.work.folder)
         return self.work.open(self.work.threads)
 
     def _judge(self, opened: Opened, picked: Picked, file: Path, first: int) -> int:
@@ -144,7 +137,7 @@ def judge_shards(
     advance: Callable[[int], None],
     *,
     on_gpus: bool = False,
-) -> Effort:
+) -> JudgingEffort:
     """Judge the missing shards, each by one actor of a pool; those that are finished stay, whatever happens later.
 
     A shard whose actor is killed is judged again by another one.
@@ -176,7 +169,7 @@ def judge_shards(
                 f"the cluster has given up ({_cause(error)}): finished shards are kept, and the same command goes on"
             ) from error
     opening = sum(one.opening for one in found)
-    return Effort(sum(one.pictures for one in found), actors, sum(one.seconds for one in found), opening)
+    return JudgingEffort(sum(one.pictures for one in found), actors, sum(one.seconds for one in found), opening)
 
 
 def _check_judged(judged: Judged) -> None:

@@ -1,7 +1,5 @@
 """Trainings as tasks of a Ray cluster, whose machines see pictures and results at the same paths."""
 
-import os
-import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,7 +10,7 @@ from rich.console import Console
 
 from promptad.engine.work import Effort, Message, Outcome, Task, Told, run_message
 from promptad.errors import InputError
-from promptad.integrations.ray_cluster import first_line, import_ray, joined_cluster
+from promptad.integrations.ray_cluster import enter_folder, first_line, import_ray, joined_cluster
 from promptad.utils.memory import in_gigabytes
 from promptad.utils.threads import SAME_BITS
 
@@ -46,7 +44,7 @@ class RayTasks:
         ray = import_ray()
         with joined_cluster(self.address, self.console):
             train = ray.remote(run_in_folder).options(**self._options(ray))
-            running = {train.remote(task, self.message, Path.cwd()): task for task in tasks}
+            running = {train.remote(task, self.message, str(Path.cwd())): task for task in tasks}
             while running:
                 told([task.name for task in running.values()])
                 (done, *_), _ = ray.wait(list(running), num_returns=1)
@@ -83,15 +81,12 @@ class RayTasks:
         }
 
 
-def run_in_folder(task: Task, message: Message, folder: Path) -> Outcome:
+def run_in_folder(task: Task, message: Message, folder: str) -> Outcome:
     """Train in a worker, in the folder that relative paths are of; what fails is told with the machine's name."""
     try:
-        os.chdir(folder)
-    except OSError as error:
-        reason = (
-            f"{socket.gethostname()} cannot enter {folder} ({error.strerror}): all machines must see the same paths"
-        )
-        return Outcome(task, reason)
+        enter_folder(folder)
+    except InputError as error:
+        return Outcome(task, str(error))
     torch.set_num_threads(1)
     return run_message(task, message)
 

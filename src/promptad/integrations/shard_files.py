@@ -2,11 +2,10 @@
 
 import json
 from collections.abc import Callable, Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from promptad.errors import not_installed
+from promptad.integrations.object_stores import pyarrow_module
 from promptad.runtime.records import NO_RECORD, PredictionRecord
 from promptad.utils.files import whole_file
 
@@ -48,13 +47,13 @@ def _read_lines(file: Path) -> list[PredictionRecord]:
 
 def _write_parquet(file: Path, records: Sequence[PredictionRecord]) -> None:
     """Write a row for each record, with the names and values of its line."""
-    arrow, parquet = _pyarrow(""), _pyarrow(".parquet")
+    arrow, parquet = pyarrow_module(""), pyarrow_module("parquet")
     rows = [json.loads(json.dumps(record.to_dict())) for record in records]  # tuples as lists
     parquet.write_table(arrow.Table.from_pylist(rows, schema=_schema(arrow)), file)
 
 
 def _read_parquet(file: Path) -> list[PredictionRecord]:
-    rows = _pyarrow(".parquet").read_table(file).to_pylist()
+    rows = pyarrow_module("parquet").read_table(file).to_pylist()
     plain = ({name: value for name, value in row.items() if value is not None} for row in rows)
     return [PredictionRecord.from_line(json.dumps(row)) for row in plain]
 
@@ -83,13 +82,6 @@ def _schema(arrow: Any) -> Any:
         "error": text,
     }
     return arrow.schema(list(columns.items()))
-
-
-def _pyarrow(module: str) -> Any:
-    try:
-        return import_module(f"pyarrow{module}")
-    except ImportError as error:
-        raise not_installed("pyarrow", '"promptad[ray]"') from error
 
 
 # To add a format, add a line.

@@ -15,7 +15,7 @@ from huggingface_hub.errors import (
 )
 
 from promptad.backbones.hub_access import offline_without_hub
-from promptad.errors import InputError, in_words
+from promptad.errors import InputError, in_one_line, in_words
 from promptad.models.base import AnomalyDetector
 from promptad.models.folder import CONFIG, TENSORS, write_folder
 from promptad.models.model_card import card_values
@@ -142,5 +142,6 @@ def _refusals_of_hub(name: str, instead: str) -> Iterator[None]:
             f"the hub cannot be reached for {name!r}: connect this machine to the network, or {instead}"
         ) from error
     except Exception as error:  # the client may raise anything
-        reason = " ".join(str(error).split())[:160] or type(error).__name__
-        raise InputError(f"the hub refuses {name!r} ({reason}): check your rights and `token`, or {instead}") from error
+        raise InputError(
+            f"the hub refuses {name!r} ({in_one_line(error)}): check your rights and `token`, or {instead}"
+        ) from error
