@@ -11,7 +11,7 @@ GIGA = 1e9
 TERA = 1e12
 CORES, GPU, NETWORK, SERVER = "cores", "GPU", "network", "file server"
 DECODE, RESIZE, ENCODE, HEAD, RECORD, LINE = "decode", "resize", "encoder", "head and map", "regions", "line"
-AFTER = (RECORD, LINE)  # stages that one process does picture by picture, in one thread
+AFTER = (RECORD, LINE)  # stages that one process does picture by picture, in one thread, while its GPU waits
 
 
 @dataclass(frozen=True)
@@ -93,23 +93,20 @@ class Capacity:
         return self.dollars * 1e6 / (self.rate * 3600 * assumed.utilisation)
 
 
-def capacity(work: Work, place: Place, assumed: Assumptions, *, in_turn: bool = False) -> Capacity:
+def capacity(work: Work, place: Place, assumed: Assumptions, *, one_process: bool = False) -> Capacity:
     """Return what a place can do.
 
     Args:
         work: what a picture takes.
         place: where it is judged.
         assumed: prices, networks, and how cores share a machine.
-        in_turn: whether cores and GPU wait for each other, as in one process; else each works while the other does.
+        one_process: whether one does all: it reads pictures while its GPU works, and writes lines while that waits.
     """
     speed = scaling(place.cores, assumed)
     limits = {CORES: 1000 * place.cores * speed / work.core}
     if place.gpus:
-        limits[GPU] = 1000 * place.gpus / work.gpu
-    if place.gpus and in_turn:
-        after = sum(work.stages.get(name, 0.0) for name in AFTER)
-        taken = {CORES: (work.core - after) / (place.cores * speed) + after, GPU: work.gpu / place.gpus}
-        limits = {max(taken, key=taken.__getitem__): 1000 / sum(taken.values())}
+        after = sum(work.stages.get(name, 0.0) for name in AFTER) if one_process else 0.0
+        limits[GPU] = 1000 / (work.gpu / place.gpus + after)
     limits[NETWORK] = carried(assumed.machine_gigabits, work.size, assumed)
     limits = {name: place.machines * rate for name, rate in limits.items()}
     limits[SERVER] = carried(assumed.server_gigabits, work.size, assumed)

@@ -160,8 +160,8 @@ def setups(measured: Measured, assumed: Assumptions, picture: str) -> list[Setup
     rows += [Setup(f"1 core, {INT8}, memory bank", bank, Place(), drawn=True)]
     rows += [Setup(f"{whole}, {name}", works[name], machine) for name in (OPENVINO, INT8)]
     rows += [
-        Setup(f"1 GPU and {whole}, one process", gpu, by_gpu, in_turn=True),
-        Setup(f"1 GPU and {whole}, overlapped", gpu, by_gpu, drawn=True),
+        Setup(f"1 GPU and {whole}, one process", gpu, by_gpu, one_process=True, drawn=True),
+        Setup(f"1 GPU and {whole}, several processes", gpu, by_gpu),
     ]
     for name, work, place in ((f"{whole}, {INT8}", works[INT8], machine), (f"1 GPU and {whole}", gpu, by_gpu)):
         rows.append(Setup(f"{assumed.machines} x {name}", work, Place(place.cores, place.gpus, assumed.machines)))

@@ -33,12 +33,12 @@ class Setup:
     name: str
     work: Work
     place: Place
-    in_turn: bool = False  # whether its cores and its GPU wait for each other
+    one_process: bool = False  # whether one process does all, whose GPU waits while it writes lines
     drawn: bool = False  # whether the figure has it
 
     def capacity(self, assumed: Assumptions) -> Capacity:
         """Return what it can do."""
-        return capacity(self.work, self.place, assumed, in_turn=self.in_turn)
+        return capacity(self.work, self.place, assumed, one_process=self.one_process)
 
     def figures(self, assumed: Assumptions) -> dict[str, float | str]:
         """Return its numbers by name."""
@@ -71,7 +71,7 @@ def kinds_table(works: Mapping[str, tuple[Work, Work]], assumed: Assumptions) ->
     """Return what kinds of pictures take: of the first work by cores alone, of the second with a GPU."""
     carry = [f"{gigabits:g} Gbit/s carries" for gigabits in NETWORKS]
     names = ("MB", "decode, ms", "resize, ms", "all of a core, ms", "cores a GPU", "a second by 1 GPU", "held up by")
-    table = Table("", *names, *carry, title=f"by pictures; a GPU with {assumed.machine_cores} cores, overlapped")
+    table = Table("", *names, *carry, title=f"by pictures; a GPU with {assumed.machine_cores} cores, several processes")
     for name, (cores, gpu) in works.items():
         decode, resize, *_ = cores.stages.values()
         own = Setup(name, gpu, Place(assumed.machine_cores, 1))

@@ -1,7 +1,5 @@
 """The reading of images."""
 
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +9,7 @@ from helpers import RED, WHITE, draw, refusal
 from PIL import Image
 
 from promptad.data import images
-from promptad.data.images import IMAGE_SUFFIXES, is_large, read_each, read_image, read_image_bytes
+from promptad.data.images import IMAGE_SUFFIXES, is_large, read_image, read_image_bytes
 from promptad.data.masks import read_mask
 from promptad.data.search import find_images, list_images
 
@@ -211,26 +209,6 @@ def test_an_enormous_image_is_refused_with_the_reason(tmp_path: Path, monkeypatc
     path = draw(tmp_path / "large.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)
     assert refusal(read_image, path) == f"picture {path} is too large: it has more than 40 pixels; scale it down"
-
-
-def test_large_images_are_read_one_after_another_in_the_calling_thread(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(images, "LARGE", 100)
-    small = [draw(tmp_path / f"small{number}.png", size=(10, 10)) for number in range(3)]
-    large = [draw(tmp_path / f"large{number}.png", size=(11, 10)) for number in range(2)]
-    items = [small[0], large[0], small[1], tmp_path / "missing.png", large[1], small[2]]
-    threads: dict[Path, int] = {}
-
-    def read(path: Path) -> str:
-        threads[path] = threading.get_ident()
-        return path.name
-
-    with ThreadPoolExecutor(2) as pool:
-        assert list(read_each(pool, read, items)) == [path.name for path in items]
-        assert list(read_each(pool, len, [[large[0]], []], lambda item: item[0] if item else None)) == [1, 0]
-    here = threading.get_ident()
-    assert {path for path, thread in threads.items() if thread == here} == set(large)
 
 
 def test_images_are_listed_sorted_without_hidden_and_other_files(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """A user's own part: trained on good images only, then used to predict others."""
 
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,13 @@ import pytest
 import torch
 from helpers import LIGHT, LIGHTEST, TINY, Own, Trained, assert_refused, call, contents, read_lines
 from matplotlib.figure import Figure
+from PIL import Image
 
 from promptad import PromptAD
 from promptad.data.images import read_image
+from promptad.models.multi_prototype.detector import MultiPrototypeDetector
 from promptad.runtime import judge
+from promptad.runtime import predict as runtime_predict
 from promptad.runtime.predict import predict
 from promptad.runtime.predictions import ONE_IMAGE
 
@@ -46,6 +50,31 @@ def test_batches_of_any_size_give_the_same_lines(own: Own, tmp_path: Path) -> No
     assert [line["path"] for line in complete] == [line["path"] for line in small]
     for one, other in zip(complete, small, strict=True):
         assert one.get("raw") == pytest.approx(other.get("raw"), abs=1e-3)
+
+
+def test_beside_a_gpu_the_next_pictures_are_read_while_it_computes(
+    own: Own, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures = [path for path in sorted(own.new.iterdir()) if path.name != "broken.png"][:4]
+    begun = {str(path): threading.Event() for path in pictures}
+    seen: list[bool] = []
+
+    def read(path: str | Path, bit_depth: int | None) -> Image.Image:
+        begun[str(path)].set()
+        return read_image(path, bit_depth)
+
+    def run(self: MultiPrototypeDetector, squares: np.ndarray) -> dict[str, np.ndarray]:
+        seen.append(seen != [] or all(begun[str(path)].wait(10) for path in pictures[2:]))
+        return computed(self, squares)
+
+    computed, usual = MultiPrototypeDetector.run, own.lines(tmp_path / "usual", "--batch-size", "2")
+    monkeypatch.setattr(runtime_predict, "read_image", read)
+    monkeypatch.setattr(MultiPrototypeDetector, "run", run)
+    monkeypatch.setattr(MultiPrototypeDetector, "on_gpu", True)
+    outcome = call("predict", own.part, *pictures, "--output", tmp_path / "beside", "--batch-size", "2")
+    assert (outcome.code, seen) == (0, [True, True])
+    by_path = {line["path"]: line for line in usual}
+    assert read_lines(tmp_path / "beside") == [by_path[str(path)] for path in pictures]
 
 
 def test_the_rate_moves_the_threshold_and_nothing_else(own: Own, tmp_path: Path) -> None:

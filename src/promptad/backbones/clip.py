@@ -2,13 +2,11 @@
 
 import hashlib
 import math
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
-from typing import TypeVar
 
 import numpy as np
 import PIL
@@ -18,7 +16,8 @@ from torch import Tensor, nn
 
 from promptad.backbones.base import ImageEncoder, PatchEncoder, TextEncoder, Tokenizer
 from promptad.backbones.feature_cache import CacheKey, FeatureCache
-from promptad.data.images import ImageLike, read_each
+from promptad.data.batches import read_batches
+from promptad.data.images import ImageLike
 from promptad.data.reading import Reading
 from promptad.data.squares import packed, square_image, unpacked
 from promptad.features import ImageFeatures
@@ -26,8 +25,6 @@ from promptad.settings import BackboneSettings
 
 CACHED_FORMAT = 3  # to be increased whenever the features change
 LIBRARIES = (PIL.__version__, torch.__version__)  # other versions may differ in the last bits
-
-Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +44,11 @@ class Backbone:
     quick_gelu: bool = False  # whether its activation is QuickGELU, which the weights do not tell
     cache: FeatureCache | None = None  # of features on disk
     memory: PatchEncoder | None = None  # a second encoder, whose features a memory bank is made of; None: the CLIP's
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether it computes on a GPU."""
+        return self.device.type != "cpu"
 
     @property
     def log_temperature(self) -> float:
@@ -102,7 +104,6 @@ class Backbone:
         """
         with ThreadPoolExecutor() as pool:
             reading = reading or Reading()
-            count = reading.tiles.count
             key_of = partial(self._key, reading=reading)
             keys: list[CacheKey | None] = [None] * len(images)
             keys = keys if self.cache is None else list(pool.map(key_of, images))
@@ -110,20 +111,15 @@ class Backbone:
             missing = [number for number, known in enumerate(features) if known is None]
             if len(missing) < len(images):
                 advance(len(images) - len(missing))
-            together = max(1, batch_size // count)
-            batches = [missing[start : start + together] for start in range(0, len(missing), together)]
-            read = partial(self._read_squares, reading=reading, layers=layers)
-            coming = (read_each(pool, read, [images[i] for i in batch]) for batch in batches)
-            # On a CPU, reading threads would delay the encoding threads, which wait for each other at every layer.
-            ahead = coming if self.device.type == "cpu" else _one_ahead(coming)
-            for batch, of_images in zip(batches, ahead, strict=True):
-                squares = [square for of_image in of_images for square in of_image]
-                encoded = self._encode_parts(squares, batch_size, layers, local)
-                for row, number in enumerate(batch):
-                    features[number] = encoded.rows(slice(row * count, (row + 1) * count))
+            numbers = iter(missing)
+            unread = [images[number] for number in missing]
+            for encoded in self._encode_batches(pool, unread, batch_size, reading, layers, local):
+                batch = list(islice(numbers, len(encoded)))
+                for number, own in zip(batch, encoded, strict=True):
+                    features[number] = own
                 advance(len(batch))
                 if self.cache is not None and local:
-                    list(pool.map(self.cache.write, [keys[i] for i in batch], [features[i] for i in batch]))
+                    list(pool.map(self.cache.write, [keys[i] for i in batch], encoded))
         if self.cache is not None and missing:
             self.cache.prune()
         return ImageFeatures.joined([known for known in features if known is not None])
@@ -140,10 +136,23 @@ class Backbone:
         pixels = self._normalised(second[0], self.memory.mean, self.memory.std)
         return replace(features, layers=self.memory.encode(pixels))
 
-    def _encode_parts(self, squares: Sequence[np.ndarray], batch_size: int, layers: bool, local: bool) -> ImageFeatures:
-        """Encode squares, `batch_size` at a time: those of one image may be more."""
-        parts = [squares[start : start + batch_size] for start in range(0, len(squares), batch_size)]
-        return ImageFeatures.joined([self.encode_squares(np.stack(part), layers, local) for part in parts])
+    def _encode_batches(
+        self,
+        pool: Executor,
+        images: Sequence[ImageLike],
+        batch_size: int,
+        reading: Reading,
+        layers: bool,
+        local: bool,
+    ) -> Iterator[list[ImageFeatures]]:
+        """Yield the features of images, batch by batch, each image's for itself."""
+        count = reading.tiles.count
+        read = partial(self._read_squares, reading=reading, layers=layers)
+        for batch, of_images in read_batches(pool, read, images, max(1, batch_size // count), ahead=self.on_gpu):
+            squares = [square for of_image in of_images for square in of_image]
+            parts = [squares[start : start + batch_size] for start in range(0, len(squares), batch_size)]
+            encoded = ImageFeatures.joined([self.encode_squares(np.stack(part), layers, local) for part in parts])
+            yield [encoded.rows(slice(row * count, (row + 1) * count)) for row in range(len(batch))]
 
     def _read_squares(self, image: ImageLike, reading: Reading, layers: bool) -> list[np.ndarray]:
         return [self._square(window, layers) for window in reading.windows(image)]
@@ -202,13 +211,3 @@ class Backbone:
     def prompt_ids(self, text: str, first: bool = True) -> list[int]:
         """Return the tokens of `text` as a whole prompt, with start and end; not `first`: vectors come before it."""
         return [*self.tokenizer.start, *self.token_ids(text, first), *self.tokenizer.end]
-
-
-def _one_ahead(items: Iterable[Item]) -> Iterator[Item]:
-    """Yield items, each after the next one has been requested from `items`."""
-    iterator = iter(items)
-    ahead = deque(islice(iterator, 1))
-    for item in iterator:
-        ahead.append(item)
-        yield ahead.popleft()
-    yield from ahead

@@ -2,14 +2,13 @@
 
 import struct
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, TypeVar, Union
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, Union
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError, features
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 ImageLike: TypeAlias = Union[str, Path, Image.Image, np.ndarray, "Tensor"]
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 # Pillow's decoders that are used: others start programs (EPS), or are not meant for photographs.
 FORMATS = ["PNG", "JPEG", "BMP", "DIB", "TIFF", "WEBP", "GIF", "JPEG2000", "PPM"]
@@ -96,21 +93,6 @@ def _deep_pixels(image: ImageLike) -> np.ndarray | None:
         return pixels if pixels.dtype == np.uint16 else None
     with _opened(image) as (opened, _):
         return deep_pixels(opened)
-
-
-def read_each(
-    pool: Executor,
-    read: Callable[[Item], Result],
-    items: Sequence[Item],
-    path_of: Callable[[Item], Any] = lambda one: one,
-) -> Iterator[Result]:
-    """Apply `read` to images in the threads of a pool, but to large ones one after another in the calling thread.
-
-    A large image takes many times its file's size while it is decoded, and each thread's allocator keeps what it once
-    had. Reading starts at once; results come in order. `path_of` gives the path of an item, or what else it is.
-    """
-    reading = [None if is_large(path_of(item)) else pool.submit(read, item) for item in items]
-    return (read(item) if task is None else task.result() for item, task in zip(items, reading, strict=True))
 
 
 def is_large(image: Any) -> bool:

@@ -8,8 +8,8 @@ from functools import partial
 import numpy as np
 
 from promptad.backbones.clip import Backbone
+from promptad.data.batches import read_each
 from promptad.data.fingerprints import files_sha256
-from promptad.data.images import read_each
 from promptad.data.masks import read_mask
 from promptad.data.reading import Reading, tiles_of
 from promptad.data.search import joined_names

@@ -173,6 +173,11 @@ class AnomalyDetector(ABC):
             layers=memory.layer_indices,
         )
 
+    @property
+    def on_gpu(self) -> bool:
+        """Whether it computes on a GPU."""
+        return self.backbone.on_gpu
+
     def outputs(self, features: ImageFeatures) -> dict[str, Tensor]:
         """Return all outputs for the features of N images. It can be traced, which is how a detector is exported."""
         known = self.add_memory_distances(features)

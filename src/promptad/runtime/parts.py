@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from promptad.data.images import read_each
+from promptad.data.batches import read_each
 from promptad.data.reading import Reading
 from promptad.data.search import FoundImages, find_below, find_images, is_drawn, joined_names
 from promptad.errors import InputError

@@ -12,7 +12,8 @@ from typing import NamedTuple, Protocol, Self, TypeAlias, TypeVar, cast
 import numpy as np
 from PIL import Image as Pillow
 
-from promptad.data.images import ImageLike, is_large, read_each, read_image, read_image_bytes
+from promptad.data.batches import read_batches
+from promptad.data.images import ImageLike, is_large, read_image, read_image_bytes
 from promptad.data.reading import Reading
 from promptad.data.region_of_interest import RegionOfInterest
 from promptad.data.squares import packed, square_image
@@ -36,6 +37,10 @@ class Predictor(Protocol):
     @property
     def metadata(self) -> Metadata:
         """What is known of it."""
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether it computes on a GPU, beside which processors read the next images."""
 
     def with_picture(self, picture: PictureSettings) -> Self:
         """Return it looking at another region of pictures."""
@@ -81,7 +86,8 @@ def predict(
 ) -> Iterator[tuple[PredictionRecord, np.ndarray | None]]:
     """Yield the record of each image, in their order, with its anomaly map [H, W].
 
-    An image that cannot be read has its error in its record, and no map. One batch is in memory at a time.
+    An image that cannot be read has its error in its record, and no map. One batch is in memory at a time,
+    beside a GPU two: the next is read meanwhile.
 
     Args:
         predictor: the detector.
@@ -91,7 +97,7 @@ def predict(
         advance: called with how many squares more are done.
     """
     load = partial(load_image, known=predictor.metadata, masks=masks)
-    for batch, loaded in _read_batches(load, paths, together(predictor.metadata, batch_size)):
+    for batch, loaded in _read_batches(predictor, load, paths, batch_size):
         yield from predict_loaded(predictor, [str(path) for path in batch], loaded, batch_size, advance)
 
 
@@ -100,7 +106,7 @@ def predict_stored(
 ) -> Iterator[tuple[PredictionRecord, np.ndarray | None]]:
     """Predict images as `predict` does, in the same batches, from the bytes of their files."""
     load = partial(_load_stored, known=predictor.metadata)
-    for batch, loaded in _read_batches(load, images, together(predictor.metadata, batch_size)):
+    for batch, loaded in _read_batches(predictor, load, images, batch_size):
         yield from predict_loaded(predictor, [image.name for image in batch], loaded, batch_size)
 
 
@@ -110,13 +116,11 @@ def together(known: Metadata, batch_size: int) -> int:
 
 
 def _read_batches(
-    load: Callable[[Item], Loaded | InputError], images: Sequence[Item], size: int
+    predictor: Predictor, load: Callable[[Item], Loaded | InputError], images: Sequence[Item], batch_size: int
 ) -> Iterator[tuple[Sequence[Item], list[Loaded | InputError]]]:
-    """Yield images batch by batch, and as they were read."""
+    """Yield images batch by batch, and as they were read; beside a GPU the next batch is read meanwhile."""
     with ThreadPoolExecutor() as pool:
-        for start in range(0, len(images), size):
-            batch = images[start : start + size]
-            yield batch, list(read_each(pool, load, batch))
+        yield from read_batches(pool, load, images, together(predictor.metadata, batch_size), ahead=predictor.on_gpu)
 
 
 def load_image(image: ImageLike, known: Metadata, masks: Path | None = None) -> Loaded | InputError:
@@ -174,7 +178,7 @@ def predict_images(
     """
     found: list[Outputs] = []
     load = partial(load_image, known=predictor.metadata, masks=masks)
-    for _, loaded in _read_batches(load, images, together(predictor.metadata, batch_size)):
+    for _, loaded in _read_batches(predictor, load, images, batch_size):
         for read in loaded:
             if isinstance(read, InputError):
                 raise read

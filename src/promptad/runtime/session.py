@@ -113,6 +113,11 @@ class Session:
             raise InputError("no images to score: give at least one")
         return predict_images(self, given, batch_size)
 
+    @property
+    def on_gpu(self) -> bool:
+        """Whether it computes on a GPU: its engines run on processors."""
+        return False
+
     def with_picture(self, picture: PictureSettings) -> "Session":
         """Return the session looking at another region of pictures."""
         other = copy(self)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from promptad.data.images import read_each
+from promptad.data.batches import read_each
 from promptad.runtime.arrivals import RESCAN, Arrivals, Picture, utc
 from promptad.runtime.drift import Drift
 from promptad.runtime.journal import Entry, Journal
