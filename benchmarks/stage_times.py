@@ -78,6 +78,7 @@ class Known:
 
     metadata: Metadata
     outputs: Outputs
+    on_gpu: bool = False
 
     def with_picture(self, picture: PictureSettings) -> "Known":
         """Return it looking at another region."""

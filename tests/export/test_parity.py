@@ -105,8 +105,8 @@ def test_a_vit_of_a_true_architecture_gives_them_too(name: str, suffix: str, tmp
 
 
 def random_vit(settings: Settings) -> AnomalyDetector:
-    """A detector on a ViT-B-16 with random weights, with its starting words."""
-    backbone = random_backbone("ViT-B-16", image_size=SMALL)
+    """A detector on a ViT-S-16 with random weights, with its starting words."""
+    backbone = random_backbone("ViT-S-16", image_size=SMALL)
     training = TrainingSettings(epochs=0, views=2)
     settings = replace(settings, backbone=backbone.settings, training=training)
     task = TrainTask(Subject("demo", "carpet", (), ""), encode_support(backbone, support(), settings), settings)
