@@ -34,26 +34,37 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _towers_are_traced_once() -> Iterator[None]:
-    """The same image encoder is exported by many tests: tracing it takes seconds, and gives the same graph."""
+def _graphs_are_traced_once() -> Iterator[None]:
+    """The same encoders and detectors are exported by many tests: tracing one takes seconds, and gives the same."""
     if find_spec("onnxscript") is None:
         yield
         return
     from promptad.export import detector_graphs, onnx  # noqa: PLC0415 where it is installed
 
-    traced: dict[str, Any] = {}
-    trace = onnx.encoder_graph
+    traced: dict[str, tuple[Any, Any]] = {}
 
-    def traced_once(backbone: Backbone, layers: bool) -> Any:
+    def encoder_of(backbone: Backbone, *more: Any) -> str:
         encoder = backbone.image_encoder
-        key = repr((backbone.settings, backbone.weights_sha256, encoder.image_size, encoder.layer_indices, layers))
-        if key not in traced:
-            traced[key] = trace(backbone, layers)
-        return copy.deepcopy(traced[key])
+        return repr((backbone.settings, backbone.weights_sha256, encoder.image_size, encoder.layer_indices, more))
+
+    def once(trace: Callable[..., Any], name_of: Callable[..., str]) -> Callable[..., Any]:
+        def traced_once(one: Any, *more: Any, **named: Any) -> Any:
+            name = f"{trace.__name__} {name_of(one, *more, *named.values())}"
+            if name not in traced:
+                traced[name] = trace(one, *more, **named), one  # which keeps what it is named by
+            return copy.deepcopy(traced[name][0])
+
+        return traced_once
 
     with pytest.MonkeyPatch.context() as patch:
-        for module in (onnx, detector_graphs):
-            patch.setattr(module, "encoder_graph", traced_once)
+        for graph, name_of in (
+            ("preparation_graph", encoder_of),
+            ("encoder_graph", encoder_of),
+            ("head_graph", lambda detector: str(id(detector))),
+        ):
+            trace = once(getattr(onnx, graph), name_of)
+            for module in (onnx, detector_graphs):
+                patch.setattr(module, graph, trace)
         yield
 
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,14 @@ from promptad import PromptAD
 CHECKPOINTS = Path(__file__).parent / "models" / "format_7"  # of images of 32 pixels a side
 
 
+@cache
+def detector_of(name: str) -> PromptAD:
+    """The detector of a checkpoint."""
+    return PromptAD.load(CHECKPOINTS / name)
+
+
 def export_whole(file: Path) -> Path:
-    PromptAD.load(CHECKPOINTS / "multi_prototype_memory.pt").export(file)
+    detector_of("multi_prototype_memory.pt").export(file)
     return file
 
 
@@ -28,7 +35,7 @@ def export_heads(folder: Path) -> list[Path]:
     folder.mkdir(exist_ok=True)
     heads = [folder / "banked.onnx", folder / "plain.onnx"]
     for head, name in zip(heads, ("multi_prototype_memory.pt", "multi_prototype.pt"), strict=True):
-        PromptAD.load(CHECKPOINTS / name).export(head, tower=folder / "tower.onnx")
+        detector_of(name).export(head, tower=folder / "tower.onnx")
     return heads
 
 

@@ -25,7 +25,7 @@ WEB = ("fastapi", "uvicorn")  # what only the service needs
 NEEDS_WEB = {"promptad.serve.app", "promptad.serve.gate"}
 HEAVY = ("torch", "open_clip", "matplotlib", "scipy", "cv2", "rich")  # what the runtime does without
 UNLABELLED = {
-    *("images", "bit_depth", "squares", "transforms", "fingerprints", "disturbances", "reading", "tiles"),
+    *("images", "batches", "bit_depth", "squares", "transforms", "fingerprints", "disturbances", "reading", "tiles"),
     *("region_of_interest", "search", "corruptions", "arrays", "inputs"),
 }  # modules of data
 LABELLED = {"TestImage", "ClassDataset", "TestSplit"}  # classes that hold test labels

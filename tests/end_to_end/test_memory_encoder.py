@@ -5,11 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import CHECKPOINT, LIGHTEST, Outcome, assert_refused, call, read_lines
+from helpers import CHECKPOINT, LIGHTEST, Outcome, assert_refused, call, only_row, read_lines
 from little_vit import LITTLE, write_weights
 
 from promptad.models.multi_prototype.detector import MultiPrototypeDetector
 from promptad.models.registry import load_detector
+from promptad.results.table import HASH_DIGITS
 from promptad.runtime.session import Session
 
 SMALL = ("--backbone", "tiny", "--img-resize", "48")
@@ -45,6 +46,15 @@ def detector(learned: tuple[Path, Outcome]) -> MultiPrototypeDetector:
     found = load_detector(learned[0], torch.device("cpu"))
     assert isinstance(found, MultiPrototypeDetector)
     return found
+
+
+def test_the_row_of_its_results_names_both_weights(
+    learned: tuple[Path, Outcome], detector: MultiPrototypeDetector
+) -> None:
+    row, memory = only_row(learned[0].parent.parent), detector.backbone.memory
+    assert memory is not None
+    assert row["weights"] == detector.backbone.weights_sha256[:HASH_DIGITS]
+    assert row["memory_weights"] == memory.weights_sha256[:HASH_DIGITS] != row["weights"]
 
 
 def test_predictions_are_the_same_without_torch(

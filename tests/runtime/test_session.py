@@ -13,10 +13,10 @@ from exported import SIDE, carpets, head_of, trained
 from helpers import call, read_lines, refusal
 
 import promptad
-from promptad.runtime import engines
+from promptad.runtime import engines, session
 from promptad.runtime.__main__ import main
 from promptad.runtime.engines import open_graph
-from promptad.runtime.session import Session, TowerSession
+from promptad.runtime.session import Session, TowerSession, open_sessions
 
 NAME = "multi-prototype+memory"
 PACKAGES = ("numpy", "PIL", "onnxruntime", "flatbuffers", "google", "packaging")  # of an environment without torch
@@ -143,6 +143,30 @@ def test_a_whole_file_is_no_tower_and_needs_none(folder: Path, tmp_path: Path) -
     message = refusal(Session, tmp_path / "whole.onnx", tower=folder / "tower.onnx")
     assert "with an image encoder of its own" in message
     assert "does not read" in refusal(open_graph, _ir(tmp_path), "onnxruntime")
+
+
+def test_of_many_files_each_head_has_one_thread_and_their_tower_all(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[tuple[str, int | None]] = []
+
+    def note(path: Path, engine: str | None, precision: str, threads: int | None) -> engines.Graph:
+        opened.append((path.name, threads))
+        return open_graph(path, engine, precision, threads)
+
+    monkeypatch.setattr(session, "open_graph", note)
+    files = [folder / f"{NAME}.onnx", folder / "tower.onnx"]
+    few = open_sessions(files)
+    assert opened == [(f"{NAME}.onnx", None), ("tower.onnx", None)]
+    monkeypatch.setattr(session, "MANY", 1)
+    opened.clear()
+    many = open_sessions(files)
+    assert opened == [(f"{NAME}.onnx", 1), ("tower.onnx", 1), ("tower.onnx", None)]
+    opened.clear()
+    open_sessions(files, threads=2)
+    assert opened == [(f"{NAME}.onnx", 2), ("tower.onnx", 2)]
+    scores = [sessions[0].predict(carpets()).score for sessions in (few, many)]
+    np.testing.assert_allclose(scores[1], scores[0], rtol=0, atol=1e-6)
 
 
 def _ir(folder: Path) -> Path:

@@ -50,7 +50,7 @@ class RunRecord:
 
     def row(self, seconds: float | None) -> dict[str, Any]:
         """Return its row in the table of results."""
-        detector, settings = self.detector, self.detector.settings
+        detector, settings, memory = self.detector, self.detector.settings, self.detector.backbone.memory
         return {
             "class": detector.class_name,
             **configuration_of(settings),
@@ -72,6 +72,7 @@ class RunRecord:
             "commit": package_commit(),
             "protocol": self.protocol,
             "settings": json.dumps(settings.to_dict(), sort_keys=True),
+            "memory_weights": memory.weights_sha256[:HASH_DIGITS] if memory else "",
         }
 
     @property

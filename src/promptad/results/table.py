@@ -17,7 +17,7 @@ from promptad.utils.json_text import parse_json
 KEY_COLUMNS = ("class", "system", "level", "memory", "select")
 RUN_COLUMNS = ("dataset", "data", "k", "seed", "n_pro", "n_pro_ab", "epochs", "backbone", "weights", "run")
 COUNT_COLUMNS = ("test_images", "seconds")
-PROVENANCE_COLUMNS = ("support", "version", "commit", "protocol", "settings")
+PROVENANCE_COLUMNS = ("support", "version", "commit", "protocol", "settings", "memory_weights")
 RESULT_COLUMNS = (*KEY_COLUMNS, *RUN_COLUMNS, *METRIC_TITLES, *COUNT_COLUMNS, *PROVENANCE_COLUMNS)
 FIRST_COLUMNS = {*KEY_COLUMNS, *RUN_COLUMNS, *("i_roc", "i_ap", "i_f1", "p_roc", "p_pro"), *COUNT_COLUMNS}
 DISTURBED_COLUMNS = ("disturbance", "strength", "false_alarms", "misses")  # more of the table of disturbed pictures

@@ -16,6 +16,8 @@ from promptad.runtime.predict import predict_images
 from promptad.settings import BATCH_SIZE, PictureSettings
 from promptad.structures import Prediction
 
+MANY = 16  # files: an engine starts threads for each, and a thousand heads need no thousand pools of them
+
 
 class TowerSession:
     """An exported image encoder, which the sessions of several heads may share.
@@ -160,13 +162,13 @@ def open_sessions(
         paths: their files; towers among them are opened for their heads, other towers are looked for beside these.
         engine: as of `TowerSession`.
         precision: the same.
-        threads: the same.
+        threads: the same; but of more than `MANY` files, each head has one by default, for they work in turn.
 
     Raises:
         InputError: as of `Session`.
     """
-    files = [(path, open_graph(path, engine, precision, threads)) for path in paths]
-    known = [(path, graph, ExportedText.from_json(graph.text, path)) for path, graph in files]
+    single = threads is None and len(paths) > MANY
+    known = [(path, *_opened(path, engine, precision, threads, single_head=single)) for path in paths]
     towers = {
         text.tower.identity: TowerSession(path, engine=engine, precision=precision, threads=threads, graph=graph)
         for path, graph, text in known
@@ -182,6 +184,17 @@ def open_sessions(
             towers[text.tower.identity] = session.tower
         sessions.append(session)
     return sessions
+
+
+def _opened(
+    path: Path, engine: str | None, precision: str, threads: int | None, *, single_head: bool
+) -> tuple[Graph, ExportedText]:
+    """Open a file, a head with a single thread if asked for, and read what it tells of itself."""
+    graph = open_graph(path, engine, precision, 1 if single_head else threads)
+    text = ExportedText.from_json(graph.text, path)
+    if single_head and text.kind != HEAD:
+        graph = open_graph(path, engine, precision, threads)
+    return graph, text
 
 
 def graph_inputs(squares: np.ndarray, side: int) -> dict[str, np.ndarray]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Any, TypeAlias
 
 from rich.console import Console
@@ -14,7 +15,7 @@ ProgressLike: TypeAlias = bool | Callable[[int], Any]  # whether a bar is shown,
 
 @contextmanager
 def progress_bar(console: Console) -> Iterator[Progress]:
-    """Show progress bars with the time left, on a terminal only."""
+    """Show progress bars with the time left, on a terminal, or in a notebook that has widgets."""
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -24,9 +25,14 @@ def progress_bar(console: Console) -> Iterator[Progress]:
         TextColumn("{task.fields[note]}", markup=False),
     )
     # Rich forgets steps older than the period: the time left of slow steps needs a long one.
-    options: dict[str, Any] = {"transient": True, "disable": not console.is_terminal, "speed_estimate_period": ONE_DAY}
+    options: dict[str, Any] = {"transient": True, "disable": not can_show(console), "speed_estimate_period": ONE_DAY}
     with Progress(*columns, console=console, **options) as progress:
         yield progress
+
+
+def can_show(console: Console) -> bool:
+    """Whether a console can show a bar: a terminal, or a notebook that has widgets."""
+    return console.is_terminal or (console.is_jupyter and find_spec("ipywidgets") is not None)
 
 
 def add_task(progress: Progress, description: str, total: int, done: int = 0) -> TaskID:
@@ -44,8 +50,8 @@ def reported(progress: ProgressLike, description: str, total: int) -> Iterator[C
     """Yield a function to call with how many more of `total` are done: a bar, or the caller's own function, tells it.
 
     Args:
-        progress: True shows a bar on standard error, if that is a terminal; a function is called with how many are done
-            so far.
+        progress: True shows a bar on standard error, if that is a terminal, or in a notebook; a function is called with
+            how many are done so far.
         description: of the bar.
         total: how many there are.
     """

@@ -13,8 +13,9 @@ from promptad.data.demo import draw_image
 from promptad.features import ImageFeatures
 from promptad.models.memory_bank import MemoryBank
 from promptad.models.multi_prototype.detector import MultiPrototypeDetector
+from promptad.models.multi_prototype.gumbel import Gumbel
 from promptad.models.multi_prototype.known_defects import NEARLY_SAME, OWN_NORMAL, SHARE, KnownDefects
-from promptad.models.multi_prototype.threshold import ConfirmedScores, Gumbel, NormalScoreDistribution, conformal_level
+from promptad.models.multi_prototype.normal_scores import ConfirmedScores, NormalScoreDistribution, conformal_level
 from promptad.settings import TINY_BACKBONE, BackboneSettings, ScoringSettings, TrainingSettings
 from promptad.structures import ANOMALY, GOOD
 

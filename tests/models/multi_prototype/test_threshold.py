@@ -12,18 +12,10 @@ from scipy.stats import norm  # type: ignore[attr-defined]  # it has no type stu
 
 from promptad.models.memory_bank import CalibratedMemory, MemoryBank
 from promptad.models.multi_prototype.calibration import calibrate
+from promptad.models.multi_prototype.gumbel import MEMORY_EXTRA, WORDS_EXTRA, Gumbel, average, fit_gumbel, inflated
+from promptad.models.multi_prototype.normal_scores import NormalScoreDistribution, folds
 from promptad.models.multi_prototype.scoring import score_features
-from promptad.models.multi_prototype.threshold import (
-    MEMORY_EXTRA,
-    WORDS_EXTRA,
-    Gumbel,
-    NormalScoreDistribution,
-    average,
-    fit_gumbel,
-    folds,
-    inflated,
-    map_maxima,
-)
+from promptad.models.multi_prototype.threshold import map_maxima
 
 
 def test_each_image_is_left_out_once() -> None:

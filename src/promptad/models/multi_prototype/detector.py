@@ -18,9 +18,10 @@ from promptad.models.multi_prototype.explain import explain
 from promptad.models.multi_prototype.head import PrototypeHead
 from promptad.models.multi_prototype.known_defects import KnownDefects
 from promptad.models.multi_prototype.names import abnormal_names
+from promptad.models.multi_prototype.normal_scores import NormalScoreDistribution
 from promptad.models.multi_prototype.scoring import score_class_tokens
 from promptad.models.multi_prototype.similarities import normal_similarities
-from promptad.models.multi_prototype.threshold import NormalScoreDistribution, Thresholds
+from promptad.models.multi_prototype.threshold import Thresholds
 from promptad.models.multi_prototype.verdicts import Taught
 from promptad.runtime.metadata import Metadata
 from promptad.settings import ScoringSettings, Settings

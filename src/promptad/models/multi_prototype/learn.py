@@ -13,9 +13,9 @@ from promptad.models.multi_prototype.explain import StateDirections
 from promptad.models.multi_prototype.fusion import weigh_distances, weigh_words
 from promptad.models.multi_prototype.head import PrototypeHead
 from promptad.models.multi_prototype.likeness import Likeness
+from promptad.models.multi_prototype.normal_scores import NormalScoreDistribution
 from promptad.models.multi_prototype.support_distance import SupportDistance
 from promptad.models.multi_prototype.teaching import taught_by
-from promptad.models.multi_prototype.threshold import NormalScoreDistribution
 from promptad.models.multi_prototype.trainer import Trainer, run_epochs
 from promptad.settings import Settings
 

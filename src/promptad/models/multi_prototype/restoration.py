@@ -21,12 +21,14 @@ from promptad.models.multi_prototype.detector import (
     layer_keys,
 )
 from promptad.models.multi_prototype.explain import StateDirections
+from promptad.models.multi_prototype.gumbel import Gumbel
 from promptad.models.multi_prototype.head import PrototypeHead
 from promptad.models.multi_prototype.likeness import Likeness
+from promptad.models.multi_prototype.normal_scores import NormalScoreDistribution
 from promptad.models.multi_prototype.prototypes import Prototypes
 from promptad.models.multi_prototype.restored_verdicts import check_verdicts, restore_taught
 from promptad.models.multi_prototype.support_distance import SupportDistance
-from promptad.models.multi_prototype.threshold import Gumbel, NormalScoreDistribution, Thresholds
+from promptad.models.multi_prototype.threshold import Thresholds
 from promptad.settings import Settings
 from promptad.structures import Look
 

@@ -13,8 +13,8 @@ from promptad.features import ImageFeatures
 from promptad.models.checkpoint import check_shapes, damaged
 from promptad.models.multi_prototype.detector import MultiPrototypeDetector, layer_keys
 from promptad.models.multi_prototype.known_defects import KnownDefects
+from promptad.models.multi_prototype.normal_scores import ConfirmedScores
 from promptad.models.multi_prototype.teaching import with_good
-from promptad.models.multi_prototype.threshold import ConfirmedScores
 from promptad.models.multi_prototype.verdicts import Taught, Verdict
 from promptad.settings import Settings
 

@@ -20,7 +20,8 @@ from promptad.models.anomaly_map import resampled
 from promptad.models.multi_prototype.detector import MultiPrototypeDetector
 from promptad.models.multi_prototype.head import PrototypeHead
 from promptad.models.multi_prototype.known_defects import KnownDefects
-from promptad.models.multi_prototype.threshold import ConfirmedScores, NormalScoreDistribution, map_maxima
+from promptad.models.multi_prototype.normal_scores import ConfirmedScores, NormalScoreDistribution
+from promptad.models.multi_prototype.threshold import map_maxima
 from promptad.models.multi_prototype.verdicts import Taught, Verdict, named_verdicts
 from promptad.settings import BATCH_SIZE
 

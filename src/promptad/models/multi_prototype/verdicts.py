@@ -9,7 +9,7 @@ from torch import Tensor
 from promptad.errors import InputError
 from promptad.features import ImageFeatures
 from promptad.models.multi_prototype.head import PrototypeHead
-from promptad.models.multi_prototype.threshold import NormalScoreDistribution
+from promptad.models.multi_prototype.normal_scores import NormalScoreDistribution
 from promptad.structures import DEFECTIVE, GOOD
 
 SHOWN = 5  # verdicts that are named where one is not found
