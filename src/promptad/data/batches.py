@@ -12,6 +12,10 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
+class Large:
+    """Stands for a large image, which is not read in a pool."""
+
+
 def read_each(
     pool: Executor,
     read: Callable[[Item], Result],
@@ -23,8 +27,13 @@ def read_each(
     A large image takes many times its file's size while it is decoded, and each thread's allocator keeps what it once
     had. Reading starts at once; results come in order. `path_of` gives the path of an item, or what else it is.
     """
-    reading = [None if is_large(path_of(item)) else pool.submit(read, item) for item in items]
-    return (read(item) if task is None else task.result() for item, task in zip(items, reading, strict=True))
+
+    def read_small(item: Item) -> Result | Large:
+        return Large() if is_large(path_of(item)) else read(item)
+
+    reading = [pool.submit(read_small, item) for item in items]
+    found = ((item, task.result()) for item, task in zip(items, reading, strict=True))
+    return (read(item) if isinstance(result, Large) else result for item, result in found)
 
 
 def read_batches(

@@ -142,9 +142,13 @@ class AnomalyDetector(ABC):
     def learned(self) -> dict[str, Any]:
         """Return what was trained, as tensors on the CPU, by its checkpoint keys."""
 
-    @property
+    @cached_property
     def metadata(self) -> Metadata:
         """What is known of it beside its numbers; its backbone has the current path of its weights."""
+        return self.make_metadata()
+
+    def make_metadata(self) -> Metadata:
+        """Return `metadata`, which is asked for with each batch."""
         backbone, subject = self.backbone, self.subject
         return Metadata(
             class_name=subject.class_name,

@@ -135,12 +135,11 @@ class MultiPrototypeDetector(AnomalyDetector):
             explained["distance"] = head.distance.of(features.class_token)
         return explained
 
-    @property
-    def metadata(self) -> Metadata:
-        """What is known of it beside its numbers."""
+    def make_metadata(self) -> Metadata:
+        """Return what is known of it beside its numbers."""
         states, scores, unsure = self.head.states, self.normal_scores, self.settings.scoring.unsure_rate
         return replace(
-            super().metadata,
+            super().make_metadata(),
             threshold=float(self.thresholds.image),
             unsure_threshold=None if scores is None or unsure is None else scores.image_level(unsure),
             by_rate=() if scores is None else tuple((rate, scores.image_level(rate)) for rate in RATES),
