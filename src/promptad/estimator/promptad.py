@@ -114,7 +114,8 @@ class PromptAD(Stored, Confirmed, OutlierMixin, BaseEstimator):
                 iterable that yields images or batches, also in tuples that begin with them, as a DataLoader does; a
                 folder, with its sub-folders, or a pattern with *.
             y: not used.
-            progress: True shows a bar on a terminal; a function is called with the number of epochs that are done.
+            progress: True shows a bar on a terminal or in a notebook; a function is called with the number of epochs
+                that are done.
             cache: where features of images are kept on disk, and taken from the next time: a folder, a `FeatureCache`,
                 or True for the one of the command line. The estimator keeps it.
 
@@ -165,7 +166,8 @@ class PromptAD(Stored, Confirmed, OutlierMixin, BaseEstimator):
             region: what counts of them, if it is not what counted in `fit`: the camera has moved, or each has its own.
             false_alarm_rate: decides by the threshold for this share of normal images, between 0 and 1, this time only.
             batch_size: images, or tiles of them, that go through the image encoder together.
-            progress: True shows a bar on a terminal; a function is called with the number of images that are done.
+            progress: True shows a bar on a terminal or in a notebook; a function is called with the number of images
+                that are done.
             cache: as of `fit`, for this time only; None is what was given to `fit` or `load`, False is none.
 
         Raises:
