@@ -134,6 +134,17 @@ def test_what_cannot_be_loaded_is_refused(settings: dict[str, object], words: st
     assert words in refusal(load_timm_vit, replace(little(tmp_path), **settings), CPU)  # type: ignore[arg-type]
 
 
+def test_a_program_in_a_file_of_weights_is_not_run(tmp_path: Path) -> None:
+    class Program:
+        def __reduce__(self) -> tuple[object, tuple[Path]]:
+            return Path.touch, (tmp_path / "it ran",)
+
+    torch.save({"norm.bias": Program()}, file := tmp_path / "weights.pt")
+    settings = replace(little(tmp_path), memory_pretrained=str(file))
+    assert "it is no file of tensors" in refusal(load_timm_vit, settings, CPU)
+    assert not (tmp_path / "it ran").exists()
+
+
 def test_damaged_weights_are_refused(tmp_path: Path) -> None:
     settings, file = little(tmp_path), tmp_path / "little.safetensors"
     state = random_model(LITTLE).state_dict()

@@ -236,7 +236,7 @@ def _of_file(file: Path, settings: BackboneSettings) -> dict[str, Tensor]:
     from timm.models import load_state_dict  # noqa: PLC0415 as above
 
     try:
-        return cast(dict[str, Tensor], load_state_dict(str(file)))
+        return cast(dict[str, Tensor], load_state_dict(str(file), weights_only=True))
     except Exception as error:  # a foreign file may raise anything
         raise InputError(f"{_does_not_fit(str(file), settings)}: it is no file of tensors") from error
 
@@ -259,7 +259,7 @@ def _of_hub(name: str, settings: BackboneSettings) -> dict[str, Tensor]:
     file: dict[str, Any] = {"filename": config.hf_hub_filename} if config.hf_hub_filename else {}
     try:
         with quiet_logging(), offline_without_hub():
-            return cast(dict[str, Tensor], load_state_dict_from_hf(place, **file))
+            return cast(dict[str, Tensor], load_state_dict_from_hf(place, weights_only=True, **file))
     except Exception as error:  # a download may raise anything
         if is_local_only():
             raise InputError(
