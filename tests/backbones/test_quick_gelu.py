@@ -62,7 +62,7 @@ def test_of_all_listed_pairs_one_that_says_quickgelu_gets_it(name: str, tag: str
     of_tag = bool(get_pretrained_cfg(name, tag).get("quick_gelu"))
     assert source.is_tag
     assert source.quick_gelu == of_tag == is_quick_gelu(BackboneSettings(name=name, pretrained=tag))
-    if architecture.is_quick_gelu:
+    if architecture.config.get("quick_gelu"):
         assert of_tag  # no tag of GELU is listed under such a name, where it would be read with the wrong activation
 
 

@@ -48,11 +48,6 @@ class Architecture:
         name: str | None = self.config["text_cfg"].get("hf_tokenizer_name")
         return name
 
-    @property
-    def is_quick_gelu(self) -> bool:
-        """Whether its activation is QuickGELU, as that of OpenAI's models."""
-        return bool(self.config.get("quick_gelu"))
-
 
 def find_architecture(name: str) -> Architecture:
     """Return an architecture by its name.
