@@ -1,4 +1,4 @@
-"""The thresholds: scores of left-out images, and the distribution fitted to them."""
+"""Normal scores: those of left-out images, the distribution fitted to them, and the thresholds that follow."""
 
 import math
 import statistics
