@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from helpers import LIGHT, LIGHTEST, TINY, Own, Trained, assert_refused, call, contents, read_lines
 from matplotlib.figure import Figure
 from PIL import Image
@@ -19,7 +20,7 @@ from promptad.models.multi_prototype.detector import MultiPrototypeDetector
 from promptad.runtime import judge
 from promptad.runtime import predict as runtime_predict
 from promptad.runtime.predict import predict
-from promptad.runtime.predictions import ONE_IMAGE
+from promptad.runtime.predictions import LOCK, ONE_IMAGE
 
 pytestmark = pytest.mark.slow
 
@@ -240,7 +241,8 @@ def test_an_interrupted_run_keeps_its_lines_and_goes_on(
     assert [line["path"] for line in again] == [line["path"] for line in complete]
     for one, other in zip(again, complete, strict=True):
         assert one.get("score") == pytest.approx(other.get("score"), abs=1e-4)
-    assert {path.name for path in output.iterdir()} == {"predictions.jsonl", "predictions.csv", "run.json", "overlays"}
+    names = {LOCK, "predictions.jsonl", "predictions.csv", "run.json", "overlays"}
+    assert {path.name for path in output.iterdir()} == names
     with monkeypatch.context() as patch:
         interrupted_after(2, patch)
         assert call(*arguments).code == 130
@@ -253,7 +255,7 @@ def test_a_mistyped_path_keeps_the_earlier_predictions(own: Own, tmp_path: Path)
     outcome = call("predict", own.part, own.new / "god.png", "--output", tmp_path)
     assert_refused(outcome, "no picture at", "god.png: check the path")
     assert read_lines(tmp_path) == before
-    assert {path.name for path in tmp_path.iterdir()} == {"predictions.jsonl", "predictions.csv", "run.json"}
+    assert {path.name for path in tmp_path.iterdir()} == {LOCK, "predictions.jsonl", "predictions.csv", "run.json"}
 
 
 def test_overlays_of_an_earlier_run_go_and_are_never_images(own: Own, tmp_path: Path) -> None:
@@ -307,3 +309,11 @@ def test_a_detector_is_found_by_its_folder_or_its_name(
 def test_an_empty_name_is_refused(own: Own, tmp_path: Path) -> None:
     assert_refused(call("predict", own.part, "", "--output", tmp_path / "a"), "the name of a picture is empty")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_two_commands_do_not_write_into_one_folder(own: Own, tmp_path: Path) -> None:
+    with FileLock(tmp_path / LOCK):  # as another command holds it
+        outcome = call("predict", own.part, own.new, "--output", tmp_path)
+        assert_refused(outcome, f"--output {tmp_path} is in use by another promptad")
+    assert [path.name for path in tmp_path.iterdir()] == [LOCK]
+    assert own.lines(tmp_path)

@@ -197,6 +197,19 @@ def test_a_training_that_fails_ends_the_search_and_it_goes_on_later(drawn: Path,
     assert search(data, tmp_path / "swept").code == 0
 
 
+def test_a_folder_that_cannot_be_written_to_ends_the_search_and_leaves_no_trial_out(
+    searched: Searched, drawn: Path, tmp_path: Path
+) -> None:
+    root = shutil.copytree(searched.root, tmp_path / "copy")
+    folder = root / trials_in(root)[1]["folder"]
+    shutil.rmtree(folder)
+    folder.touch()
+    assert_refused(search(drawn, root), f"cannot write to '{folder}", "choose another folder")
+    assert trials_in(root) == trials_in(searched.root)  # as they were
+    folder.unlink()
+    assert search(drawn, root).code == 0
+
+
 def test_an_objective_that_was_not_measured_is_refused(drawn: Path, tmp_path: Path) -> None:
     data = tmp_path / "data" / "mvtec"
     shutil.copytree(drawn / "demo", data)

@@ -98,12 +98,31 @@ def test_ctrl_c_ends_all_processes_and_keeps_what_is_finished(drawn: Path, tmp_p
     assert 0 < len(finished) < 20
 
 
+def test_ctrl_c_while_processes_start_says_one_line(drawn: Path, tmp_path: Path) -> None:
+    command = ["train-all", "--dataset", "demo", "--data-root", str(drawn), "--root-dir", str(tmp_path), *LIGHTEST]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "promptad", *command, "--classes", ",".join(CLASSES), "--workers", "2"],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+    while not any("forkserver" in " ".join(child.cmdline()) for child in psutil.Process(process.pid).children()):
+        assert process.poll() is None
+        time.sleep(0.02)
+    time.sleep(0.3)  # it imports torch now
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (130, "promptad: interrupted; what was finished is kept\n")
+
+
 def test_more_processes_than_the_memory_has_room_for_are_refused(
     drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("promptad.cli.workers.free_memory", lambda: 10**9)
     outcome = train_all(drawn, tmp_path, "--workers", "9")
     assert_refused(outcome, "--workers 9: each needs about", "1.0 GB are free: at most")
+    assert_refused(train_all(drawn, tmp_path, "--workers", str(10**20)), "each needs about")
     assert not list(tmp_path.iterdir())
 
 

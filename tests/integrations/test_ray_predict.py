@@ -25,6 +25,7 @@ from promptad.data.fingerprints import file_sha256
 from promptad.integrations.cluster_pictures import find_pictures
 from promptad.integrations.ray_cluster import joined_cluster
 from promptad.integrations.shard_files import read_shard
+from promptad.runtime.predictions import LOCK
 
 pytestmark = pytest.mark.slow
 
@@ -130,7 +131,7 @@ def test_the_manifest_counts_and_fingerprints_the_shards(
         assert manifest["total"][kind] == sum(shard[kind] for shard in shards)
     assert manifest["total"]["anomalies"] == sum(line.get("decision") == "anomaly" for line in expected)
     assert [shard["sha256"] for shard in shards] == [file_sha256(output / shard["file"]) for shard in shards]
-    names = {"manifest.json", "overlays", "run.json", *(shard["file"] for shard in shards)}
+    names = {LOCK, "manifest.json", "overlays", "run.json", *(shard["file"] for shard in shards)}
     assert {path.name for path in output.iterdir()} == names
 
 
@@ -254,6 +255,11 @@ def test_what_an_actor_cannot_do_is_said_in_one_line(
     assert_refused(predict(table), "no column 'path'", "image")
     table.write_bytes(b"no table")
     assert_refused(predict(table), "cannot be read as a Parquet file")
+    write_table(Table.from_pydict({"path": ["a.png"] * 9, "bytes": [b"a"] * 9}), table)
+    content = bytearray(table.read_bytes())
+    content[4:80] = bytes(76)
+    table.write_bytes(content)
+    assert_refused(predict(table), str(table), "cannot be read as a Parquet file")
     assert_refused(predict("nowhere://bucket/a.png"), "nowhere://bucket/a.png cannot be opened")
     assert_refused(call("predict", own.part, many, "--cluster", "auto", "--output", "s3://bucket/out"), "--output")
     before = own.lines(tmp_path / "out2")

@@ -1,15 +1,20 @@
 """The folder of shards, without a cluster: what is kept, what is missing, what is refused."""
 
+import pickle
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 from helpers import contents, refusal
 
-from promptad.integrations.cluster_pictures import FilePictures, find_pictures, names_sha256
-from promptad.integrations.shard_files import read_shard, write_shard
+from promptad.integrations import cluster_pictures
+from promptad.integrations.cluster_pictures import FilePictures, PickedFiles, find_pictures, names_sha256
+from promptad.integrations.ray_predict import ActorWork, Opened, ShardJudge
+from promptad.integrations.shard_files import check_names, read_shard, write_shard
 from promptad.integrations.shard_folder import ShardFolder, ShardPlan
 from promptad.runtime.judge import Tally
+from promptad.runtime.predict import Predictor
 from promptad.runtime.predictions import PredictionRun, predictions_file
 from promptad.runtime.records import PredictionRecord
 from promptad.settings import Settings
@@ -115,3 +120,29 @@ def test_a_folder_of_pictures_needs_no_ray(tmp_path: Path) -> None:
     assert [Path(name).name for name in pictures.names] == ["a.png", "b.png"]
     assert "notes.txt" in pictures.left_out.notes()[0]
     assert "one after the other" in refusal(find_pictures, [str(tmp_path), str(tmp_path / "c.parquet")])
+
+
+def test_tables_below_the_output_are_no_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    monkeypatch.setattr(cluster_pictures, "read_tables", read.extend)
+    (tmp_path / "judged" / "shards.part").mkdir(parents=True)
+    for name in ("a.parquet", "judged/part-00000.parquet", "judged/shards.part/part-00001.parquet"):
+        (tmp_path / name).touch()
+    find_pictures([str(tmp_path)], besides=tmp_path / "judged")
+    assert read == [(tmp_path / "a.parquet").as_posix()]
+
+
+def test_a_name_that_parquet_cannot_hold_is_refused_before_any_work() -> None:
+    check_names("jsonl", ["a\udcff.png"])
+    check_names("parquet", ["\N{LATIN SMALL LETTER U WITH DIAERESIS}.png"])
+    message = refusal(check_names, "parquet", ["a.png", "a\udcff.png"])
+    assert "`shard_format` parquet" in message
+    assert r"'a\udcff.png'" in message
+
+
+def test_what_an_actor_cannot_write_is_told_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # which an actor leaves
+    opened = Opened(cast("Predictor", None), None, None)
+    judge = ShardJudge(ActorWork(lambda _: opened, str(tmp_path), tmp_path, 1, 1))
+    content = pickle.dumps((PickedFiles(()), tmp_path / "gone" / "part-00000.jsonl", 1))
+    assert "no such file or directory" in judge({"number": 0, "shard": content})["problem"]

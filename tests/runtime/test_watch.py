@@ -645,10 +645,10 @@ def test_a_second_watcher_on_the_same_folders_is_refused(detector: Path, folder:
     bad = output.with_name("bad")
     with watching(detector, folder, output, rejected="move", rejected_to=bad):
         outcome = call("watch", detector, folder, "--output", output, "--once")
-        assert_refused(outcome, "is in use by another promptad watch")
+        assert_refused(outcome, "is in use by another promptad")
         options = ("--rejected", "move", "--rejected-to", bad)
         outcome = call("watch", detector, folder, "--output", output.with_name("other"), "--once", *options)
-        assert_refused(outcome, "--rejected-to", "is in use by another promptad watch")
+        assert_refused(outcome, "--rejected-to", "is in use by another promptad")
     once(detector, folder, output)
 
 

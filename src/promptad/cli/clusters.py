@@ -21,14 +21,15 @@ from promptad.integrations.object_stores import is_stored
 from promptad.integrations.picked import Pictures, refuse_masks
 from promptad.integrations.ray_cluster import Cluster, import_ray, joined_cluster
 from promptad.integrations.ray_predict import ActorWork, JudgingEffort, Opened, judge_shards
-from promptad.integrations.shard_files import FORMATS
+from promptad.integrations.shard_files import FORMATS, check_names
 from promptad.integrations.shard_folder import ShardFolder, ShardPlan
+from promptad.runtime.alone import alone
 from promptad.runtime.drift import Drift, follow
 from promptad.runtime.engines import SUFFIXES
 from promptad.runtime.judge import Tally, check_decides, reading_again, tell_of
 from promptad.runtime.metadata import Metadata
 from promptad.runtime.predict import together
-from promptad.runtime.predictions import MANIFEST, ONE_IMAGE, PredictionRun
+from promptad.runtime.predictions import LOCK, MANIFEST, ONE_IMAGE, PredictionRun
 from promptad.utils.progress import add_task, progress_bar
 from promptad.utils.provenance import package_commit, package_version
 
@@ -50,17 +51,19 @@ def predict_on_cluster(given: Arguments, console: Console) -> int:
     predictor, masks = open_predictor(path, given | CPU, console)
     known = predictor.metadata
     check_decides(known, path)
+    check_names(given["shard_format"] or "jsonl", pictures.names)
     _check_goes_with(pictures, given, masks)
     plan = _plan(PredictionRun.of(path, known, masks), pictures, known, given)
-    shards = ShardFolder(given["output"], plan)
     if known.settings.training.k_shot == 1:
         console.print(ONE_IMAGE, soft_wrap=True)
-    if there := plan.count - len(shards.missing):
-        console.print(f"{there} of {plan.count} shards are there already, and kept", soft_wrap=True)
-    cluster, effort = _judge(pictures, shards, path, given, console) if shards.missing else (None, JudgingEffort())
-    tallies = _finish(shards, pictures, known, console, _machines(cluster, effort, started))
-    if cluster is not None:
-        _tell_effort(cluster, effort, time.perf_counter() - started, console)
+    with alone(given["output"], LOCK, "output"):
+        shards = ShardFolder(given["output"], plan)
+        if there := plan.count - len(shards.missing):
+            console.print(f"{there} of {plan.count} shards are there already, and kept", soft_wrap=True)
+        cluster, effort = _judge(pictures, shards, path, given, console) if shards.missing else (None, JudgingEffort())
+        tallies = _finish(shards, pictures, known, console, _machines(cluster, effort, started))
+        if cluster is not None:
+            _tell_effort(cluster, effort, time.perf_counter() - started, console)
     total = sum(tallies, Tally())
     return total.exit_code(pictures.left_out.unread) if given["fail_on_anomaly"] else 0
 

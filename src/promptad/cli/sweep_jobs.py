@@ -8,7 +8,7 @@ from rich.console import Console
 
 from promptad.cli.given import Arguments, make_seeds
 from promptad.cli.grid import GridPoint
-from promptad.cli.jobs import load_context, plan_jobs, result_folder
+from promptad.cli.jobs import load_context, plan_jobs
 from promptad.engine.context import Job, RunContext
 from promptad.errors import InputError
 from promptad.settings import BackboneSettings
@@ -32,13 +32,20 @@ def plan_point(point: GridPoint, root: Path, classes: Sequence[ClassDataset]) ->
     """Return the jobs of a point, whose folder of results is below `root`, as far as no backbone is needed.
 
     Raises:
-        InputError: its settings cannot be, or its folder cannot be written to.
+        InputError: its settings cannot be.
     """
     own = point.given | {"root_dir": root / point.folder}
-    seeds = make_seeds(own)
-    for seed in seeds:
-        result_folder(own, seed).check_writable()
-    return plan_jobs(own, seeds, classes)
+    return plan_jobs(own, make_seeds(own), classes)
+
+
+def check_folders(jobs: Sequence[Job]) -> None:
+    """Check that the results of jobs can be written.
+
+    Raises:
+        InputError: they cannot.
+    """
+    for folder in dict.fromkeys(job.results for job in jobs):
+        folder.check_writable()
 
 
 def load_silent(given: Arguments, backbone: BackboneSettings, console: Console) -> RunContext:

@@ -45,8 +45,8 @@ def find_workers(
     if device.type == "cuda":
         devices = _gpus(count)
     else:
-        devices = [device] * count
         _check_memory(count, jobs, contexts)
+        devices = [device] * count
         if count > torch.get_num_threads():
             console.print(f"`workers` {count}: more than the {torch.get_num_threads()} cores here, for which they wait")
     messages = [Message(context_settings(given, own), _like(printing)) for own in devices]

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from multiprocessing.context import BaseContext
 from types import FrameType
@@ -82,7 +82,8 @@ class Slot:
 
     def _start(self) -> None:
         self.executor = ProcessPoolExecutor(1, _context(), _begin, (self.threads,))
-        self.process = self.executor.submit(os.getpid)
+        with _ctrl_c_later():
+            self.process = self.executor.submit(os.getpid)
 
     def submit(self, task: Task) -> "Future[Outcome]":
         """Have a task done."""
@@ -116,6 +117,19 @@ def _context() -> BaseContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
     return context
+
+
+@contextmanager
+def _ctrl_c_later() -> Iterator[None]:
+    """Hold Ctrl-C back until the end; what is started meanwhile never gets it, also while it imports all."""
+    if not hasattr(signal, "pthread_sigmask"):  # on Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _begin(threads: int) -> None:

@@ -104,7 +104,7 @@ def find_pictures(named: Sequence[str], besides: Path | None = None) -> Pictures
             store does not answer.
     """
     below = {name: files_below(name) for name in named if is_stored(name)}
-    tables = {name: _tables(name, below.get(name)) for name in named}
+    tables = {name: _tables(name, below.get(name), besides) for name in named}
     if any(tables.values()):
         if not all(tables.values()):
             raise InputError("pictures and Parquet files are named together: judge them one after the other")
@@ -129,19 +129,25 @@ def names_sha256(names: Sequence[str]) -> str:
     return digest.hexdigest()
 
 
-def _tables(name: str, below: Sequence[str] | None) -> list[str]:
+def _tables(name: str, below: Sequence[str] | None, besides: Path | None) -> list[str]:
     """Return the Parquet files that a name means; none if it means pictures. `below` is known of object stores."""
     if below is None and Path(name).is_dir():
-        below = _files_until_a_picture(Path(name))
+        below = _files_until_a_picture(Path(name), besides and besides.resolve())
     if below is None:
         below = sorted(glob.glob(name, recursive=True)) if glob.has_magic(name) else [name]  # noqa: PTH207
     return [] if any(map(_is_picture, below)) else [file for file in below if file.endswith(PARQUET)]
 
 
-def _files_until_a_picture(folder: Path) -> list[str]:
-    """Return the files below a folder, sorted; the first picture ends the search, which would take long behind it."""
+def _files_until_a_picture(folder: Path, besides: Path | None) -> list[str]:
+    """Return the files below a folder, sorted, without those below `besides`, such as the shards of an earlier run.
+
+    The first picture ends the search, which would take long behind it.
+    """
     found: list[str] = []
-    for place, _, names in os.walk(folder):
+    for place, inside, names in os.walk(folder):
+        if Path(place).resolve() == besides:
+            inside.clear()  # is not entered
+            continue
         found += [Path(place, name).as_posix() for name in names if not name.startswith(".")]
         if any(map(_is_picture, names)):
             break

@@ -1,6 +1,7 @@
 """Pictures as rows of Parquet files, which hold their names and the bytes of their files; the extra is `ray`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,8 @@ def read_tables(files: Sequence[str]) -> ParquetPictures:
             RowGroup(file, number, table.metadata.row_group(number).num_rows)
             for number in range(table.metadata.num_row_groups)
         ]
-        names += map(str, table.read(columns=["path"]).column("path").to_pylist())
+        with _readable(file):
+            names += map(str, table.read(columns=["path"]).column("path").to_pylist())
     if not names:
         raise InputError(f"{files[0]} has no rows: name a Parquet file that holds pictures")
     return ParquetPictures(tuple(groups), tuple(names))
@@ -98,12 +100,8 @@ def _opened_table(file: str) -> Any:
         InputError: it is none, or lacks a column.
     """
     filesystem, path = open_store(file) if is_stored(file) else (None, file)
-    try:
+    with _readable(file):
         table = pyarrow_module("parquet").ParquetFile(path, filesystem=filesystem)
-    except InputError:
-        raise
-    except Exception as error:  # of each store its own
-        raise InputError(f"{file} cannot be read as a Parquet file: {in_one_line(error, MOST)}") from error
     names = table.schema_arrow.names
     if missing := [column for column in COLUMNS if column not in names]:
         raise InputError(
@@ -113,14 +111,35 @@ def _opened_table(file: str) -> Any:
     return table
 
 
+@contextmanager
+def _readable(file: str) -> Iterator[None]:
+    """Put what fails while a Parquet file is read into words.
+
+    Raises:
+        InputError: it did.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # of each store its own
+        raise InputError(f"{file} cannot be read as a Parquet file: {in_one_line(error, MOST)}") from error
+
+
 def _rows(group: RowGroup, first: int, last: int) -> list[StoredBytes]:
-    """Return the pictures of some rows of a group."""
+    """Return the pictures of some rows of a group.
+
+    Raises:
+        InputError: the file cannot be read, or is damaged.
+    """
     found: list[StoredBytes] = []
     before = 0
-    for batch in _opened_table(group.file).iter_batches(ROWS, row_groups=[group.number], columns=list(COLUMNS)):
-        part = batch.slice(max(first - before, 0), max(0, last - max(before, first)))
-        before += len(batch)
-        found += map(StoredBytes, map(str, part.column("path").to_pylist()), part.column("bytes").to_pylist())
-        if before >= last:
-            break
+    table = _opened_table(group.file)
+    with _readable(group.file):
+        for batch in table.iter_batches(ROWS, row_groups=[group.number], columns=list(COLUMNS)):
+            part = batch.slice(max(first - before, 0), max(0, last - max(before, first)))
+            before += len(batch)
+            found += map(StoredBytes, map(str, part.column("path").to_pylist()), part.column("bytes").to_pylist())
+            if before >= last:
+                break
     return found

@@ -90,7 +90,9 @@ def import_ray() -> Any:
 
 
 def _place_of(address: str) -> str:
-    """Return the host and port of the cluster to join, or "local" to start one.
+    """Return the host and port of the cluster to join, "auto" for the one of this machine, or "local" to start one.
+
+    Ray has the token of a cluster that it finds itself, and of no other, unless RAY_AUTH_MODE is token.
 
     Raises:
         InputError: the address is none, or nobody answers there.
@@ -104,7 +106,7 @@ def _place_of(address: str) -> str:
         _check_answers(named, f"RAY_ADDRESS {named}")
         return named
     running = _running_here()
-    return running if running and _answers(running) else "local"
+    return AUTO if running and _answers(running) else "local"
 
 
 def _running_here() -> str:
@@ -162,11 +164,16 @@ def _join(ray: Any, place: str) -> None:
     """
     own: dict[str, Any] = {"include_dashboard": False} if place == "local" else {}
     try:
-        with warnings.catch_warnings(action="ignore"):
+        # Ray's core warns past Python.
+        with warnings.catch_warnings(action="ignore"), errors_into(Path(os.devnull)):
             ray.init(place, log_to_driver=False, logging_level=logging.ERROR, **own)
     except Exception as error:  # Ray raises many kinds
-        what = "a Ray cluster cannot be started here" if own else f"the Ray cluster at {place} cannot be joined"
-        raise InputError(f"{what}: {first_line(error)}") from error
+        if own:
+            raise InputError(f"a Ray cluster cannot be started here: {first_line(error)}") from error
+        raise InputError(
+            f"the Ray cluster at {place} cannot be joined: {first_line(error)}; if it asks for a token, set"
+            " RAY_AUTH_MODE=token"
+        ) from error
 
 
 def enter_folder(folder: str) -> None:

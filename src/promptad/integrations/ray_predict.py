@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from promptad.errors import InputError
+from promptad.errors import InputError, in_words
 from promptad.integrations.picked import Picked, Pictures
 from promptad.integrations.ray_cluster import Cluster, enter_folder, first_line, import_ray
 from promptad.integrations.shard_files import write_shard
@@ -72,7 +72,7 @@ class ShardJudge:
         self._opened: Opened | None = None
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        """Judge the shard of a row and write its file; what is wrong with the input is part of the answer."""
+        """Judge the shard of a row and write its file; what is wrong, as with a full disk, is part of the answer."""
         started = time.perf_counter()
         picked, file, first = pickle.loads(row["shard"])
         opening, count, problem = 0.0, 0, ""
@@ -82,8 +82,8 @@ class ShardJudge:
                 opening = time.perf_counter() - started
             with _counted_try(file):
                 count = self._judge(self._opened, picked, file, first)
-        except InputError as error:
-            problem = str(error)
+        except (InputError, OSError) as error:
+            problem = in_words(error) if isinstance(error, OSError) else str(error)
         seconds = time.perf_counter() - started - opening
         return Judged(row["number"], count, seconds, opening, problem)._asdict()
 

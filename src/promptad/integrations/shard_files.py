@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from promptad.errors import InputError
 from promptad.integrations.object_stores import pyarrow_module
 from promptad.runtime.records import NO_RECORD, PredictionRecord
 from promptad.utils.files import whole_file
@@ -15,6 +16,25 @@ class ShardFormat(NamedTuple):
 
     write: Callable[[Path, Sequence[PredictionRecord]], None]
     read: Callable[[Path], list[PredictionRecord]]
+    is_unicode: bool  # whether it holds no other names
+
+
+def check_names(shard_format: str, names: Sequence[str]) -> None:
+    """Check that a format can hold the names of all pictures.
+
+    Raises:
+        InputError: one of them is no Unicode, as a file system may have it, and the format cannot hold that.
+    """
+    if not FORMATS[shard_format].is_unicode:
+        return
+    for name in names:
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            raise InputError(
+                f"`shard_format` {shard_format} holds Unicode alone, and the name {name!r} is none: rename the file, or"
+                " take jsonl"
+            ) from error
 
 
 def write_shard(file: Path, records: Sequence[PredictionRecord]) -> None:
@@ -86,6 +106,6 @@ def _schema(arrow: Any) -> Any:
 
 # To add a format, add a line.
 FORMATS = {
-    "jsonl": ShardFormat(_write_lines, _read_lines),
-    "parquet": ShardFormat(_write_parquet, _read_parquet),
+    "jsonl": ShardFormat(_write_lines, _read_lines, is_unicode=False),
+    "parquet": ShardFormat(_write_parquet, _read_parquet, is_unicode=True),
 }

@@ -10,6 +10,7 @@ from typing import IO
 
 from promptad.data.fingerprints import file_sha256
 from promptad.errors import InputError
+from promptad.runtime.alone import alone
 from promptad.runtime.metadata import Metadata
 from promptad.runtime.records import NO_RECORD, PredictionRecord, look_in
 from promptad.settings import Settings
@@ -21,6 +22,7 @@ LINES, RUN, PART = "predictions.jsonl", "run.json", ".part"
 WATCHED = "watch.json"  # is in a folder whose lines a watcher appends
 PARTS = "parts.json"  # is in a folder that holds a folder of predictions for each of many parts
 MANIFEST = "manifest.json"  # is in a folder that holds lines in shards, as a cluster has written them
+LOCK = ".predict.lock"  # of whoever writes predictions into a folder
 ONE_IMAGE = (
     "learned from one good picture: how much good parts differ is only guessed, so the threshold keeps a large distance"
     " and more defects pass; a second picture helps"
@@ -104,11 +106,12 @@ def predictions_file(folder: Path, run: PredictionRun, images: Sequence[Path]) -
     or Ctrl-C they stay there, and the same run goes on behind them. Overlays of the earlier run are deleted at the end.
 
     Raises:
-        InputError: the folder cannot be written to, a watcher appends to its lines, or it is of many parts.
+        InputError: the folder cannot be written to, another process writes to it, a watcher appends to its lines, or
+            it is of many parts.
     """
     check_holds_no_others(folder, LINES)
     part, run_part = (folder / f"{name}{PART}" for name in (LINES, RUN))
-    with writable_folder(folder, "output"):
+    with alone(folder, LOCK, "output"), writable_folder(folder, "output"):
         known = _resumed(part, run_part, run, images)
         run_part.write_text(run.to_json(), encoding="utf-8")
         # \udc80 is JSON's own escape; lines end alike on every system, as those of a watcher.

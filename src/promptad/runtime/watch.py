@@ -9,13 +9,13 @@ from pathlib import Path
 from types import FrameType
 
 from promptad.errors import InputError
+from promptad.runtime.alone import alone
 from promptad.runtime.journal import Journal
 from promptad.runtime.judge import Listener, check_decides
 from promptad.runtime.predict import Predictor
 from promptad.runtime.predictions import ONE_IMAGE, PredictionRun
 from promptad.runtime.watch_options import WatchOptions
 from promptad.runtime.watcher import Watcher
-from promptad.utils.files import writable_folder
 
 TICK = 0.1  # seconds between two looks at the pictures that wait
 OUTPUT_LOCK, REJECTED_LOCK = "watch.lock", ".watch.lock"
@@ -46,9 +46,9 @@ def watch(
         listener.tell(ONE_IMAGE)
     stop = stop or threading.Event()
     with ExitStack() as closing:
-        closing.enter_context(_alone(options.output, OUTPUT_LOCK, "output"))
+        closing.enter_context(alone(options.output, OUTPUT_LOCK, "output"))
         if options.rejected_to is not None:
-            closing.enter_context(_alone(options.rejected_to, REJECTED_LOCK, "rejected_to"))
+            closing.enter_context(alone(options.rejected_to, REJECTED_LOCK, "rejected_to"))
         closing.enter_context(_stopped_by_signals(stop))
         watcher = Watcher(
             predictor,
@@ -94,29 +94,6 @@ def _ticks(options: WatchOptions, stop: threading.Event) -> Iterator[list[Path]]
         raise InputError(
             f"the system does not tell of changes in {folder} ({reason}): give `poll` in seconds"
         ) from error
-
-
-@contextmanager
-def _alone(folder: Path, name: str, setting: str) -> Iterator[None]:
-    """Lock a folder; the lock of a process that has died is none.
-
-    Raises:
-        InputError: another process holds it.
-    """
-    from filelock import FileLock, Timeout  # noqa: PLC0415 the runtime does without it
-
-    with writable_folder(folder, setting):
-        lock = FileLock(folder / name)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout as error:
-            raise InputError(
-                f"`{setting}` {folder} is in use by another promptad watch: choose another folder"
-            ) from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 @contextmanager

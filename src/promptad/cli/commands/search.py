@@ -1,7 +1,7 @@
 """The search of the command sweep: settings that are proposed and tuned on some classes, and reported on others."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,11 @@ from promptad.cli.given import Arguments, make_seeds
 from promptad.cli.grid import GridPoint, grid_point
 from promptad.cli.jobs import decide_tiles
 from promptad.cli.search import first_values, of_search, search_space, space_in_words, tuned_on, words_of
-from promptad.cli.sweep_jobs import LastContext, check_measurable, plan_point
+from promptad.cli.sweep_jobs import LastContext, check_folders, check_measurable, plan_point
 from promptad.cli.sweep_results import show_results
 from promptad.data.datasets import class_names
 from promptad.data.demo import DEMO_CLASSES
+from promptad.engine.context import Job
 from promptad.engine.proposals import Proposals
 from promptad.engine.search import Planned, run_trials
 from promptad.engine.sweep import SweepSetting, run_settings
@@ -38,7 +39,7 @@ def run_search(given: Arguments, console: Console) -> None:
     if not search.objective.is_of_reported:
         planner = Planner(given, reported, contexts, Path(), planner.asked)
     chosen = dict.fromkeys((search.first.number, search.chosen.number))  # of which there is one, if none is better
-    settings = [planner.setting(planner.point(number)) for number in chosen]
+    settings = [planner.setting(number) for number in chosen]
     names = ", ".join(dataset.class_name for dataset in reported)
     console.print(f"trial {search.chosen.number} is {search.objective.choice}; now measured on {names}", soft_wrap=True)
     failures = run_settings(settings, contexts, console)
@@ -56,25 +57,37 @@ class Planner:
     asked: dict[int, Mapping[str, Any]] = field(default_factory=dict)  # values by trial
 
     def __call__(self, number: int, values: Mapping[str, Any]) -> Planned:
-        """Return the trial of these values; values that do not go together make one that says so."""
+        """Return the trial of these values; values that do not go together make one that says so.
+
+        Raises:
+            InputError: what it starts from cannot be; or it is not the values: the folder cannot be written to, or the
+                backbone not be loaded. That ends the search, whose later proposals would hang on a trial left out.
+        """
         self.asked[number] = values
         point = self.point(number)
         trial = Trial(number, dict(point.values), (self.place / point.folder).as_posix())
         try:
-            return Planned(trial, self.setting(point))
+            jobs = self._jobs(point)
         except InputError as error:
-            if number == 1:  # what it starts from must do, and so must its folder and its backbone
+            if number == 1:
                 raise
-            failed = Trial(number, trial.values, trial.folder, failure=str(error))
-            return Planned(failed, SweepSetting(trial.values, trial.folder, ()))
+            return Planned(replace(trial, failure=str(error)), SweepSetting(trial.values, trial.folder, ()))
+        return Planned(trial, self._setting(point, jobs))
 
     def point(self, number: int) -> GridPoint:
         """Return the point of a trial that was asked for."""
         return grid_point(self.given, dict(self.asked[number]))
 
-    def setting(self, point: GridPoint) -> SweepSetting:
-        """Return the setting of a point with its jobs on the classes."""
-        jobs = plan_point(point, self.given["root_dir"] / self.place, self.classes)
+    def setting(self, number: int) -> SweepSetting:
+        """Return the setting of a trial that was asked for, with its jobs on the classes."""
+        point = self.point(number)
+        return self._setting(point, self._jobs(point))
+
+    def _jobs(self, point: GridPoint) -> list[Job]:
+        return plan_point(point, self.given["root_dir"] / self.place, self.classes)
+
+    def _setting(self, point: GridPoint, jobs: Sequence[Job]) -> SweepSetting:
+        check_folders(jobs)
         backbone = self.contexts[jobs[0].settings.backbone].backbone
         folder = (self.place / point.folder).as_posix()
         return SweepSetting(dict(point.values), folder, tuple(decide_tiles(jobs, backbone)))

@@ -8,7 +8,7 @@ from promptad.cli.given import Arguments
 from promptad.cli.grid import grid_points
 from promptad.cli.jobs import decide_tiles
 from promptad.cli.main import FlagConsole
-from promptad.cli.sweep_jobs import check_measurable, load_silent, plan_point
+from promptad.cli.sweep_jobs import check_folders, check_measurable, load_silent, plan_point
 from promptad.cli.sweep_results import show_results
 from promptad.cli.workers import find_workers
 from promptad.engine.context import RunContext
@@ -37,6 +37,7 @@ def _make_settings(
 ) -> tuple[list[SweepSetting], dict[BackboneSettings, RunContext]]:
     """Return the settings with their jobs, and what those of each backbone run with: without a word."""
     planned = [(point, plan_point(point, given["root_dir"], classes)) for point in grid_points(given)]
+    check_folders([job for _, jobs in planned for job in jobs])
     needed = dict.fromkeys(job.settings.backbone for _, jobs in planned for job in jobs)
     contexts = {backbone: load_silent(given, backbone, console) for backbone in needed}
     settings = [
