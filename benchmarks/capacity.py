@@ -5,7 +5,8 @@ in `Assumptions`.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 GIGA = 1e9
 TERA = 1e12
@@ -14,22 +15,27 @@ DECODE, RESIZE, ENCODE, HEAD, RECORD, LINE = "decode", "resize", "encoder", "hea
 AFTER = (RECORD, LINE)  # stages that one process does picture by picture, in one thread, while its GPU waits
 
 
+def _assumed(default: float, words: str) -> Any:
+    """A field with the words that tell what it is, with its unit."""
+    return field(default=default, metadata={"words": words})
+
+
 @dataclass(frozen=True)
 class Assumptions:
     """What is assumed, and measured nowhere; each is an option of `scale.py` by its name."""
 
-    core_hour: float = 0.05  # dollars
-    gpu_hour: float = 0.80  # dollars, beside the cores of its machine
-    gpu_teraflops: float = 120.0  # a second, the peak of a GPU's products in half precision
-    gpu_share: float = 0.3  # of that peak that an image encoder reaches
-    machine_cores: int = 16
-    machines: int = 10  # of the cluster
-    core_scaling: float = 0.8  # speed of a core while all of its machine work, as a share of one that works alone
-    machine_gigabits: float = 10.0  # a second, of each machine's network
-    server_gigabits: float = 10.0  # a second, of the file server that all machines read from
-    network_share: float = 0.8  # of the network that carries pictures
-    hours: float = 24.0  # a day that pictures come in
-    utilisation: float = 0.7  # share of these hours that is worked: the rest is waiting, and room for peaks
+    core_hour: float = _assumed(0.05, "dollars an hour of a core")
+    gpu_hour: float = _assumed(0.80, "dollars an hour of a GPU, beside the cores of its machine")
+    gpu_teraflops: float = _assumed(120.0, "10^12 operations a second, the peak of a GPU's products in half precision")
+    gpu_share: float = _assumed(0.3, "share of that peak that an image encoder reaches")
+    machine_cores: int = _assumed(16, "cores of a machine")
+    machines: int = _assumed(10, "machines of the cluster")
+    core_scaling: float = _assumed(0.8, "a core's speed while all work, as a share of one alone")
+    machine_gigabits: float = _assumed(10.0, "Gbit a second of each machine's network")
+    server_gigabits: float = _assumed(10.0, "Gbit a second of the file server that all machines read from")
+    network_share: float = _assumed(0.8, "share of the network that carries pictures")
+    hours: float = _assumed(24.0, "hours a day that pictures come in")
+    utilisation: float = _assumed(0.7, "share of these hours that is worked: the rest is waiting, and room for peaks")
 
 
 @dataclass(frozen=True)

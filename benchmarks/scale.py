@@ -256,7 +256,8 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--measured", type=Path, help="take what was measured from this file of --json")
     for field in fields(Assumptions):
         name = f"--{field.name.replace('_', '-')}"
-        parser.add_argument(name, type=type(field.default), default=field.default, help="assumed")
+        words = f"assumed: {field.metadata['words']} (default: {field.default})"
+        parser.add_argument(name, type=type(field.default), default=field.default, help=words)
     parser.add_argument("--figure", type=Path, help="picture file to draw the stages to")
     parser.add_argument("--json", type=Path, help="file to write the figures to")
     return parser.parse_args()

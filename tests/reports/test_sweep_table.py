@@ -76,6 +76,8 @@ def test_of_few_classes_nothing_is_told_and_said_so() -> None:
     assert {str(line.mean["i_roc"].verdict) for line in table.lines} == {"not told apart"}
     assert "of fewer than 6 classes no such test can tell anything" in sweep_explanation(table)
     assert "lets test labels choose" in sweep_explanation(table)
+    assert "5 differences are looked at" in sweep_explanation(table)
+    assert "1 difference is looked at" in sweep_explanation(make_table(grid(("a", "b"))[:2], "demo"))
 
 
 def test_what_was_not_measured_is_named_and_left_out() -> None:

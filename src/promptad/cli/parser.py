@@ -34,8 +34,8 @@ METAVARS: dict[Callable[[str], Any], str] = {
     },
 }
 EPILOG = """\
-promptad COMMAND --help shows its options and examples. In options, - and _ are alike; a switch is set by its name, and
-unset as --no-NAME, or as NAME False.
+promptad COMMAND --help shows its options and examples. In options, - and _ are
+alike; a switch is set by its name, and unset as --no-NAME, or as NAME False.
 
 examples:
   promptad train --dataset demo --class-name carpet       a first try: drawn pictures, and a small bundled CLIP

@@ -23,8 +23,8 @@ def check_measurable(classes: Sequence[ClassDataset]) -> None:
     """
     if unmeasured := [dataset.class_name for dataset in classes if not dataset.can_be_evaluated]:
         raise InputError(
-            f"{', '.join(unmeasured)}: no test pictures, good and defective ones, and a sweep measures: name others by"
-            " `classes`"
+            f"{', '.join(unmeasured)}: no test pictures, good and defective ones, and a sweep measures: add them, as in"
+            " test/good and test/hole, or name other classes by `classes`"
         )
 
 

@@ -102,11 +102,13 @@ def running_figure(
     own, smooth = (np.array([np.nan if one is None else one for one in of]) for of in (single, running))
 
     def draw(axes: Axes) -> None:
-        axes.plot(numbers, own, ".", ms=3, color=GREY, alpha=0.6, label="one picture")
-        axes.plot(numbers, smooth, color=BLUE, lw=1.8, label="the last ones")
+        axes.plot(numbers, own, ".", ms=3 if len(single) > 100 else 6, color=GREY, alpha=0.6, label="one picture")
+        alone = "o" if np.isfinite(smooth).sum() == 1 else None  # of one value there is no line
+        axes.plot(numbers, smooth, color=BLUE, lw=1.8, marker=alone, ms=6, label="the last ones")
         if limit is not None:
             axes.axhline(limit, color=INK, lw=1.4, ls="--", label="limit")
-        axes.set(xlim=(1, len(single)), ylim=(-0.03 * top, 1.03 * top), xlabel="pictures, in their order", ylabel=name)
+        axes.set(xlabel="pictures, in their order", ylabel=name)
+        axes.set(xlim=(0.5, len(single) + 0.5), ylim=(-0.03 * top, 1.03 * top))  # no dot is cut at an edge
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=4, frameon=False, fontsize=9)
 

@@ -6,13 +6,13 @@ from markupsafe import Markup
 from promptad.reports.figures import histogram, prototype_figures, prototype_rows, running_figure
 from promptad.reports.predictions_summary import Health, PredictionsGallery, PredictionsSummary
 from promptad.reports.template import fill_template, flat, region_in_words
-from promptad.runtime.drift import FAR, WINDOW, Drift, follow
+from promptad.runtime.drift import FAR, LEAST, WINDOW, Drift, follow
 from promptad.runtime.predictions import ONE_IMAGE
 from promptad.structures import NO_PLACE
 
 WORDS = (
-    f"Looked at are the last {WINDOW} pictures together: how many are rejected, how far they are from those"
-    " learned from, how light and how sharp they are."
+    f"Looked at are the last {WINDOW} pictures together, from {LEAST} on: how many are rejected, how far they are from"
+    " those learned from, how light and how sharp they are."
 )
 
 

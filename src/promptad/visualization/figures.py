@@ -121,20 +121,23 @@ def plain_frame(axes: Axes) -> None:
 def percent_scale(axes: Axes, axis: Literal["x", "y"]) -> None:
     """A scale in percent along `axis`, with faint lines behind what is drawn, in a plain frame."""
     scale = axes.xaxis if axis == "x" else axes.yaxis
-    scale.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-    scale.set_major_formatter(percent_text)
+    scale.set_major_locator(PercentLocator(5, steps=[1, 2, 5, 10]))
+    scale.set_major_formatter("{x:g}")
     axes.grid(axis=axis, color=RULE, lw=0.8)
     axes.set_axisbelow(True)
     plain_frame(axes)
 
 
-def percent_text(value: float, _: object = None) -> str:
-    """The label of a tick on a scale in percent: none where there can be no value.
+class PercentLocator(MaxNLocator):
+    """Places for ticks and lines on a scale in percent: none where there can be no value."""
 
-    >>> percent_text(97.5), percent_text(101), percent_text(-2)
-    ('97.5', '', '')
-    """
-    return f"{value:g}" if 0 <= value <= 100 else ""
+    def tick_values(self, vmin: float, vmax: float) -> list[float]:
+        """Return the places between both ends.
+
+        >>> PercentLocator(5, steps=[1, 2, 5, 10]).tick_values(94.5, 105.5)
+        [90.0, 95.0, 100.0]
+        """
+        return [float(place) for place in super().tick_values(vmin, vmax) if 0 <= place <= 100]
 
 
 def number_text(value: object) -> str:

@@ -63,7 +63,8 @@ def sweep_explanation(table: SweepTable) -> str:
     )
     if not table.search:
         count = len(table.lines) - 1
-        told += f" {count} differences are looked at, and of twenty of no effect one is told apart by chance."
+        looked = "1 difference is" if count == 1 else f"{count} differences are"
+        told += f" {looked} looked at, and of twenty of no effect one is told apart by chance."
     return " ".join((spread, pairs, told, last) if len(table.lines) > 1 else (spread, last))
 
 
