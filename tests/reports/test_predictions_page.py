@@ -21,7 +21,7 @@ from promptad.reports.predictions_summary import (
     common_folder,
     make_gallery,
 )
-from promptad.runtime.predictions import ONE_IMAGE, PredictionRun, read_predictions
+from promptad.runtime.predictions import LOCK, ONE_IMAGE, PredictionRun, read_predictions
 from promptad.runtime.records import PredictionRecord
 from promptad.structures import NO_PLACE, is_without_place
 from promptad.visualization.prediction import overlay_title
@@ -86,8 +86,8 @@ def test_the_run_is_recorded_beside_the_lines(own: Own, written: Path) -> None:
     assert (run.class_name, list(run.support_images)) == ("my carpet", checkpoint["support_images"])
     assert run.settings.to_dict() == checkpoint["settings"]
     assert [line.path for line in lines] == [str(path) for path in sorted(own.new.iterdir())]
-    files = contents(written.parent / "predictions").keys() - {".predict.lock"}
-    assert files == {"predictions.jsonl", "predictions.csv", "run.json"}
+    files = {LOCK, "predictions.jsonl", "predictions.csv", "run.json"}
+    assert contents(written.parent / "predictions").keys() == files
 
 
 def test_the_page_shows_what_was_predicted(page: Page, lines: list[dict[str, Any]]) -> None:

@@ -148,11 +148,11 @@ class Backbone:
         """Yield the features of images, batch by batch, each image's for itself."""
         count = reading.tiles.count
         read = partial(self._read_squares, reading=reading, layers=layers)
-        for batch, of_images in read_batches(pool, read, images, max(1, batch_size // count), ahead=self.on_gpu):
+        for _, of_images in read_batches(pool, read, images, max(1, batch_size // count), ahead=self.on_gpu):
             squares = [square for of_image in of_images for square in of_image]
             parts = [squares[start : start + batch_size] for start in range(0, len(squares), batch_size)]
             encoded = ImageFeatures.joined([self.encode_squares(np.stack(part), layers, local) for part in parts])
-            yield [encoded.rows(slice(row * count, (row + 1) * count)) for row in range(len(batch))]
+            yield [encoded.rows(slice(row * count, (row + 1) * count)) for row in range(len(of_images))]
 
     def _read_squares(self, image: ImageLike, reading: Reading, layers: bool) -> list[np.ndarray]:
         return [self._square(window, layers) for window in reading.windows(image)]
@@ -169,7 +169,7 @@ class Backbone:
 
     def _normalised(self, squares: np.ndarray, mean: Tensor, std: Tensor) -> Tensor:
         stacked = torch.from_numpy(squares)
-        if self.device.type == "cuda":
+        if self.on_gpu:
             stacked = stacked.pin_memory().to(self.device, non_blocking=True)
         return (stacked.permute(0, 3, 1, 2) / 255 - mean) / std
 

@@ -87,7 +87,7 @@ def with_engine(backbone: Backbone, engine: str, threads: int | None = None) -> 
     check_choice("engine", engine, (TORCH, *ENGINES))
     if engine == TORCH:
         return backbone
-    if backbone.device.type != "cpu":
+    if backbone.on_gpu:
         raise InputError(f"`engine` {engine} works on the CPU: leave it out, or use `use_cpu` True")
     from promptad.export.onnx import encoder_graph, joined, memory_graph, preparation_graph, to_bytes  # noqa: PLC0415 as above
 

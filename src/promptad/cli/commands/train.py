@@ -46,5 +46,5 @@ def run_train_all(given: Arguments, console: Console) -> None:
     classes = read_classes(given, console)
     jobs, context = make_jobs(given, seeds, classes, console)
     workers = find_workers(given, jobs, {context.backbone.settings: context}, console)
-    on_gpu = context.backbone.device.type == "cuda" and isinstance(workers, ThisProcess)
+    on_gpu = context.backbone.on_gpu and isinstance(workers, ThisProcess)
     train_all(jobs, context, workers, together=on_gpu if given["together"] is None else given["together"])
